@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: pgherd contributors
+"""Starting and stopping what runs for ever. Hosts have systemd; a pod's agent brings its own implementation."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from .run import Result, Runner
+
+
+class Service(Protocol):
+    """Starts, stops and reloads named services."""
+
+    def is_active(self, unit: str) -> bool:
+        """Whether the service runs now."""
+
+    def active_since(self, unit: str) -> float | None:
+        """When it came to run, in seconds since the epoch; None when it does not run."""
+
+    def start(self, unit: str, timeout: float = 120.0) -> None:
+        """Start it; wait at most *timeout* seconds. Raises CommandError when it does not come up."""
+
+    def stop(self, unit: str, timeout: float = 120.0) -> None:
+        """Stop it; wait at most *timeout* seconds."""
+
+    def restart(self, unit: str, timeout: float = 120.0) -> None:
+        """Stop and start it."""
+
+    def reload(self, unit: str) -> None:
+        """Make it read its configuration again."""
+
+
+class SystemdService:
+    """Service through systemctl."""
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+
+    def is_active(self, unit: str) -> bool:
+        """See Service.is_active. Exit codes as in systemctl(1): 0 active, 3 not, 4 no such unit."""
+        return self._runner.run(["systemctl", "is-active", "--quiet", unit]).rc == 0
+
+    def active_since(self, unit: str) -> float | None:
+        """See Service.active_since. The time is "@" and whole seconds, or nothing."""
+        argv = ["systemctl", "show", "--timestamp=unix", "--property=ActiveState,ActiveEnterTimestamp", unit]
+        said = dict(line.split("=", 1) for line in self._runner.run(argv).out.splitlines() if "=" in line)
+        entered = said.get("ActiveEnterTimestamp", "").lstrip("@")
+        return float(entered) if said.get("ActiveState") == "active" and entered else None
+
+    def start(self, unit: str, timeout: float = 120.0) -> None:
+        """See Service.start. Attempts that failed before do not count: systemd would refuse after too many of them."""
+        self._runner.run(["systemctl", "reset-failed", unit])
+        self._do("start", unit, timeout)
+
+    def stop(self, unit: str, timeout: float = 120.0) -> None:
+        """See Service.stop."""
+        self._do("stop", unit, timeout)
+
+    def restart(self, unit: str, timeout: float = 120.0) -> None:
+        """See Service.restart."""
+        self._do("restart", unit, timeout)
+
+    def reload(self, unit: str) -> None:
+        """See Service.reload."""
+        self._do("reload", unit, 60.0)
+
+    def _do(self, verb: str, unit: str, timeout: float) -> Result:
+        # NeedDaemonReload would be cheaper to ask, but systemd 252 (Debian 12) overlooks a unit's first drop-in.
+        self._runner.run(["systemctl", "daemon-reload"]).expect("read the changed units")
+        done = self._runner.run(["systemctl", verb, unit], timeout=timeout)
+        return done.expect(f"{verb} {unit}", cure=f"Its reason: journalctl -u {unit} -n 50")

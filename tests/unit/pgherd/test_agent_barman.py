@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: pgherd contributors
+"""The agent's part on a Barman host: when it asks Barman, what it tells, and what it says where it cannot."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pgherd.agent_barman import BAD, FAILED, GOOD, BarmanPart
+from pgherd.barman import Client, parse_view
+from pgherd.errors import Unreachable
+from scripted import ScriptedRunner
+
+BACKUP = {"backup_id": "1", "status": "DONE", "end_time_timestamp": "100", "size_bytes": 6}
+CHECK, LIST, SHOW = "check demo$", "list-backups demo$", "show-backup demo 1$"
+
+
+def check(**failed: str) -> tuple[int, str, str]:
+    said = {name: {"status": "FAILED", "hint": hint} for name, hint in failed.items()}
+    return (1 if failed else 0, json.dumps({"demo": said or {"x": {"status": "OK", "hint": ""}}}), "")
+
+
+def shown() -> str:
+    base = {"begin_time_timestamp": "90", "end_time_timestamp": "100", "backup_size_with_wals_bytes": 6, "timeline": 1}
+    return json.dumps({"demo": {**BACKUP, "base_backup_information": base}})
+
+
+class Host:
+    """A Barman host's files, and the part that looks at them."""
+
+    def __init__(self, root: Path, expected: list[tuple[str, Any]]) -> None:
+        self.root = root
+        self.file = root / "demo.conf"
+        self.file.write_text("")
+        for name in ("wals", "streaming", "base", "meta"):
+            (root / name).mkdir(exist_ok=True)
+        configuration = {
+            "wals_directory": f"{root}/wals",
+            "streaming_wals_directory": f"{root}/streaming",
+            "basebackups_directory": f"{root}/base",
+            "backup_directory": str(root),
+            "barman_lock_directory": str(root),
+        }
+        first = [("show-servers demo$", json.dumps({"demo": configuration})), ("--version", "3.13.3 Barman by X")]
+        self.runner = ScriptedRunner([*first, *expected])
+        self.part = BarmanPart("backup1", Client(self.runner, "demo"), [str(self.file)], lambda: 1000.0)
+        self.said: list[str] = []
+
+    def ticks(self, *times: float) -> None:
+        for now in times:
+            self.said += [decision.text for decision in self.part.tick(now)]
+
+    def backup(self) -> None:
+        (self.root / "meta" / "1-backup.info").write_text("x")
+
+    def segment(self, name: str, at: float) -> None:
+        directory = self.root / "wals" / name[:16]
+        directory.mkdir(exist_ok=True)
+        (directory / name).write_text("x")
+        os.utime(directory / name, (at, at))
+
+
+def test_one_command_per_tick_until_all_is_known(tmp_path: Path) -> None:
+    host = Host(tmp_path, [(LIST, json.dumps({"demo": [BACKUP]})), (SHOW, shown()), (CHECK, check())])
+    host.backup()
+    host.segment("000000010000000000000009", 900.0)
+    host.segment("00000002000000010000000A", 950.0)
+    host.segment("00000002000000010000000A.00000028.backup", 990.0)
+    (tmp_path / "wals" / "00000002.history").write_text("x")
+    (tmp_path / "streaming" / "00000002000000010000000B.partial").write_text("x")
+    host.ticks(0, 5, 10)
+    view = parse_view(host.part.answer().body)
+    assert view.unread == {}
+    assert (view.host, view.server, view.version, view.collected_at) == ("backup1", "demo", "3.13.3", 1000.0)
+    assert (view.last_wal, view.last_wal_at, view.wal_timeline) == ("00000002000000010000000A", 950.0, 2)
+    assert (view.receiving_wal, view.receiving) == ("00000002000000010000000B", False)
+    assert view.last_backup is not None
+    assert (view.last_backup.begin, view.last_backup.end, view.last_backup.size) == (90.0, 100.0, 6)
+    assert view.first_recoverable == 100.0
+    assert (view.failed_checks, view.checked_at) == ((), 1000.0)
+    assert host.said == ["WAL is not received", "the last finished backup is 1", "all checks are good"]
+
+
+def test_barman_is_not_asked_again_while_nothing_happens(tmp_path: Path) -> None:
+    host = Host(tmp_path, [(LIST, '{"demo": []}'), (CHECK, check())])
+    host.ticks(*range(0, int(GOOD), 5))
+    assert len(host.runner.calls) == 4
+
+
+def test_bad_checks_are_made_again_sooner(tmp_path: Path) -> None:
+    host = Host(tmp_path, [(LIST, '{"demo": []}'), (CHECK, check(slot="no")), (CHECK, check())])
+    host.ticks(0, 5, 10, 5 + BAD - 1, 5 + BAD, 6 + BAD)
+    assert host.said == ["WAL is not received", "checks failed: slot: no", "all checks are good"]
+
+
+def test_a_new_backup_is_seen_at_once(tmp_path: Path) -> None:
+    catalogue = json.dumps({"demo": [BACKUP]})
+    host = Host(
+        tmp_path, [(LIST, '{"demo": []}'), (CHECK, check()), (LIST, catalogue), (SHOW, shown()), (CHECK, check())]
+    )
+    host.ticks(0, 5, 10)
+    host.backup()
+    host.ticks(15, 20, 25)
+    assert host.said[-1] == "the last finished backup is 1"
+
+
+def test_changed_configuration_is_read_again(tmp_path: Path) -> None:
+    host = Host(tmp_path, [(LIST, '{"demo": []}'), (CHECK, check())])
+    again = Host(tmp_path, [])
+    host.ticks(0, 5)
+    assert host.runner.calls[0].argv == ("/usr/bin/barman", "-f", "json", "show-servers", "demo")
+    os.utime(host.file, (5, 5))
+    host.runner._expected += [*again.runner._expected, (LIST, '{"demo": []}')]
+    again.runner._expected.clear()
+    host.ticks(10)
+    assert len(host.runner.calls) == 7
+
+
+@pytest.fixture
+def broken(tmp_path: Path) -> Host:
+    slow = Unreachable("run barman: no end after 25 s.")
+    return Host(tmp_path, [(LIST, slow), (CHECK, slow), (LIST, '{"demo": []}'), (CHECK, check())])
+
+
+def test_what_cannot_be_read_says_why_and_comes_back(broken: Host) -> None:
+    broken.ticks(0, 5, 10)
+    view = broken.part.view()
+    assert (view.checks, view.backups) == (None, None)
+    assert set(view.unread) == {"check", "catalogue"}
+    assert "no end after 25 s" in view.unread["check"]
+    # The rest is known all the same.
+    assert view.receiving is False
+    broken.ticks(FAILED, FAILED + 5)
+    view = broken.part.view()
+    assert (view.unread, view.backups, len(view.checks or ())) == ({}, (), 1)
+
+
+def test_a_host_without_barman_says_so(tmp_path: Path) -> None:
+    missing = str(tmp_path / "nothing.conf")
+    part = BarmanPart("backup1", Client(ScriptedRunner([]), "demo"), [missing], lambda: 1.0)
+    part.tick(0)
+    assert part.view().unread == {"config": f"{missing}: No such file or directory"}

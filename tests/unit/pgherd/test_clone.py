@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: pgherd contributors
+"""A clone appears whole or not at all, wherever it is interrupted, and replaces nothing that it may not."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pgherd import clone
+from pgherd.clone import MARK, STAGE, Staging, unfinished
+from pgherd.errors import Conflict, PgherdError
+from pgherd.run import Result
+
+CONFIG = "node_id = 2\ndata_directory = '/real'\nuse_replication_slots = on\n"
+COPY = (MARK, "base", "global", "postgresql.auto.conf", "standby.signal")
+
+
+class Maker:
+    """A runner that makes the directories that are asked for, without another owner."""
+
+    def run(self, argv: Any, **_options: Any) -> Result:
+        os.makedirs(argv[-1], exist_ok=True)
+        return Result(tuple(argv), 0)
+
+
+class PowerCut(Exception):
+    """The end of the process at this very moment."""
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    return tmp_path / "main"
+
+
+def staging(place: Path, **options: Any) -> Staging:
+    return Staging(str(place), Maker(), 17, **options)
+
+
+def copy(work: Staging, names: tuple[str, ...] = COPY) -> None:
+    """What pg_basebackup and repmgr do."""
+    os.makedirs(work.data)
+    for name in names:
+        Path(work.data, name).write_text(name, encoding="utf-8")
+
+
+def startable(place: Path) -> bool:
+    """Whether PostgreSQL would take it for a cluster: it wants PG_VERSION first of all."""
+    return (place / MARK).exists()
+
+
+def clone_into(place: Path, wipe: bool = False, **options: Any) -> None:
+    work = staging(place, **options)
+    work.prepare(CONFIG, wipe)
+    copy(work)
+    work.adopt()
+
+
+def test_into_nothing(place: Path) -> None:
+    clone_into(place)
+    assert sorted(os.listdir(place)) == sorted(COPY)
+
+
+def test_into_the_root_of_a_file_system(place: Path) -> None:
+    (place / "lost+found").mkdir(parents=True)
+    clone_into(place)
+    assert sorted(os.listdir(place)) == sorted([*COPY, "lost+found"])
+
+
+def test_repmgr_is_told_the_other_directory(place: Path) -> None:
+    work = staging(place)
+    work.prepare(CONFIG, False)
+    lines = Path(work.config).read_text(encoding="utf-8").splitlines()
+    assert lines == ["node_id = 2", "use_replication_slots = on", f"data_directory = '{place}/{STAGE}/data'"]
+    assert unfinished(os.listdir(place))
+
+
+@pytest.mark.parametrize("names", [(MARK, "base"), ("notes.txt",), (MARK, STAGE)])
+def test_nothing_is_replaced_without_the_word(place: Path, names: tuple[str, ...]) -> None:
+    place.mkdir()
+    for name in names:
+        (place / name).write_text("precious", encoding="utf-8")
+    with pytest.raises(Conflict, match="cluster_wipe"):
+        staging(place).prepare(CONFIG, False)
+    assert sorted(os.listdir(place)) == sorted(names)
+
+
+def test_replaces_what_it_may(place: Path) -> None:
+    place.mkdir()
+    (place / MARK).write_text("old", encoding="utf-8")
+    (place / "pg_wal").symlink_to(place.parent)
+    (place / "old").mkdir()
+    clone_into(place, wipe=True)
+    assert sorted(os.listdir(place)) == sorted(COPY)
+
+
+def interrupted(monkeypatch: pytest.MonkeyPatch, at: int, backwards: bool, run: Callable[[], None]) -> bool:
+    """Run until the *at*-th change of a directory, and cut the power there; False when it came to its end."""
+    left = [at]
+
+    def counted(change: Callable[..., None]) -> Callable[..., None]:
+        def once(*args: Any, **options: Any) -> None:
+            left[0] -= 1
+            if left[0] < 0:
+                raise PowerCut
+            change(*args, **options)
+
+        return once
+
+    with monkeypatch.context() as patch:
+        patch.setattr(clone.os, "rename", counted(os.rename))
+        patch.setattr(clone.os, "unlink", counted(os.unlink))
+        patch.setattr(clone.shutil, "rmtree", counted(clone.shutil.rmtree))
+        # The order in which a file system lists is nobody's to rely on.
+        listed = os.listdir
+        patch.setattr(clone.os, "listdir", lambda path: sorted(listed(path), reverse=backwards))
+        try:
+            run()
+        except PowerCut:
+            return True
+        return False
+
+
+@pytest.mark.parametrize("at", range(12))
+@pytest.mark.parametrize("backwards", [False, True])
+@pytest.mark.parametrize("old", [(), (MARK, "base", "old"), (STAGE, "base", "global")], ids=["empty", "wipe", "again"])
+def test_interrupted_anywhere_it_never_starts_half_and_is_made_anew(
+    place: Path, monkeypatch: pytest.MonkeyPatch, at: int, backwards: bool, old: tuple[str, ...]
+) -> None:
+    for name in old:
+        place.mkdir(exist_ok=True)
+        if name == STAGE:
+            (place / name).mkdir()
+        else:
+            (place / name).write_text("old", encoding="utf-8")
+    was_cut = interrupted(monkeypatch, at, backwards, lambda: clone_into(place, wipe=MARK in old))
+    if was_cut and startable(place):
+        # Either nothing was done yet, or all.
+        first = (place / MARK).read_text(encoding="utf-8")
+        expected = {MARK, "base", "old"} if first == "old" else set(COPY)
+        assert {name for name in os.listdir(place) if name != STAGE} == expected
+    elif was_cut:
+        assert unfinished(os.listdir(place))
+        clone_into(place)
+    if startable(place) and (place / MARK).read_text(encoding="utf-8") != "old":
+        staging(place).clean()
+        assert sorted(os.listdir(place)) == sorted(COPY)
+
+
+@pytest.mark.parametrize("names", [(), (MARK, "base"), ("base", "standby.signal")])
+def test_an_unfinished_copy_is_not_adopted(place: Path, names: tuple[str, ...]) -> None:
+    work = staging(place)
+    work.prepare(CONFIG, False)
+    copy(work, names)
+    with pytest.raises(PgherdError, match="copy"):
+        work.adopt()
+    assert not startable(place)
+
+
+def test_wal_and_tablespaces_of_an_interrupted_clone_go_with_it(place: Path, tmp_path: Path) -> None:
+    wal, space = tmp_path / "wal", tmp_path / "space"
+    options = {"wal_directory": str(wal), "tablespaces": (str(space),)}
+    staging(place, **options).prepare(CONFIG, False)
+    (wal / "000000010000000000000001").write_text("", encoding="utf-8")
+    (space / "PG_17_202406281" / "1").mkdir(parents=True)
+    (space / "PG_15_202209061").mkdir()
+    staging(place, **options).prepare(CONFIG, False)
+    assert os.listdir(wal) == []
+    assert os.listdir(space) == ["PG_15_202209061"]
+
+
+def test_a_copied_place_of_the_upstreams_own_clone_stays_behind(place: Path) -> None:
+    work = staging(place)
+    work.prepare(CONFIG, False)
+    copy(work)
+    Path(work.data, STAGE).mkdir()
+    work.adopt()
+    assert sorted(os.listdir(place)) == sorted(COPY)

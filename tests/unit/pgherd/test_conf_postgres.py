@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: pgherd contributors
+"""postgresql.conf and pg_hba.conf as rendered from the cluster."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from pgherd.conf_postgres import files, hba, preload, settings
+from pgherd.model import SYSTEM_ROLES, Barman, Cluster, Node, Pgpool
+from pgherd.render import HostFacts, passfile, single_quoted
+
+CLUSTER = Cluster(
+    "demo",
+    (
+        Node("pg1", 1, "postgres", "pg1", ip="10.0.0.1"),
+        Node("pg2", 2, "postgres", "pg2", "pg1", ip="10.0.0.2"),
+        Node("pg3", 3, "postgres", "pg3", "pg1"),
+        Node("w1", 4, "witness", "w1", "pg1", priority=0, ip="10.0.0.4"),
+    ),
+    (Pgpool("pool1", "pool1", "10.0.0.8"),),
+    (Barman("backup1", "backup1", "10.0.0.9"),),
+    options={
+        "users": [{"name": "app"}, {"name": "My User"}],
+        "networks": ["192.168.0.0/16"],
+        "hba": ["host x y z md5"],
+    },
+)
+PG1, W1 = CLUSTER.node("pg1"), CLUSTER.node("w1")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (True, "on"),
+        (7, "7"),
+        ("4MB", "'4MB'"),
+        ("a,b:c", "'a,b:c'"),
+        ("it's", "'it''s'"),
+        ("C:\\x", "'C:\\\\x'"),
+        ("", "''"),
+    ],
+)
+def test_single_quoted(value: object, text: str) -> None:
+    assert single_quoted(value) == text
+
+
+def test_passfile_escapes() -> None:
+    assert passfile([("*", 5432, "*", "app", "a:b\\c")]) == "*:5432:*:app:a\\:b\\\\c\n"
+
+
+def test_user_settings_win_and_preload_adds_up() -> None:
+    node = replace(
+        PG1, settings={"work_mem": "64MB", "max_connections": 7, "shared_preload_libraries": "pgaudit, repmgr"}
+    )
+    found = settings(CLUSTER, node, 17)
+    assert (found["work_mem"], found["max_connections"]) == ("64MB", 7)
+    assert found["shared_preload_libraries"] == "repmgr,pgaudit"
+    with_extension = replace(CLUSTER, options={"extensions": [{"name": "pg_stat_statements", "preload": True}]})
+    assert preload(with_extension, PG1) == ["repmgr", "pg_stat_statements"]
+    assert preload(with_extension, W1) == ["repmgr"]
+
+
+def test_durability() -> None:
+    assert settings(CLUSTER, PG1, 17)["synchronous_standby_names"] == 'ANY 1 ("pg1", "pg2", "pg3")'
+    assert settings(replace(CLUSTER, durability="async"), PG1, 17)["synchronous_standby_names"] == ""
+    assert "synchronous_standby_names" not in settings(CLUSTER, W1, 17)
+
+
+def test_slots_or_kept_wal() -> None:
+    assert "wal_keep_size" not in settings(CLUSTER, PG1, 17)
+    without = settings(replace(CLUSTER, replication_slots=False, options={"wal_keep_size": "1GB"}), PG1, 17)
+    assert without["wal_keep_size"] == "1GB"
+    assert "max_slot_wal_keep_size" not in without
+
+
+def test_room_for_every_stream() -> None:
+    many = replace(CLUSTER, nodes=tuple(Node(f"n{i}", i, "postgres", f"n{i}") for i in range(1, 20)))
+    assert settings(many, many.nodes[0], 17)["max_wal_senders"] >= 19 + 1
+    assert settings(many, many.nodes[0], 17)["max_replication_slots"] >= 19 + 1
+
+
+def test_one_more_host_needs_no_restart() -> None:
+    one, two = settings(CLUSTER, PG1, 17), settings(replace(CLUSTER, pgpools=CLUSTER.pgpools * 2), PG1, 17)
+    grown = settings(replace(CLUSTER, nodes=(*CLUSTER.nodes, Node("pg5", 5, "postgres", "pg5", "pg1"))), PG1, 17)
+    for name in ("max_connections", "max_wal_senders", "max_replication_slots"):
+        assert one[name] == two[name] == grown[name]
+
+
+def test_hba_is_tls_and_scram_only() -> None:
+    for line in hba(replace(CLUSTER, options={**CLUSTER.options, "hba": []}), PG1):
+        kind, *_rest, method = line.split()
+        assert kind in ("local", "hostssl") or method == "reject", line
+        assert method in ("scram-sha-256", "reject") or line.startswith("local all postgres peer"), line
+        assert "trust" not in line
+
+
+def test_hba_opens_what_the_topology_needs() -> None:
+    lines = hba(CLUSTER, PG1)
+    assert "hostssl replication repmgr 10.0.0.2/32 scram-sha-256" in lines
+    assert "hostssl replication repmgr pg3 scram-sha-256" in lines
+    assert "hostssl repmgr repmgr 10.0.0.4/32 scram-sha-256" in lines
+    assert "hostssl replication repmgr 10.0.0.4/32 scram-sha-256" not in lines
+    assert 'hostssl all app,"My User" 10.0.0.8/32 scram-sha-256' in lines
+    assert "hostssl replication streaming_barman 10.0.0.9/32 scram-sha-256" in lines
+
+
+def test_system_roles_cannot_come_from_client_networks() -> None:
+    lines = hba(CLUSTER, PG1)
+    reject = next(line for line in lines if line.endswith("reject"))
+    assert all(role in reject for role in SYSTEM_ROLES)
+    assert "postgres" in reject.split()[2].split(",")
+    assert (
+        lines.index(reject)
+        < lines.index("host x y z md5")
+        < lines.index("hostssl all all 192.168.0.0/16 scram-sha-256")
+    )
+
+
+def test_witness_lets_nobody_else_in() -> None:
+    text = "\n".join(hba(CLUSTER, W1))
+    assert "192.168" not in text
+    assert "app" not in text
+    assert "barman 10.0.0.9" not in text
+
+
+def test_files_are_for_the_version() -> None:
+    paths = [file.path for file in files(CLUSTER, "pg1", HostFacts(15), {})]
+    assert "/etc/postgresql/15/main/postgresql.conf" in paths
+    assert "/etc/systemd/system/postgresql@15-main.service.d/pgherd.conf" in paths

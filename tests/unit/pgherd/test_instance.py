@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: pgherd contributors
+"""What may be initialised, started, reloaded or restarted, and what must be left alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Optional
+
+import pytest
+from pgherd.errors import Conflict
+from pgherd.instance import Instance, plan
+from pgherd.model import Cluster, Node
+
+CLUSTER = Cluster(
+    "demo",
+    (
+        Node("pg1", 1, "postgres", "pg1"),
+        Node("pg2", 2, "postgres", "pg2", "pg1"),
+        Node("pg3", 3, "postgres", "pg3", "pg1"),
+        Node("w1", 4, "witness", "w1", "pg1", priority=0),
+    ),
+)
+EMPTY = Instance("")
+STOPPED = Instance("", data="cluster", system_identifier="7", timeline=1)
+RUNNING = replace(STOPPED, running=True, role="primary")
+STANDBY = replace(STOPPED, standby=True, running=True, role="standby")
+
+
+def at(name: str, state: Instance) -> Instance:
+    return replace(state, name=name)
+
+
+def peers(pg2: Optional[Instance], pg3: Optional[Instance]) -> dict[str, Optional[Instance]]:
+    return {"pg2": at("pg2", pg2) if pg2 else None, "pg3": at("pg3", pg3) if pg3 else None}
+
+
+def actions(mine: Instance, others: dict[str, Optional[Instance]], **options: Any) -> list[str]:
+    return [step.action for step in plan(CLUSTER, mine, others, **options)[0].steps]
+
+
+def test_first_day() -> None:
+    assert actions(at("pg1", EMPTY), peers(EMPTY, EMPTY)) == ["initialize", "start"]
+
+
+def test_standby_without_data_is_cloned_elsewhere() -> None:
+    assert actions(at("pg2", EMPTY), {"pg1": at("pg1", RUNNING), "pg3": at("pg3", EMPTY)}) == []
+
+
+def test_witness_has_its_own_cluster() -> None:
+    assert actions(at("w1", EMPTY), {"pg1": None, "pg2": None, "pg3": None}) == ["initialize", "start"]
+
+
+@pytest.mark.parametrize(
+    "others",
+    [peers(STANDBY, EMPTY), peers(replace(STOPPED, standby=True), EMPTY), peers(None, EMPTY)],
+)
+def test_never_an_empty_primary_where_a_cluster_may_be(others: dict[str, Optional[Instance]]) -> None:
+    with pytest.raises(Conflict):
+        plan(CLUSTER, at("pg1", EMPTY), others)
+
+
+def test_blind_initialisation_is_asked_for() -> None:
+    assert actions(at("pg1", EMPTY), peers(None, EMPTY), initialize_blind=True) == ["initialize", "start"]
+    with pytest.raises(Conflict):
+        plan(CLUSTER, at("pg1", EMPTY), peers(None, STANDBY), initialize_blind=True)
+
+
+def test_an_emptied_first_primary_is_cloned_from_the_new_one() -> None:
+    assert actions(at("pg1", EMPTY), peers(replace(RUNNING, timeline=2), STANDBY)) == []
+
+
+def test_foreign_files_are_never_touched() -> None:
+    with pytest.raises(Conflict, match="holds files, but no cluster"):
+        plan(CLUSTER, replace(at("pg1", EMPTY), data="other"), peers(EMPTY, EMPTY))
+
+
+@pytest.mark.parametrize(
+    ("others", "starts"),
+    [
+        (peers(STANDBY, STANDBY), True),
+        (peers(STANDBY, None), True),  # one silent node alone cannot have been promoted: R = 2
+        (peers(None, None), False),
+        (peers(replace(RUNNING, timeline=2), STANDBY), False),
+        (peers(replace(STOPPED, timeline=2), STANDBY), False),
+        (peers(replace(STOPPED, timeline=2, system_identifier="8"), STANDBY), True),
+    ],
+)
+def test_a_stopped_primary(others: dict[str, Optional[Instance]], starts: bool) -> None:
+    todo, left_alone = plan(CLUSTER, at("pg1", STOPPED), others)
+    assert ([step.action for step in todo.steps], bool(left_alone)) == ((["start"], False) if starts else ([], True))
+
+
+def test_async_durability_trusts_no_silent_node() -> None:
+    todo, left_alone = plan(replace(CLUSTER, durability="async"), at("pg1", STOPPED), peers(STANDBY, None))
+    assert not todo.changed
+    assert "pg3 cannot be asked" in left_alone
+
+
+def test_a_stopped_standby_may_always_start() -> None:
+    mine = at("pg2", replace(STOPPED, standby=True))
+    assert actions(mine, {"pg1": None, "pg3": None}) == ["start"]
+
+
+def test_reload() -> None:
+    mine = at("pg1", RUNNING)
+    assert actions(mine, peers(STANDBY, STANDBY)) == []
+    assert actions(replace(mine, stale=True), peers(STANDBY, STANDBY)) == ["reload"]
+    assert actions(mine, peers(STANDBY, STANDBY), files_changed=True) == ["reload"]
+
+
+@pytest.mark.parametrize(
+    ("others", "reason"),
+    [
+        (peers(replace(RUNNING, timeline=2), replace(STANDBY, timeline=2)), "pg2 is primary now (timeline 2)"),
+        (peers(replace(STANDBY, system_identifier="8"), replace(STANDBY, system_identifier="8")), "another cluster"),
+        (peers(STANDBY, replace(RUNNING, system_identifier="8", timeline=9)), ""),
+        (peers(replace(RUNNING, system_identifier="8", timeline=9), None), ""),
+        (peers(None, None), ""),
+    ],
+    ids=["a newer one", "a foreign one", "beside a foreign one", "it or the other: the first day's", "alone"],
+)
+def test_nothing_is_written_to_a_primary_that_is_not_the_clusters(
+    others: dict[str, Optional[Instance]], reason: str
+) -> None:
+    todo, left_alone = plan(CLUSTER, at("pg1", replace(RUNNING, pending={"a": "1 -> 2"})), others, files_changed=True)
+    assert [step.action for step in todo.steps] == ([] if reason else ["reload"])
+    assert reason in left_alone
+    assert bool(reason) == bool(left_alone)
+
+
+def test_restart_only_where_asked_for() -> None:
+    mine = replace(at("pg2", STANDBY), pending={"shared_buffers": "128MB -> 256MB"})
+    assert actions(mine, {}) == []
+    assert actions(mine, {}, restart=True) == ["restart"]
+    assert actions(at("pg2", STANDBY), {}, restart=True) == []
+
+
+def test_instance_survives_its_own_dictionary() -> None:
+    mine = replace(at("pg2", STANDBY), pending={"a": "1 -> 2"}, lowered=("a",))
+    assert Instance.from_dict(mine.to_dict()) == mine

@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: pgherd contributors
+"""When a pgpool is reloaded and when restarted, and its configuration as a whole."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from pgherd import conf_agent, conf_pgpool, pgpool
+from pgherd.errors import ConfigError
+from pgherd.model import SYSTEM_ROLES, Barman, Cluster, Node, Pgpool
+from pgherd.pgpool import CONFIGURATION, HBA, PASSWORDS, NodeInfo, parse_configuration
+from pgherd.pgpool_service import FILES, State, plan
+from pgherd.render import HostFacts
+from pgherd.units import State as UnitState
+from pgherd.units import Unit
+from pgherd.units import plan as plan_units
+
+CONF = "port = 9999\nlog_connections = off\nbackend_hostname0 = 'a'\nbackend_port0 = 5432\n"
+TEXTS: dict[str, str | None] = {
+    CONFIGURATION: CONF,
+    PASSWORDS: "pgpool_check:TEXTx\napp:TEXTy\n",
+    HBA: "local all all scram-sha-256\n",
+    FILES[3]: "certificate",
+}
+RUNNING = State(True, TEXTS, TEXTS, {0: NodeInfo(0, "a", 5432, "up", role="primary")})
+
+
+def after(state: State, **changes: str | None) -> State:
+    """The state with other standing files, by the last word of their names."""
+    standing = dict(state.standing)
+    for word, text in changes.items():
+        path = next(path for path in FILES if word in path)
+        standing[path] = text
+    return replace(state, standing=standing)
+
+
+@pytest.mark.parametrize(
+    ("state", "steps"),
+    [
+        (RUNNING, []),
+        (replace(RUNNING, active=False), ["start pgpool2.service"]),
+        (after(RUNNING, pool_hba="host\n"), ["reload pgpool2.service: /etc/pgpool2/pool_hba.conf changed"]),
+        (
+            after(RUNNING, conf=CONF.replace("off", "on")),
+            ["reload pgpool2.service: /etc/pgpool2/pgpool.conf changed"],
+        ),
+        (after(RUNNING, conf=CONF.replace("9999", "1")), ["restart pgpool2.service: port changes"]),
+        (after(RUNNING, server="new"), ["restart pgpool2.service: the certificate changes"]),
+        (
+            after(RUNNING, pool_passwd="pgpool_check:TEXTx\napp:TEXTz\n"),
+            ["reload pgpool2.service: /etc/pgpool2/pool_passwd changed"],
+        ),
+        (
+            after(RUNNING, pool_passwd="pgpool_check:TEXTz\napp:TEXTy\n"),
+            ["restart pgpool2.service: the password of pgpool_check changes"],
+        ),
+        (
+            after(RUNNING, conf="port = 9999\nlog_connections = off\n"),
+            [
+                "detach backend 0 (a): it is no longer configured",
+                "reload pgpool2.service: /etc/pgpool2/pgpool.conf changed",
+            ],
+        ),
+        (
+            replace(RUNNING, nodes={0: NodeInfo(0, "old", 5432, "down")}),
+            ["restart pgpool2.service: backend 0 is old:5432, and should be a:5432"],
+        ),
+        (
+            replace(RUNNING, loaded=dict.fromkeys(FILES)),
+            ["restart pgpool2.service: it was not started by its present unit"],
+        ),
+    ],
+)
+def test_plan(state: State, steps: list[str]) -> None:
+    assert plan(state).describe() == steps
+
+
+def test_check_mode_judges_files_that_are_not_written_yet() -> None:
+    assert plan(RUNNING, {CONFIGURATION: CONF.replace("9999", "1")}).describe() == [
+        "restart pgpool2.service: port changes"
+    ]
+    assert plan(RUNNING, {PASSWORDS: None}).describe() == ["reload pgpool2.service: /etc/pgpool2/pool_passwd changed"]
+
+
+def test_no_password_is_shown() -> None:
+    assert "TEXT" not in repr(RUNNING)
+
+
+@pytest.mark.parametrize(
+    ("state", "changed", "steps"),
+    [
+        (UnitState(100.0, {"/f": 50.0}), [], []),
+        (UnitState(None, {"/f": 50.0}), [], ["start x.service"]),
+        (UnitState(100.0, {"/f": 150.0}), [], ["restart x.service: /f changed since it started"]),
+        (UnitState(100.0, {"/f": 100.9}), [], []),
+        (UnitState(100.0, {}), ["/f"], ["restart x.service: /f changed since it started"]),
+        (UnitState(100.0, {}), ["/d/part.py"], ["restart x.service: /d/part.py changed since it started"]),
+        (UnitState(100.0, {}), ["/dx", "/other"], []),
+    ],
+)
+def test_units(state: UnitState, changed: list[str], steps: list[str]) -> None:
+    assert plan_units([Unit("x.service", ("/f", "/d"))], {"x.service": state}, changed).describe() == steps
+
+
+CLUSTER = Cluster(
+    "t",
+    (
+        Node("pg1", 1, "postgres", "pg1.example", ip="10.0.0.1"),
+        Node("w1", 2, "witness", "w1", "pg1"),
+        Node("pg2", 3, "postgres", "pg2.example", "pg1", ip="fd00::2"),
+    ),
+    (
+        Pgpool(
+            "pool1", "pool1", settings={"num_init_children": 5, "app_name_redirect_preference_list": 'x:pg1,"y":pg2'}
+        ),
+    ),
+    (Barman("backup1", "backup1"),),
+    options={
+        "users": [{"name": "app"}],
+        "networks": ["10.1.0.0/16"],
+        "pgpool_weights": {"pg1": 0},
+        "pgpool_reserved_connections": 2,
+        "pgpool_read_balancing": False,
+    },
+)
+SECRETS = {**{name: f"secret-{name}" for name in SYSTEM_ROLES}, "pgherd": "p:c", "app": 'a:"b\\c'}
+
+
+@pytest.fixture
+def files() -> dict[str, Any]:
+    return {item.path: item for item in conf_pgpool.files(CLUSTER, "pool1", HostFacts(17), SECRETS)}
+
+
+class TestConfiguration:
+    def test_backends_have_their_nodes_numbers(self, files: dict[str, Any]) -> None:
+        found = parse_configuration(files[CONFIGURATION].content)
+        hosts = {key: value for key, value in found.items() if key.startswith("backend_hostname")}
+        assert hosts == {"backend_hostname0": "pg1.example", "backend_hostname2": "pg2.example"}
+        assert found["backend_weight0"] == "0.0"
+        assert found["backend_weight2"] == "1.0"
+        assert found["backend_application_name2"] == "pg2"
+
+    def test_numbers_do_not_move_when_a_node_goes(self) -> None:
+        fewer = replace(CLUSTER, nodes=CLUSTER.nodes[1:])
+        assert [(item.number, item.name) for item in conf_pgpool.backends(fewer)] == [(2, "pg2")]
+
+    def test_pgpool_decides_about_no_failover(self, files: dict[str, Any]) -> None:
+        found = parse_configuration(files[CONFIGURATION].content)
+        assert {
+            key: found[key]
+            for key in (
+                "health_check_period",
+                "sr_check_period",
+                "failover_on_backend_error",
+                "failover_on_backend_shutdown",
+                "failover_command",
+                "follow_primary_command",
+                "auto_failback",
+                "detach_false_primary",
+            )
+        } == {
+            "health_check_period": "0",
+            "sr_check_period": "0",
+            "failover_on_backend_error": "off",
+            "failover_on_backend_shutdown": "off",
+            "failover_command": "",
+            "follow_primary_command": "",
+            "auto_failback": "off",
+            "detach_false_primary": "off",
+        }
+
+    def test_the_users_settings_win_and_come_through(self, files: dict[str, Any]) -> None:
+        found = parse_configuration(files[CONFIGURATION].content)
+        assert found["num_init_children"] == "5"
+        assert found["app_name_redirect_preference_list"] == 'x:pg1,"y":pg2'
+        assert found["reserved_connections"] == "2"
+        assert found["load_balance_mode"] == "off"
+
+    def test_passwords_stand_in_two_files_that_only_their_readers_read(self, files: dict[str, Any]) -> None:
+        shown = "".join(item.content for item in files.values())
+        assert not [secret for secret in SECRETS.values() if secret in shown]
+        passwords = files[PASSWORDS]
+        assert passwords.secret_content.splitlines() == [
+            "pgpool_check:TEXTsecret-pgpool_check",
+            "pgherd_monitor:TEXTsecret-pgherd_monitor",
+            'app:TEXTa\\:"b\\\\c',
+        ]
+        assert (passwords.owner, passwords.mode) == ("postgres", "0600")
+        digest = hashlib.md5(b"p:c", usedforsecurity=False).hexdigest()
+        assert files[pgpool.PCP_CONFIGURATION].secret_content == f"pgherd:{digest}\n"
+        assert files[pgpool.PCP_PASSFILE].secret_content == "*:*:pgherd:p\\:c\n"
+        assert files[pgpool.PCP_PASSFILE].mode == "0600"
+
+    @pytest.mark.parametrize("password", ["x" * 125, "two\nlines"])
+    def test_a_password_that_pgpool_would_cut_off(self, password: str) -> None:
+        with pytest.raises(ConfigError, match=r"cluster_users: app: .* 124 bytes"):
+            conf_pgpool.passwords(CLUSTER, {**SECRETS, "app": password})
+
+    def test_who_may_connect(self, files: dict[str, Any]) -> None:
+        lines = files[HBA].content.splitlines()[1:]
+        assert lines[0] == "local all all scram-sha-256"
+        assert "hostssl postgres,repmgr pgherd_monitor 10.0.0.1/32 scram-sha-256" in lines
+        assert "hostssl postgres,repmgr pgherd_monitor fd00::2/128 scram-sha-256" in lines
+        assert "hostssl postgres,repmgr pgherd_monitor backup1 scram-sha-256" in lines
+        assert lines[-2].startswith("host all repmgr,")
+        assert lines[-2].endswith(",postgres all reject")
+        assert lines[-1] == "hostssl all all 10.1.0.0/16 scram-sha-256"
+        assert all(line.startswith(("hostssl ", "local ")) or line.endswith(" reject") for line in lines)
+
+    def test_a_node_id_beyond_pgpools_numbers(self) -> None:
+        wrong = replace(CLUSTER, nodes=(replace(CLUSTER.nodes[0], id=129),))
+        with pytest.raises(ConfigError, match=r"pg1: .* 1 to 128, not 129"):
+            conf_pgpool.backends(wrong)
+
+    def test_the_agent_runs_as_nobody_else(self, files: dict[str, Any]) -> None:
+        unit = files[f"/etc/systemd/system/{conf_agent.UNIT}"].content
+        assert "DynamicUser=yes" in unit
+        assert "ExecStart=/usr/bin/pgherd agent --host pool1\n" in unit
+        assert "Restart=always" in unit
