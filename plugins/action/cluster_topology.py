@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: pgherd contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Action cluster_topology: everything that is decided on the control machine before a host is touched."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+from ansible.errors import AnsibleActionFail
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.plugins.action import ActionBase
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.errors import ConfigError, PgherdError
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.inventory import (
+    GROUPS,
+    Host,
+    build,
+    unknown_variables,
+)
+from ansible_collections.pgherd.cluster.plugins.plugin_utils._cluster import (
+    authority,
+    certificate_names,
+    passwords,
+    plain,
+)
+from ansible_collections.pgherd.cluster.plugins.plugin_utils._secrets import SecretStore
+
+SPECIFICATION = os.path.join(os.path.dirname(__file__), "../../roles/cluster/meta/argument_specs.yml")
+# Set by this action itself, for all hosts.
+OWN_FACTS = ("cluster_model", "cluster_secrets_path")
+
+
+class ActionModule(ActionBase):
+    """See the module cluster_topology for the documentation."""
+
+    TRANSFERS_FILES = False
+    _requires_connection = False
+    _supports_check_mode = True
+
+    def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
+        """Check variables and inventory, make missing secrets, and return the cluster as the fact cluster_model."""
+        result = super().run(tmp, task_vars)
+        forecast = bool(self._task.check_mode)
+        try:
+            options = _options()
+            hosts = [_host(name, task_vars) for name in _names(task_vars)]
+            _check(options, hosts)
+            # Raw in task_vars: a role's default may be a template, such as that of cluster_secrets_directory.
+            template = self._templar.template
+            values = {name: plain(template(task_vars.get(name, spec.get("default")))) for name, spec in options.items()}
+            cluster = build(hosts, values)
+            secret_store = SecretStore(values["cluster_secrets_directory"], forecast)
+            passwords(secret_store, values)
+            ca = authority(secret_store, values)
+            for item in (*cluster.nodes, *cluster.pgpools, *cluster.barmans):
+                secret_store.host(item.name, certificate_names(cluster, item.name), ca)
+        except PgherdError as error:
+            raise AnsibleActionFail(str(error)) from error
+        result.update(
+            changed=bool(secret_store.made),
+            made=secret_store.made,
+            ansible_facts={
+                "cluster_model": cluster.to_dict(),
+                "cluster_secrets_path": values["cluster_secrets_directory"],
+            },
+        )
+        return result
+
+
+def _options() -> dict[str, dict[str, Any]]:
+    with open(SPECIFICATION, encoding="utf-8") as stream:
+        return yaml.safe_load(stream)["argument_specs"]["main"]["options"]
+
+
+def _names(task_vars: Mapping[str, Any]) -> list[str]:
+    groups = task_vars["groups"]
+    return list(dict.fromkeys(name for group in GROUPS for name in groups.get(group, ())))
+
+
+def _host(name: str, task_vars: Mapping[str, Any]) -> Host:
+    variables = task_vars["hostvars"][name]
+    wanted = {key: plain(variables[key]) for key in variables if _is_ours(key)}
+    return Host(name, tuple(group for group in GROUPS if name in task_vars["groups"].get(group, ())), wanted)
+
+
+def _is_ours(key: str) -> bool:
+    """Leave out Ansible's own: reading them costs time, and none of them is ours to judge."""
+    return key == "ansible_host" or not key.startswith(
+        ("ansible_", "inventory_", "group_", "groups", "omit", "playbook_")
+    )
+
+
+def _check(options: Mapping[str, Any], hosts: list[Host]) -> None:
+    problems: list[str] = []
+    known = {*options, *OWN_FACTS}
+    common = set.intersection(*(set(host.variables) for host in hosts)) if hosts else set()
+    problems += unknown_variables(common, known, "the inventory or the command line")
+    for host in hosts:
+        problems += unknown_variables(set(host.variables) - common, known, host.name)
+    problems += [sentence for name in options for sentence in _wrong_type(name, options[name], hosts)]
+    if not hosts:
+        problems.append(f"No host is in any of the groups {', '.join(GROUPS)}; see the README for an inventory.")
+    if problems:
+        raise ConfigError(problems)
+
+
+def _wrong_type(name: str, spec: Mapping[str, Any], hosts: list[Host]) -> list[str]:
+    """One sentence per host whose value does not fit, or one for all where all have it."""
+    wrong: dict[str, list[str]] = {}
+    for host in hosts:
+        value = host.variables.get(name)
+        if value is not None:
+            for message in ArgumentSpecValidator({name: dict(spec)}).validate({name: value}).error_messages:
+                wrong.setdefault(message, []).append(host.name)
+    return [
+        f"{'the inventory or the command line' if len(names) == len(hosts) else ', '.join(names)}: "
+        f"{message.rstrip('.')}; mend {name} where it is set."
+        for message, names in wrong.items()
+    ]

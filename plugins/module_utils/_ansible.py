@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: pgherd contributors
+"""The one place that knows both Ansible and the core. **PRIVATE**: it may change at any time."""
+
+from __future__ import annotations
+
+import os
+import platform
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from ansible.module_utils.basic import AnsibleModule
+
+from .pgherd.errors import CommandError, PgherdError
+from .pgherd.plan import Plan
+from .pgherd.run import Runner
+from .pgherd.sql import PsycopgServer, connect
+
+if TYPE_CHECKING:
+    from .pgherd.pgpool import Pcp
+
+
+def login_spec() -> dict[str, dict[str, Any]]:
+    """Options of a module that speaks SQL, the twin of the doc fragment pgherd.cluster.login."""
+    return {
+        "login_host": {"type": "str", "default": "/var/run/postgresql"},
+        "login_port": {"type": "int", "default": 5432},
+        "login_user": {"type": "str", "default": "postgres"},
+        "login_password": {"type": "str", "no_log": True},
+        "login_db": {"type": "str", "default": "postgres"},
+        "sslmode": {
+            "type": "str",
+            "default": "prefer",
+            "choices": ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"],
+        },
+        "sslrootcert": {"type": "path"},
+    }
+
+
+def login_parameters(params: dict[str, Any]) -> dict[str, Any]:
+    """libpq parameters from a module's login options."""
+    return {
+        "host": params["login_host"],
+        "port": params["login_port"],
+        "user": params["login_user"],
+        "password": params["login_password"],
+        "dbname": params["login_db"],
+        "sslmode": params["sslmode"],
+        "sslrootcert": params["sslrootcert"],
+    }
+
+
+@contextmanager
+def sessions(module: AnsibleModule, timeout: float = 30.0) -> Iterator[Callable[..., PsycopgServer] | None]:
+    """Give a function that opens a session in a database, once for each, with the module's login options. More libpq
+    parameters may be said by keyword.
+
+    *timeout* in seconds bounds the connection and each statement. Gives None in check mode where the server's socket
+    does not exist: an earlier task of the same run would make the server, and the forecast starts from an empty one.
+    """
+    parameters = login_parameters(module.params)
+    by_socket = parameters["host"].startswith("/")
+    if module.check_mode and by_socket and not os.path.exists(f"{parameters['host']}/.s.PGSQL.{parameters['port']}"):
+        yield None
+        return
+    name = platform.node() if by_socket else parameters["host"]
+    opened: dict[tuple[Any, ...], PsycopgServer] = {}
+    with ExitStack() as stack:
+
+        def session(database: str, **more: str) -> PsycopgServer:
+            key = (database, *sorted(more.items()))
+            if key not in opened:
+                whole = {**parameters, "dbname": database, **more}
+                opened[key] = stack.enter_context(connect(name, whole, timeout))
+            return opened[key]
+
+        yield session
+
+
+def pcp_spec() -> dict[str, dict[str, Any]]:
+    """Options of a module that speaks PCP, the twin of the doc fragment pgherd.cluster.pcp."""
+    from .pgherd.model import PCP_USER
+    from .pgherd.pgpool import PCP_PASSFILE, SOCKETS
+
+    return {
+        "pcp_host": {"type": "str", "default": SOCKETS},
+        "pcp_port": {"type": "int", "default": 9898},
+        "pcp_user": {"type": "str", "default": PCP_USER},
+        "pcp_passfile": {"type": "path", "default": PCP_PASSFILE},
+        "pcp_password": {"type": "str", "no_log": True},
+    }
+
+
+def pcp_client(module: AnsibleModule, runner: Runner) -> Pcp:
+    """The client with the module's options. A password goes through a file that goes with the module."""
+    from .pgherd.pgpool import Pcp, pcp_passfile
+
+    given = module.params
+    path = given["pcp_passfile"]
+    if given["pcp_password"]:
+        path = os.path.join(module.tmpdir, "pcp.pass")
+        line = pcp_passfile(given["pcp_user"], given["pcp_password"])
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as stream:
+            stream.write(line)
+    return Pcp(runner, given["pcp_host"], given["pcp_port"], given["pcp_user"], path)
+
+
+@contextmanager
+def reporting_errors(module: AnsibleModule) -> Iterator[None]:
+    """Turn every error of the core into the module's failure, with the program's exit code where there is one."""
+    try:
+        yield
+    except CommandError as error:
+        module.fail_json(
+            msg=str(error),
+            command=list(error.argv),
+            rc=error.rc,
+            stdout=error.out,
+            stderr=error.err,
+            exception=traceback.format_exc(),
+        )
+    except PgherdError as error:
+        module.fail_json(msg=str(error), exception=traceback.format_exc())
+
+
+def apply_plan(module: AnsibleModule, plan: Plan, executor: Any) -> None:
+    """Run the plan's steps, unless in check mode."""
+    if plan.changed and not module.check_mode:
+        plan.apply(executor)
+
+
+def finish(module: AnsibleModule, plan: Plan, **result: Any) -> NoReturn:
+    """End the module: changed, before, after, steps and diff come from the plan. A *diff* in *result* replaces the
+    plain one of both states."""
+    states = {
+        "before_header": plan.subject,
+        "after_header": plan.subject,
+        "before": dict(plan.before),
+        "after": dict(plan.after),
+    }
+    module.exit_json(
+        **{
+            "changed": plan.changed,
+            "before": dict(plan.before),
+            "after": dict(plan.after),
+            "steps": plan.describe(),
+            "diff": states,
+            **result,
+        }
+    )
+    raise AssertionError("exit_json does not return")
+
+
+def conclude(module: AnsibleModule, plan: Plan, executor: Any, **result: Any) -> NoReturn:
+    """Apply the plan and end the module; for modules whose result needs no second look."""
+    apply_plan(module, plan, executor)
+    finish(module, plan, **result)

@@ -1,0 +1,129 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: pgherd contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Module barman_server."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: barman_server
+short_description: See that a Barman host receives WAL and has a backup
+description:
+  - States that this host receives the cluster's WAL, that all its checks are good, and that it has at least one
+    finished backup.
+  - Makes the replication slot, starts what has to run, has a first WAL file archived, takes a first backup, and deletes
+    what failed backups left, each only where it is needed. Then it waits until C(barman check) is good.
+  - Waits for a primary that has just come up. A slot whose WAL the primary has removed is made anew, and since that
+    leaves a gap, another backup is taken.
+  - Barman's configuration and units have to be there; role P(pgherd.cluster.barman#role) writes them.
+version_added: 0.1.0
+author: pgherd contributors (@pgherd)
+extends_documentation_fragment:
+  - pgherd.cluster.attributes
+requirements:
+  - psycopg 3.1 or later on the host that runs the module
+options:
+  cluster:
+    description: The cluster, as role P(pgherd.cluster.cluster#role) gives it in C(cluster_model).
+    type: dict
+    required: true
+  host:
+    description: The inventory name of this Barman host.
+    type: str
+    required: true
+  timeout:
+    description:
+      - How long to wait, in seconds, for a primary, for the first WAL file, and for checks to become good, each.
+    type: int
+    default: 300
+  backup_timeout:
+    description: How long to wait, in seconds, for a backup to finish. It goes on when this has passed.
+    type: int
+    default: 14400
+"""
+
+EXAMPLES = r"""
+- name: Backups are taken
+  pgherd.cluster.barman_server:
+    cluster: "{{ cluster_model }}"
+    host: "{{ inventory_hostname }}"
+"""
+
+RETURN = r"""
+before:
+  description: What was there.
+  returned: always
+  type: dict
+  contains:
+    replication_slot:
+      description: Whether the slot was on the primary, with its WAL.
+      type: bool
+      returned: always
+    units_running:
+      description: Whether all units ran, with the files as they are now.
+      type: bool
+      returned: always
+    wal_archived:
+      description: Whether any WAL file has been archived.
+      type: bool
+      returned: always
+    finished_backup:
+      description: Whether there was a backup that can be restored.
+      type: bool
+      returned: always
+    failed_checks:
+      description: The checks that failed, with what Barman says of them.
+      type: list
+      elements: str
+      returned: always
+after:
+  description: What is there now, or in check mode would be, like RV(before).
+  returned: always
+  type: dict
+steps:
+  description: One sentence per step.
+  returned: always
+  type: list
+  elements: str
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.pgherd.cluster.plugins.module_utils._ansible import conclude, reporting_errors
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.backup import observe, opener, plan
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.backup_apply import Executor
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.barman import Client
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.conf_barman import place, units_and_files
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.model import Cluster
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.observe import ask_agent
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.run import LocalRunner
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.service import SystemdService
+
+
+def main() -> None:
+    """Wire the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "cluster": {"type": "dict", "required": True},
+            "host": {"type": "str", "required": True},
+            "timeout": {"type": "int", "default": 300},
+            "backup_timeout": {"type": "int", "default": 14400},
+        },
+        supports_check_mode=True,
+    )
+    with reporting_errors(module):
+        given = module.params
+        cluster, runner = Cluster.from_dict(given["cluster"]), LocalRunner()
+        here, open_, service = place(cluster, given["host"]), opener(cluster), SystemdService(runner)
+        client = Client(runner, here.server)
+        host = next(item for item in cluster.barmans if item.name == given["host"])
+        limits = given["timeout"], given["backup_timeout"]
+        executor = Executor(here, client, service, open_, *limits, told=lambda: ask_agent(cluster, host))
+        state = executor.settled(
+            lambda: observe(here, client, service, open_, units_and_files(cluster)), wait=not module.check_mode
+        )
+        conclude(module, plan(here, state), executor)
+
+
+if __name__ == "__main__":
+    main()

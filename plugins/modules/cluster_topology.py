@@ -1,0 +1,41 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: pgherd contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Documentation of the action cluster_topology; all of it runs on the control machine."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: cluster_topology
+short_description: Check the inventory and make the cluster's model and secrets
+description:
+  - Reads the inventory groups C(postgres), C(witness), C(pgpool) and C(barman), the host variables and all C(cluster_*)
+    variables, and fails with one sentence for each thing that is wrong, with the host and the cure.
+  - Makes what is missing of passwords, certificate authority and host certificates, on the control machine.
+  - Connects to no host. Role P(pgherd.cluster.cluster#role) runs it first; set C(run_once).
+version_added: 0.1.0
+author: pgherd contributors (@pgherd)
+extends_documentation_fragment:
+  - pgherd.cluster.attributes
+"""
+
+EXAMPLES = r"""
+- name: Check the inventory before anything is touched
+  pgherd.cluster.cluster_topology:
+  run_once: true
+"""
+
+RETURN = r"""
+made:
+  description: What was, or in check mode would be, made on the control machine.
+  returned: always
+  type: list
+  elements: str
+ansible_facts:
+  description: >-
+    C(cluster_model), the whole cluster without secrets, and C(cluster_secrets_path), where the secrets are kept on the
+    control machine.
+  returned: always
+  type: dict
+"""

@@ -1,0 +1,160 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: pgherd contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Module repmgr_node."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: repmgr_node
+short_description: State one node's place in a repmgr cluster
+description:
+  - Clones an empty node, starts it, registers it, registers it anew when its attributes changed, and lets it follow
+    another upstream, as its state needs. Does nothing to a node that is right.
+  - The primary is who all nodes say it is, never who one node's table or the inventory says.
+  - A data directory that holds a cluster, or anything else, is replaced only with O(wipe=true), and only where the node
+    cannot live as it is. An interrupted clone cannot be started by anybody; the next run makes it anew.
+  - A stopped server that was a primary while another node is primary now is left alone; RV(left_alone) says what to do.
+version_added: 0.1.0
+author: pgherd contributors (@pgherd)
+extends_documentation_fragment:
+  - pgherd.cluster.attributes
+options:
+  cluster:
+    description: The cluster's model, the fact C(cluster_model) of M(pgherd.cluster.cluster_topology).
+    type: dict
+    required: true
+  node:
+    description: The node on this host, by its name in the model.
+    type: str
+    required: true
+  postgres_version:
+    description: PostgreSQL's major version here.
+    type: int
+    required: true
+  state:
+    description:
+      - V(member) is what the node lives as. A running primary stays the primary, a running standby keeps the upstream
+        it has, an empty node is cloned from its upstream by the model or, where that does not stream from the live
+        primary, from the primary. A witness by the model is a V(witness).
+      - V(primary) is the primary, registered. Refused while another node is, and for a standby.
+      - V(standby) is a standby of O(upstream), registered. Refused for the running primary.
+      - V(witness) is a server of its own that knows the nodes and votes, registered.
+      - V(absent) is not registered, stopped, and has no slot anywhere. Refused for the primary and for the upstream of
+        others. Its data directory stays.
+    type: str
+    choices: [member, primary, standby, witness, absent]
+    default: member
+  upstream:
+    description: The node to stream from, by its name in the model; for O(state=standby) and O(state=member).
+    type: str
+    default: ""
+  wipe:
+    description: Whether a data directory that is in the way of a clone may be replaced.
+    type: bool
+    default: false
+  lost:
+    description:
+      - Nodes that this run could not reach or failed on. Nobody waits for one of them to become ready.
+    type: list
+    elements: str
+    default: []
+  timeout:
+    description: Seconds to wait for another node to be ready, and for this one to start or to stream.
+    type: int
+    default: 300
+requirements:
+  - psycopg 3.1 or later and repmgr 5.3 or later on the host
+  - repmgr.conf, PostgreSQL's configuration and /etc/pgherd as the roles of this collection write them
+seealso:
+  - module: pgherd.cluster.postgres_instance
+  - module: pgherd.cluster.pg_replication_slot
+"""
+
+EXAMPLES = r"""
+- name: The node is a member, as whatever it lives
+  pgherd.cluster.repmgr_node:
+    cluster: "{{ cluster_model }}"
+    node: "{{ inventory_hostname }}"
+    postgres_version: 17
+
+- name: The node follows pg2
+  pgherd.cluster.repmgr_node:
+    cluster: "{{ cluster_model }}"
+    node: pg3
+    postgres_version: 17
+    state: standby
+    upstream: pg2
+"""
+
+RETURN = r"""
+left_alone:
+  description: Why the node is not what it was asked to be, with what to do; empty where there is no reason.
+  returned: always
+  type: str
+ansible_facts:
+  description: What the tasks after this one must know.
+  returned: always
+  type: dict
+  contains:
+    repmgr_node:
+      description: C(changed), and C(repmgrd) - V(running), V(stopped) or, where the server did not answer, V(unknown).
+      type: dict
+before:
+  description:
+    - What the node was. C(data), C(running), C(role), C(upstream), C(primary_conninfo), C(slot), and C(record), its row
+      in repmgr.nodes.
+  returned: always
+  type: dict
+after:
+  description: The same, afterwards.
+  returned: always
+  type: dict
+steps:
+  description: One sentence per step.
+  returned: always
+  type: list
+  elements: str
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.pgherd.cluster.plugins.module_utils._ansible import conclude, reporting_errors
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.model import Cluster
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.node import STATES, Wish, plan
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.node_apply import Executor, look
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.run import LocalRunner
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.service import SystemdService
+
+
+def main() -> None:
+    """Wire the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "cluster": {"type": "dict", "required": True},
+            "node": {"type": "str", "required": True},
+            "postgres_version": {"type": "int", "required": True},
+            "state": {"type": "str", "choices": list(STATES), "default": "member"},
+            "upstream": {"type": "str", "default": ""},
+            "wipe": {"type": "bool", "default": False},
+            "lost": {"type": "list", "elements": "str", "default": []},
+            "timeout": {"type": "int", "default": 300},
+        },
+        supports_check_mode=True,
+    )
+    with reporting_errors(module):
+        given = module.params
+        cluster, runner = Cluster.from_dict(given["cluster"]), LocalRunner()
+        name, version = given["node"], given["postgres_version"]
+        wish = Wish(given["state"], given["upstream"], given["wipe"], tuple(given["lost"]))
+        seen = look(cluster, name, version, runner)
+        todo, left_alone = plan(cluster, name, wish, seen, version)
+        executor = Executor(cluster, name, version, runner, SystemdService(runner), given["timeout"])
+        if left_alone:
+            module.warn(left_alone)
+        facts = {"repmgr_node": {"changed": todo.changed, "repmgrd": seen.repmgrd(name)}}
+        conclude(module, todo, executor, left_alone=left_alone, ansible_facts=facts)
+
+
+if __name__ == "__main__":
+    main()
