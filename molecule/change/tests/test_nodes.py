@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: pgherd contributors
+"""A host that is added to the inventory becomes a node, a user and a database are there, and nobody restarts for it."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+from living import Living, until
+
+pytestmark = pytest.mark.slow
+
+NEW = "pg9"
+
+
+def test_an_added_host_becomes_a_node_and_nobody_restarts(tree: Living) -> None:
+    primary, before = tree.primary(), tree.look()
+    pools = {pool: tree.main_pid(pool, "pgpool2.service") for pool in tree.group("pgpool")}
+    first = next(name for name, host in tree.group("postgres").items() if "upstream" not in host)
+    tree.add(NEW)
+    tree.group("postgres")[NEW] = {"node_id": 9, "upstream": first}
+    tree.variables["cluster_users"].append({"name": "reader"})
+    tree.variables["cluster_databases"].append({"name": "shop", "owner": "reader"})
+
+    run = tree.site()
+    assert run.rc == 0, run
+    after = tree.look()
+    assert {name: after[name] for name in before} == before
+    assert {pool: tree.main_pid(pool, "pgpool2.service") for pool in pools} == pools
+
+    tree.until_streaming(NEW)
+    assert tree.look([NEW])[NEW].timeline == before[primary].timeline
+    row = tree.records()[NEW]
+    assert (row["type"], row["active"], row["node_id"], row["upstream"]) == ("standby", True, 9, first)
+    assert all(f'"{NEW}"' in names for names in tree.show("synchronous_standby_names").values())
+    if first == primary:
+        query = f"SELECT sync_state FROM pg_stat_replication WHERE application_name = '{NEW}'"
+        assert tree.value(primary, query) == "quorum"
+
+    for pool in pools:
+        until(f"{NEW} to be up in {pool}", lambda pool=pool: tree.backends(pool).get(NEW) == "up", seconds=60)
+        assert set(tree.backends(pool)) == set(tree.nodes)
+
+
+def test_the_new_user_works_in_the_new_database_through_each_pgpool(tree: Living) -> None:
+    secrets = tree.directory_of_secrets / "passwords.yml"
+    password = yaml.safe_load(secrets.read_text())["reader"]
+    client = tree.nodes[0]
+    for pool in tree.group("pgpool"):
+        said = tree.client(
+            client, pool, "reader", "shop", "CREATE TABLE IF NOT EXISTS t (); SELECT current_user", password
+        )
+        assert said.split()[-1] == "reader"
+    owner = "SELECT pg_get_userbyid(datdba) AS owner FROM pg_database WHERE datname = 'shop'"
+    assert tree.value(tree.primary(), owner) == "reader"

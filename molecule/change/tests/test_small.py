@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: pgherd contributors
+"""A small cluster from fresh hosts, through everything that goes wrong on the way, and never a lost byte of data.
+
+One story: each test goes on where the one before it ended.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import signal
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from living import DATA, UNIT, LabError, Living
+from playbook import Event, Run
+
+pytestmark = pytest.mark.slow
+
+SEED = 20
+
+
+def entries(small: Living, name: str) -> list[str]:
+    """What is in the data directory."""
+    return sorted(small.shell(name, f"ls -A {DATA} 2>/dev/null || true").split())
+
+
+def system_identifier(small: Living, name: str) -> str:
+    out = small.execute(name, "/usr/lib/postgresql/17/bin/pg_controldata", DATA)
+    found = re.search(r"Database system identifier:\s+(\d+)", out)
+    assert found
+    return found.group(1)
+
+
+def no_half_cluster_starts(small: Living, name: str) -> None:
+    """What is there while there is no PG_VERSION is no cluster to PostgreSQL, whoever starts it."""
+    if "PG_VERSION" in entries(small, name):
+        return
+    small.shell(
+        name, f"systemctl start {UNIT} || true; systemctl stop {UNIT}; systemctl reset-failed {UNIT}", check=False
+    )
+    assert not small.answers(name)
+
+
+def kill(small: Living, host: str, pattern: str) -> bool:
+    """Wait on *host* for a process whose command line has *pattern*, and kill it with SIGKILL; whether one came."""
+    script = (
+        'end=$(( $(date +%s) + 300 )); until pid=$(pgrep -n -f "$0"); do'
+        " [ $(date +%s) -lt $end ] || exit 1; sleep 0.05; done; kill -9 $pid"
+    )
+    try:
+        small.execute(host, "sh", "-c", script, pattern)
+    except LabError:
+        return False
+    return True
+
+
+def interrupted(small: Living, *killers: tuple[str, str]) -> Run:
+    """A run during which processes on hosts are killed: (host, pattern of the command line)."""
+    with ThreadPoolExecutor(len(killers)) as pool:
+        waiting = [pool.submit(kill, small, *killer) for killer in killers]
+        run = small.site()
+        assert all(killed.result() for killed in waiting), run
+    return run
+
+
+def test_no_new_cluster_while_a_node_cannot_be_asked(small: Living) -> None:
+    small.stop("pg3")
+    small.shell("pg2", f"mkdir -p {DATA}; echo precious >{DATA}/report.txt")
+    run = small.site()
+    assert run.unreachable == {"pg3"}
+    assert "pg3 cannot be asked whether it holds the cluster" in run.failed["pg1"], run
+    assert "cluster_initialize=true" in run.failed["pg1"]
+    assert "pg2: the data directory holds files, but no cluster" in run.failed["pg2"]
+    assert entries(small, "pg1") == []
+    assert small.execute("pg2", "cat", f"{DATA}/report.txt") == "precious\n"
+    assert entries(small, "pg2") == ["report.txt"]
+    small.shell("pg2", f"rm {DATA}/report.txt")
+    small.start("pg3")
+
+
+def cut_off(small: Living, first: int, last: int) -> None:
+    """A run whose control machine dies at a moment between two of its events."""
+    moment = random.Random(SEED + first).randrange(first, last)
+    seen: list[Event] = []
+
+    def stop(event: Event) -> bool:
+        seen.append(event)
+        return len(seen) > moment
+
+    run = small.site(stop_at=stop)
+    assert run.rc == -signal.SIGKILL, run
+    for name in small.nodes:
+        no_half_cluster_starts(small, name)
+
+
+def test_the_control_machine_dies_while_hosts_are_prepared(small: Living) -> None:
+    cut_off(small, 5, 20)
+
+
+def test_initdb_is_killed(small: Living) -> None:
+    run = interrupted(small, ("pg1", "^/usr/lib/postgresql/17/bin/initdb"))
+    assert "make a new cluster on pg1" in run.failed["pg1"], run
+    assert "PG_VERSION" not in entries(small, "pg1")
+    no_half_cluster_starts(small, "pg1")
+
+
+def test_the_control_machine_dies_while_the_primary_is_made(small: Living) -> None:
+    cut_off(small, 30, 55)
+
+
+@pytest.mark.parametrize("program", ["pg_basebackup", "repmgr .* standby clone"])
+def test_a_clone_is_killed(small: Living, program: str) -> None:
+    run = interrupted(small, ("pg3", f"^/usr/lib/postgresql/17/bin/{program}"))
+    assert "pg3" in run.failed, run
+    assert "PG_VERSION" not in entries(small, "pg3")
+    no_half_cluster_starts(small, "pg3")
+
+
+def test_the_control_machine_dies_while_standbys_are_made(small: Living) -> None:
+    cut_off(small, 60, 85)
+
+
+def test_run_again_it_converges(small: Living) -> None:
+    run = small.site()
+    assert run.rc == 0, run
+    look = small.look()
+    assert {name: node.upstream for name, node in look.items()} == {"pg1": None, "pg2": "pg1", "pg3": "pg2"}
+    assert {name: row["upstream"] for name, row in small.records().items()} == {"pg1": None, "pg2": "pg1", "pg3": "pg2"}
+    assert "HEALTHY" in run.last_line
+    again = small.site()
+    assert (again.rc, again.changed) == (0, {}), again
+    assert small.look() == look
+    for name in small.nodes:
+        assert small.shell(name, "readlink /var/lib/postgresql/17/main/pg_wal").strip() == "/var/lib/postgresql/wal"
+        assert not [entry for entry in entries(small, name) if entry.startswith(".pgherd")]
+
+
+def test_a_run_without_a_standby_serves_the_others(small: Living) -> None:
+    before = small.look()
+    small.stop("pg3")
+    small.variables["cluster_postgres_settings"] = {"log_min_duration_statement": "1234ms"}
+    run = small.site()
+    assert run.unreachable == {"pg3"}, run
+    assert not run.failed, run
+    assert run.last_line.endswith("missing: pg3")
+    shown = small.everywhere("SELECT current_setting('log_min_duration_statement')", ["pg1", "pg2"])
+    assert set(shown.values()) == {"1234ms"}
+    assert small.look(["pg1", "pg2"]) == {name: before[name] for name in ("pg1", "pg2")}
+    small.start("pg3")
+    run = small.site()
+    assert run.rc == 0, run
+    assert set(run.changed) == {"pg3"}, run
+    small.until_streaming("pg3")
+    assert small.value("pg3", "SELECT current_setting('log_min_duration_statement')") == "1234ms"
+    assert "missing" not in run.last_line
+
+
+def test_a_node_with_another_cluster_is_never_replaced_unasked(small: Living) -> None:
+    before = small.look()
+    small.shell(
+        "pg3",
+        f"systemctl stop repmgrd {UNIT}; rm -rf {DATA}; install -d -o postgres -g postgres -m 700 {DATA}\n"
+        f"runuser -u postgres -- /usr/lib/postgresql/17/bin/initdb --no-sync --pgdata={DATA}",
+    )
+    foreign = system_identifier(small, "pg3")
+    run = small.site()
+    assert "pg3 holds another cluster than pg1" in run.failed["pg3"], run
+    assert foreign in run.failed["pg3"]
+    assert "cluster_wipe" in run.failed["pg3"]
+    assert list(run.failed) == ["pg3"]
+    assert system_identifier(small, "pg3") == foreign
+    assert not small.answers("pg3")
+    run = small.site(extra={"cluster_wipe": ["pg3"]})
+    assert run.rc == 0, run
+    small.until_streaming("pg3")
+    after = small.look()
+    assert system_identifier(small, "pg3") == system_identifier(small, "pg1") != foreign
+    assert {name: after[name] for name in ("pg1", "pg2")} == {name: before[name] for name in ("pg1", "pg2")}
+    # The flag of the last run is no harm to a node that lives.
+    run = small.site(extra={"cluster_wipe": ["pg1", "pg2", "pg3"]})
+    assert (run.rc, run.changed) == (0, {}), run
+    assert small.look() == after
+
+
+def test_an_emptied_first_primary_is_cloned_and_never_made_new(small: Living) -> None:
+    cluster = system_identifier(small, "pg1")
+    for name in ("pg2", "pg3"):
+        small.execute(name, "systemctl", "stop", "repmgrd")
+    small.shell("pg1", f"systemctl stop repmgrd {UNIT}; rm -rf {DATA}")
+    run = small.site("--limit", "pg1,pg2", extra={"cluster_initialize": True})
+    assert re.search(r"pg1 has no data, but pg2(, pg3)? holds this cluster", run.failed["pg1"]), run
+    assert entries(small, "pg1") == []
+    for name in ("pg2", "pg3"):
+        small.execute(name, "systemctl", "stop", "repmgrd")
+    small.execute("pg2", "runuser", "-u", "postgres", "--", "repmgr", "standby", "promote")
+    small.until_streaming("pg3")
+    before = small.look(["pg2", "pg3"])
+    run = small.site()
+    assert run.rc == 0, run
+    small.until_streaming("pg1")
+    after = small.look()
+    assert system_identifier(small, "pg1") == cluster
+    assert {name: after[name] for name in before} == before
+    assert (after["pg1"].upstream, after["pg1"].timeline) == ("pg2", before["pg2"].timeline)
+    assert {name: row["upstream"] for name, row in small.records().items()} == {"pg1": "pg2", "pg2": None, "pg3": "pg2"}
+    run = small.site()
+    assert (run.rc, run.changed) == (0, {}), run
+    assert small.look() == after

@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: pgherd contributors
+"""A cluster of test hosts with the inventory that describes it, which a test changes before it runs the site playbook.
+
+What became of it is read on the hosts themselves, by SQL and systemd, never from the run's results.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from playbook import SITE, Event, Run, ansible_playbook
+
+CHECKOUT = Path(__file__).resolve().parents[3]
+sys.path.append(str(CHECKOUT / "tests/lab"))
+
+import hosts as lab_hosts  # noqa: E402
+from machine import LAB, LabError, podman, until  # noqa: E402
+
+DATA = "/var/lib/postgresql/17/main"
+UNIT = "postgresql@17-main.service"
+LOG = "/var/log/postgresql/postgresql-17-main.log"
+
+LOOK = (
+    "SELECT extract(epoch FROM pg_postmaster_start_time())::float8 AS started, pg_is_in_recovery() AS standby,"
+    " CASE WHEN pg_is_in_recovery() THEN (SELECT received_tli FROM pg_stat_wal_receiver)"
+    " ELSE ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int END AS timeline,"
+    " (SELECT sender_host FROM pg_stat_wal_receiver WHERE status = 'streaming') AS upstream"
+)
+STREAMED = (
+    "SELECT extract(epoch FROM min(at))::float8 AS at FROM (SELECT substr(line, 1, 23)::timestamptz AS at"
+    f" FROM regexp_split_to_table(pg_read_file('{LOG}'), '\\n') AS line WHERE line LIKE '%started streaming WAL%')"
+    " AS lines WHERE at > pg_postmaster_start_time()"
+)
+
+
+@dataclass(frozen=True)
+class Node:
+    """What a server says of itself. *started* in seconds since the epoch; *upstream* is whom it streams from, or None."""
+
+    started: float
+    standby: bool
+    timeline: int | None
+    upstream: str | None
+
+
+class Living:
+    """Test hosts of the lab's cluster *lab*; *inventory* is what a person would have in a file in *directory*."""
+
+    def __init__(self, lab: str, inventory: Mapping[str, Any], directory: Path) -> None:
+        self.lab = lab
+        self.inventory: dict[str, Any] = copy.deepcopy(dict(inventory))
+        self.directory = directory
+
+    # The inventory, and runs with it.
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """The variables of all hosts, to read and to change."""
+        return self.inventory["all"].setdefault("vars", {})
+
+    def group(self, name: str) -> dict[str, dict[str, Any]]:
+        """Hosts of a group with their variables, to read and to change."""
+        return self.inventory.get(name, {}).get("hosts") or {}
+
+    @property
+    def directory_of_secrets(self) -> Path:
+        """Where the control machine keeps the passwords, by the inventories of the scenarios."""
+        return LAB / self.lab / "secrets"
+
+    @property
+    def nodes(self) -> list[str]:
+        """Names of the data nodes."""
+        return list(self.group("postgres"))
+
+    def site(
+        self,
+        *words: str,
+        extra: Mapping[str, Any] | None = None,
+        stop_at: Callable[[Event], bool] | None = None,
+        playbook: str = SITE,
+    ) -> Run:
+        """Run the site playbook with the inventory as it is now."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        (self.directory / "cluster.yml").write_text(yaml.safe_dump(self.inventory))
+        reach = self.directory / "lab"
+        if not reach.is_symlink():
+            reach.symlink_to(CHECKOUT / "molecule/shared/hosts")
+        return ansible_playbook(self.directory, playbook, *words, lab=self.lab, extra=extra, stop_at=stop_at)
+
+    # The hosts.
+
+    def up(self, *names: str) -> None:
+        """Make sure that hosts exist and run."""
+        lab_hosts.up(self.lab, dict.fromkeys(names, "trixie"))
+
+    def down(self) -> None:
+        """Remove all hosts."""
+        lab_hosts.down(self.lab)
+
+    def add(self, name: str) -> None:
+        """One more host; the others learn its name."""
+        lab_hosts.add(self.lab, name, "")
+
+    def stop(self, name: str) -> None:
+        """Cut a host's power."""
+        lab_hosts.stop(self.lab, name)
+
+    def start(self, name: str) -> None:
+        """Switch a host on again."""
+        lab_hosts.start(self.lab, name)
+
+    def execute(self, name: str, *command: str, stdin: str = "", check: bool = True) -> str:
+        """Run a command as root on a host; its standard output. Raises LabError."""
+        return podman(
+            "exec", "-i", lab_hosts.Host(self.lab, name, "", "").container, *command, stdin=stdin, check=check
+        )
+
+    def shell(self, name: str, script: str, check: bool = True) -> str:
+        """Run a shell script as root on a host."""
+        return self.execute(name, "sh", "-eu", stdin=script, check=check)
+
+    def postgres_unit(self, name: str) -> str:
+        """ActiveState of PostgreSQL's unit."""
+        return self.execute(name, "systemctl", "show", "--value", "-p", "ActiveState", UNIT).strip()
+
+    def main_pid(self, name: str, unit: str) -> int:
+        """Main process of a unit."""
+        return int(self.execute(name, "systemctl", "show", "--value", "-p", "MainPID", unit))
+
+    # The servers.
+
+    def rows(self, name: str, query: str, database: str = "postgres") -> list[dict[str, Any]]:
+        """Rows of a query on a host's own server, asked there as its superuser. Raises LabError."""
+        wrapped = f"SELECT to_jsonb(row) FROM ({query}) AS row"
+        command = ("psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-d", database, "-c", wrapped)
+        return [json.loads(line) for line in self.execute(name, *command).splitlines()]
+
+    def answers(self, name: str) -> bool:
+        """Whether a host's own server answers."""
+        try:
+            self.sql(name, "SELECT 1")
+        except LabError:
+            return False
+        return True
+
+    def value(self, name: str, query: str, database: str = "postgres") -> Any:
+        """The only value of a query."""
+        return next(iter(self.rows(name, query, database)[0].values()))
+
+    def sql(self, name: str, statement: str, database: str = "postgres") -> str:
+        """Run a statement on a host's own server."""
+        command = ("psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-d", database, "-c", statement)
+        return self.execute(name, *command)
+
+    def client(self, host: str, server: str, user: str, database: str, statement: str, password: str = "") -> str:
+        """Run a statement as a client on *host* of a pgpool *server*, over verified TLS. Without a password, with that
+        of the monitoring role, which root has there."""
+        line = f"host={server} port=9999 user={user} dbname={database} sslmode=verify-full"
+        line += " sslrootcert=/etc/pgherd/tls/ca.crt passfile=/etc/pgherd/monitor.pgpass"
+        script = f"export PGPASSWORD={password}\n" if password else ""
+        return self.shell(host, script + f'psql -XAtq -v ON_ERROR_STOP=1 "{line}" -c "{statement}"')
+
+    def backends(self, pool: str) -> dict[str, str]:
+        """Status (up, down, ...) of each backend of a pgpool, by host, as clients see it."""
+        primary = self.primary()
+        listed = self.client(primary, pool, "pgherd_monitor", "postgres", "SHOW POOL_NODES").splitlines()
+        # A number that no backend has is listed too, with an empty host.
+        return {row.split("|")[1]: row.split("|")[3] for row in listed if row.split("|")[1]}
+
+    def pgpool_value(self, pool: str, setting: str) -> str:
+        """What a running pgpool has for a setting."""
+        return self.client(self.primary(), pool, "pgherd_monitor", "postgres", f"PGPOOL SHOW {setting}").strip()
+
+    def everywhere(self, query: str, nodes: Iterable[str] = ()) -> dict[str, Any]:
+        """The only value of a query, from each data node, or each of *nodes*."""
+        return self._each(lambda name: self.value(name, query), nodes)
+
+    def show(self, setting: str, nodes: Iterable[str] = ()) -> dict[str, str]:
+        """A setting as SHOW tells it, from each data node, or each of *nodes*."""
+        return self._each(lambda name: self.sql(name, f"SHOW {setting}").removesuffix("\n"), nodes)
+
+    def look(self, nodes: Iterable[str] = ()) -> dict[str, Node]:
+        """What each data node, or each of *nodes*, says of itself."""
+        return self._each(lambda name: Node(**self.rows(name, LOOK)[0]), nodes)
+
+    def streamed(self, nodes: Iterable[str]) -> dict[str, float]:
+        """When each node, by its log, first streamed after its start."""
+        return self._each(lambda name: self.value(name, STREAMED), nodes)
+
+    def primary(self, nodes: Iterable[str] = ()) -> str:
+        """The one data node outside recovery."""
+        (found,) = [name for name, node in self.look(nodes).items() if not node.standby]
+        return found
+
+    def records(self, name: str = "") -> dict[str, dict[str, Any]]:
+        """repmgr.nodes, by name, on *name* or the primary."""
+        query = (
+            "SELECT n.*, u.node_name AS upstream FROM repmgr.nodes n"
+            " LEFT JOIN repmgr.nodes u ON u.node_id = n.upstream_node_id"
+        )
+        return {row["node_name"]: row for row in self.rows(name or self.primary(), query, "repmgr")}
+
+    def until_streaming(self, *names: str, seconds: float = 60.0) -> None:
+        """Wait until each of *names* streams."""
+        until(f"{', '.join(names)} to stream", lambda: all(n.upstream for n in self.look(names).values()), seconds)
+
+    def _each(self, ask: Callable[[str], Any], nodes: Iterable[str]) -> dict[str, Any]:
+        names = list(nodes) or self.nodes
+        with ThreadPoolExecutor(8) as pool:
+            return dict(zip(names, pool.map(ask, names), strict=True))
+
+
+__all__ = ["DATA", "LOG", "UNIT", "LabError", "Living", "Node", "until"]

@@ -1,0 +1,297 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: pgherd contributors
+"""Pgpool-II, by what its clients and its control protocol see."""
+
+from __future__ import annotations
+
+import collections
+import json
+import re
+import threading
+import time
+from contextlib import ExitStack, suppress
+from typing import Any
+
+import psycopg
+import pytest
+from deployed import Deployed, Host, until
+
+WHERE = "SELECT inet_server_addr()::text AS address"
+UP = ("up", "waiting")
+FULL = r"too many clients|error response during SSL"
+REFUSED = r"authentication failed|rejects|no pg_hba\.conf entry|pool_hba"
+
+
+@pytest.fixture
+def pool(cluster: Deployed) -> Host:
+    """The first pgpool."""
+    return cluster.group("pgpool")[0]
+
+
+def nodes(cluster: Deployed, pool: Host) -> dict[str, dict[str, Any]]:
+    """SHOW POOL_NODES by host name."""
+    with cluster.through(pool) as client:
+        return {row["hostname"]: row for row in client.execute("SHOW POOL_NODES")}
+
+
+def node_info(cluster: Deployed, pool: Host) -> dict[str, str]:
+    """Status by host name as PCP says it, asked on the pgpool host itself: PCP is open nowhere else."""
+    port = cluster.wanted("pcp_port", 9898)
+    said = pool.run(f"PCPPASSFILE=/etc/pgherd/pcp.pass pcp_node_info -h localhost -p {port} -U pgherd -w -a -v")
+    hosts, states = (re.findall(rf"^{title} *: (.*)$", said, re.M) for title in ("Hostname", "Status Name"))
+    return dict(zip(hosts, states))
+
+
+def number(cluster: Deployed, name: str) -> int:
+    """pgpool's number of a node."""
+    return int(cluster.hosts[name].vars["node_id"]) - 1
+
+
+def pcp(cluster: Deployed, pool: Host, verb: str, name: str) -> None:
+    """pcp_VERB_node."""
+    port = cluster.wanted("pcp_port", 9898)
+    command = f"PCPPASSFILE=/etc/pgherd/pcp.pass pcp_{verb}_node -h localhost -p {port} -U pgherd -w -n %s"
+    pool.run(command, number(cluster, name))
+
+
+def told(cluster: Deployed, code: int, *problems: tuple[str, str]) -> None:
+    """Wait until the status has exactly this exit code and these problems, each with its host."""
+    seen: Any = None
+
+    def right() -> bool:
+        nonlocal seen
+        found_code, found = cluster.status(cluster.primary)
+        seen = found_code, {(problem["id"], problem["node"]) for problem in found.get("problems", [])}
+        return bool(seen == (code, set(problems)))
+
+    with suppress(AssertionError):
+        until("the status", right, 20)
+    assert seen == (code, set(problems))
+
+
+def test_backends(cluster: Deployed) -> None:
+    """C58, C61, C75, C76: every pgpool has each data node under its own number, used, with weight and role; no other."""
+    weights = cluster.wanted("pgpool_weights", {})
+    total = sum(weights.get(host.name, 1) for host in cluster.data_nodes)
+    for pool in cluster.group("pgpool"):
+        found = nodes(cluster, pool)
+        assert {name: int(row["node_id"]) for name, row in found.items()} == {
+            host.name: number(cluster, host.name) for host in cluster.data_nodes
+        }
+        assert {row["status"] for row in found.values()} <= set(UP)
+        assert {row["port"] for row in found.values()} == {"5432"}
+        roles = {name: row["role"] for name, row in found.items()}
+        assert roles == {h.name: "primary" if h == cluster.primary else "standby" for h in cluster.data_nodes}
+        for name, row in found.items():
+            assert float(row["lb_weight"]) == pytest.approx(weights.get(name, 1) / total, abs=0.001), name
+        assert {name: status in UP for name, status in node_info(cluster, pool).items()} == dict.fromkeys(found, True)
+
+
+def test_writes_go_to_the_primary(cluster: Deployed) -> None:
+    """C12: a client that knows the pgpool only can write, and reads what it wrote in the same transaction."""
+    for pool in cluster.group("pgpool"):
+        with cluster.through(pool) as client:
+            client.execute("CREATE TABLE IF NOT EXISTS test_pooled (id int)")
+            with client.transaction():
+                client.execute("INSERT INTO test_pooled VALUES (1)")
+                row = client.execute("SELECT count(*), pg_is_in_recovery() AS standby FROM test_pooled").fetchone()
+            assert row == {"count": 1, "standby": False}
+            client.execute("DROP TABLE test_pooled")
+
+
+def test_reads_are_balanced(cluster: Deployed, pool: Host) -> None:
+    """C8: sessions read on all backends in their turn, but not where the weight is 0; or all on the primary."""
+    weights = cluster.wanted("pgpool_weights", {})
+    allowed = {host.ip: host.name for host in cluster.data_nodes if weights.get(host.name, 1)}
+    if not cluster.wanted("pgpool_read_balancing", True):
+        allowed = {cluster.primary.ip: cluster.primary.name}
+    seen: collections.Counter[str] = collections.Counter()
+    deadline = time.monotonic() + 40
+    while time.monotonic() < deadline and (len(seen) < len(allowed) or sum(seen.values()) < 20):
+        with cluster.through(pool) as client:
+            address = str(client.execute(WHERE).fetchone()["address"]).partition("/")[0]
+        assert address in allowed, address
+        seen[allowed[address]] += 1
+    assert set(seen) == set(allowed.values())
+    if len(allowed) > 1:
+        counts = {name: int(row["select_cnt"]) for name, row in nodes(cluster, pool).items()}
+        assert all(counts[name] > 0 for name in seen)
+
+
+def test_connections_are_pooled(cluster: Deployed, pool: Host) -> None:
+    """C13: the same server process serves one client after another, and none inherits another's session."""
+    pids: collections.Counter[int] = collections.Counter()
+    for _turn in range(3 * int(cluster.wanted("pgpool_max_clients"))):
+        with cluster.through(pool) as client:
+            with client.transaction():
+                client.execute("SELECT set_config('app.inherited', 'yes', false)")
+                row = client.execute("SELECT pg_backend_pid() AS pid").fetchone()
+            pids[row["pid"]] += 1
+        with cluster.through(pool) as client, client.transaction():
+            assert client.execute("SELECT current_setting('app.inherited', true) AS i").fetchone()["i"] in (None, "")
+        if max(pids.values()) > 1:
+            return
+    pytest.fail(f"no server process came twice: {pids}")
+
+
+def test_every_user(cluster: Deployed) -> None:
+    """C14, C60: each user with its own password, whatever colons, commas, quotes and backslashes, on each pgpool and node."""
+    users = [user["name"] for user in cluster.wanted("users") if user["name"] != "barred"]
+    for user in users:
+        for pool in cluster.group("pgpool"):
+            with cluster.through(pool, user) as client:
+                assert client.execute("SELECT session_user AS u").fetchone() == {"u": user}
+        with cluster.connect(cluster.primary, user) as client:
+            assert client.execute("SELECT session_user AS u").fetchone() == {"u": user}
+
+
+@pytest.mark.parametrize(
+    ("user", "password"),
+    [("app", "wrong"), ("app", ""), ("test_unknown", "wrong"), ("postgres", "wrong"), ("repmgr", "")],
+)
+def test_nobody_else(cluster: Deployed, pool: Host, user: str, password: str) -> None:
+    """C14: a wrong password, an unknown user, and pgherd's own roles are refused, by the pool and by the node."""
+    given = password or {"repmgr": cluster.passwords["repmgr"]}.get(user, "wrong again")
+    for refuse in (cluster.through, cluster.connect):
+        with pytest.raises(psycopg.OperationalError, match=REFUSED):
+            refuse(pool if refuse == cluster.through else cluster.primary, user, password=given)
+
+
+def test_settings(cluster: Deployed) -> None:
+    """C59: every setting of the inventory as the running pgpool has it, with its commas, colons and quotes."""
+    wanted = {key: str(value) for key, value in cluster.wanted("pgpool_settings").items()}
+    assert any("'" in value and ":" in value and "," in value for value in wanted.values())
+    wanted["num_init_children"] = str(cluster.wanted("pgpool_max_clients"))
+    for pool in cluster.group("pgpool"):
+        with cluster.through(pool) as client:
+            rows = client.execute("PGPOOL SHOW ALL").fetchall()
+        found = {row["item"]: row["value"] for row in rows}
+        assert {key: found.get(key) for key in wanted} == wanted
+
+
+def test_routing_by_the_users_pattern(cluster: Deployed, pool: Host) -> None:
+    """C59: a setting with a colon and a comma does what it says: such a query is the primary's, whoever reads the rest."""
+    pattern = cluster.wanted("pgpool_settings").get("primary_routing_query_pattern_list", "")
+    if not pattern:
+        pytest.skip("the inventory has none")
+    for _turn in range(12):
+        with cluster.through(pool) as client:
+            row = client.execute("SELECT pg_is_in_recovery() AS standby, 'to: the, primary' AS t").fetchone()
+        assert row["standby"] is False
+
+
+def test_more_clients_than_places(cluster: Deployed, pool: Host) -> None:
+    """C24: clients beyond the limit wait and are served as others leave; with reserved places they are refused."""
+    places = int(cluster.wanted("pgpool_max_clients"))
+    reserved = int(cluster.wanted("pgpool_reserved_connections", 0))
+    served: list[str] = []
+
+    def late() -> None:
+        with cluster.through(pool, connect_timeout=60) as client:
+            served.append(client.execute(WHERE).fetchone()["address"])
+
+    with ExitStack() as stack:
+        for _turn in range(places - reserved):
+            stack.enter_context(cluster.through(pool))
+        if reserved:
+            with pytest.raises(psycopg.OperationalError, match=FULL):
+                cluster.through(pool)
+        else:
+            queued = [threading.Thread(target=late) for _turn in range(3)]
+            for thread in queued:
+                thread.start()
+            # They have opened a connection that nobody answers yet.
+            waiting = f"ss -Htn state established sport = :{cluster.wanted('pgpool_port', 9999)}"
+            until("clients that wait", lambda: len(pool.run(waiting).splitlines()) >= places + 3)
+            assert served == []
+    if reserved:
+        until("a free place", lambda: _answers(cluster, pool))
+    else:
+        for thread in queued:
+            thread.join(30)
+        assert len(served) == 3
+
+
+def _answers(cluster: Deployed, pool: Host) -> bool:
+    try:
+        cluster.through(pool).close()
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
+def test_listening_sockets(cluster: Deployed) -> None:
+    """Clients from everywhere, the control protocol from the host itself only."""
+    port, control = cluster.wanted("pgpool_port", 9999), cluster.wanted("pcp_port", 9898)
+    for pool in cluster.group("pgpool"):
+        assert pool.shell.service("pgpool2").is_running
+        assert pool.shell.service("pgherd-agent").is_running
+        sockets = [line.split()[3] for line in pool.run("ss -Hltnp").splitlines() if '"pgpool"' in line]
+        local = [address for address in sockets if not address.endswith(f":{port}")]
+        assert any(address == f"0.0.0.0:{port}" for address in sockets)
+        assert set(local) <= {f"127.0.0.1:{control}", f"[::1]:{control}"}
+        assert local
+
+
+def test_one_pgpool_less(cluster: Deployed) -> None:
+    """C11: a client that names both pgpools goes on through the other; the status says which is gone."""
+    pools = cluster.group("pgpool")
+    if len(pools) < 2:
+        pytest.skip("the inventory has one pgpool")
+    names, addresses = ",".join(pool.name for pool in pools), ",".join(pool.ip for pool in pools)
+    with cluster.stopped(pools[0], "pgpool2"):
+        with cluster.through(pools[0], host=names, hostaddr=addresses) as client:
+            assert client.execute("SELECT 1 AS one").fetchone() == {"one": 1}
+        told(cluster, 1, ("pgpool-down", pools[0].name))
+
+
+def test_detached_backends(cluster: Deployed, pool: Host) -> None:
+    """C75, C76: a pgpool without a backend, or without its primary, is told of; the agent mends both by itself."""
+    leaf = cluster.leaves[-1].name
+    pool.unit("stop", "pgherd-agent")
+    try:
+        pcp(cluster, pool, "detach", leaf)
+        until("the backend's end", lambda: node_info(cluster, pool)[leaf] == "down")
+        told(cluster, 1, ("backend-down", pool.name))
+        pcp(cluster, pool, "attach", leaf)
+        until("the backend", lambda: node_info(cluster, pool)[leaf] in UP)
+        pcp(cluster, pool, "detach", cluster.primary.name)
+        until("the primary's end", lambda: node_info(cluster, pool)[cluster.primary.name] == "down")
+        told(cluster, 2, ("backend-down", pool.name), ("pgpool-primary", pool.name))
+    finally:
+        pool.unit("start", "pgherd-agent")
+    until("all backends", lambda: set(node_info(cluster, pool).values()) <= set(UP))
+    cluster.settle()
+    with cluster.through(pool) as client:
+        client.execute("CREATE TABLE test_again (); DROP TABLE test_again")
+
+
+def test_a_backend_that_comes_later(cluster: Deployed) -> None:
+    """C62: a pgpool that starts while a node is down serves, and has that node among its backends when it is back."""
+    pool = cluster.group("pgpool")[-1]
+    leaf = cluster.leaves[0]
+    with cluster.stopped(leaf, cluster.unit):
+        pool.unit("restart", "pgpool2")
+        until("service", lambda: _answers(cluster, pool))
+        until("the backend's end", lambda: node_info(cluster, pool)[leaf.name] == "down")
+        with cluster.through(pool) as client:
+            client.execute("CREATE TABLE test_fewer (); DROP TABLE test_fewer")
+    until("the backend", lambda: node_info(cluster, pool)[leaf.name] in UP)
+    assert set(node_info(cluster, pool).values()) <= set(UP)
+
+
+def test_gate(cluster: Deployed, pool: Host) -> None:
+    """C62: with fewer answering nodes than wanted a pgpool does not start serving; with enough it does at once.
+
+    The wanted number is the inventory's, and one more node than there is stands for one that is down.
+    """
+    description = json.loads(pool.run("cat /etc/pgherd/cluster.json"))
+    assert description["options"]["pgpool_min_backends"] == cluster.wanted("pgpool_min_backends", 1)
+    pool.run("timeout 20 pgherd gate")
+    description["options"]["pgpool_min_backends"] = len(cluster.data_nodes) + 1
+    description["nodes"].append({**description["nodes"][0], "name": "nobody", "id": 99, "address": "127.0.0.9"})
+    pool.run("install -m 600 /dev/null /run/test-cluster.json")
+    pool.run("printf %%s %s > /run/test-cluster.json", json.dumps(description))
+    done = pool.result("timeout 5 pgherd gate --cluster /run/test-cluster.json")
+    assert (done.rc, "nobody" in done.stderr) == (124, True), done.stderr
+    pool.run("rm /run/test-cluster.json")

@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: pgherd contributors
+"""Who can connect from where and how, who may do what, what listens."""
+
+from __future__ import annotations
+
+import datetime
+import re
+import ssl
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import psycopg
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from deployed import Deployed, Host, everywhere
+
+MONITOR, POOL = "pgherd_monitor", "pgpool_check"
+MEMBERSHIPS = {
+    "repmgr": ["pg_checkpoint", "pg_monitor"],
+    MONITOR: ["pg_monitor"],
+    POOL: ["pg_monitor"],
+    "barman": ["pg_checkpoint", "pg_read_all_settings", "pg_read_all_stats"],
+    "streaming_barman": [],
+}
+REPLICATION = {"repmgr", "streaming_barman"}
+
+
+@pytest.fixture(params=["node", "pgpool"])
+def door(request: pytest.FixtureRequest, cluster: Deployed) -> tuple[Host, int]:
+    """Where clients come in: host and port."""
+    if request.param == "node":
+        return cluster.primary, 5432
+    return cluster.group("pgpool")[0], int(cluster.wanted("pgpool_port", 9999))
+
+
+@pytest.fixture(scope="module")
+def stranger(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The certificate of an authority that has nothing to do with the cluster."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "pgherd CA")])
+    now = datetime.datetime.now(datetime.timezone.utc)
+    made = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    made = made.not_valid_before(now).not_valid_after(now + datetime.timedelta(days=1))
+    made = made.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+    path = tmp_path_factory.mktemp("stranger") / "ca.crt"
+    path.write_bytes(made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+    return path
+
+
+def test_every_session_is_encrypted(cluster: Deployed) -> None:
+    """Of all sessions that come over the network, receivers and checks included, none is without TLS 1.2 or later."""
+    query = (
+        "SELECT usename, host(client_addr) AS ip, ssl, version FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)"
+        " WHERE client_addr IS NOT NULL"
+    )
+    users = set()
+    for name, rows in everywhere(cluster.nodes, lambda host: host.rows(query)).items():
+        assert rows, name
+        assert [row for row in rows if not row["ssl"] or row["version"] not in ("TLSv1.2", "TLSv1.3")] == [], name
+        users |= {row["usename"] for row in rows}
+    assert {"repmgr", "streaming_barman", MONITOR} <= users
+
+
+def test_no_session_without_tls(cluster: Deployed, door: tuple[Host, int]) -> None:
+    """The right password does not help a client that does not encrypt."""
+    with pytest.raises(
+        psycopg.OperationalError, match=r"no pg_hba.conf entry .* no encryption|no pool_hba.conf entry|SSL off"
+    ):
+        cluster.connect(door[0], "app", door[1], sslmode="disable")
+
+
+def test_certificates(cluster: Deployed, door: tuple[Host, int], stranger: Path) -> None:
+    """Servers prove name and address; another authority or another name is not believed."""
+    host, port = door
+    for name in (host.name, host.ip):
+        cluster.connect(host, "app", port, host=name).close()
+    with pytest.raises(psycopg.OperationalError, match="certificate verify failed"):
+        cluster.connect(host, "app", port, sslrootcert=str(stranger))
+    others = [other.name for other in cluster.hosts.values() if other != host]
+    for name in ("example.org", others[0]):
+        with pytest.raises(psycopg.OperationalError, match="does not match host name"):
+            cluster.connect(host, "app", port, host=name)
+
+
+def test_verified_everywhere(cluster: Deployed) -> None:
+    """Parts that connect to each other check the name too: receivers, repmgr's own lines, Barman (its own tests)."""
+    for host in cluster.standbys:
+        line = host.value("SELECT conninfo FROM pg_stat_wal_receiver")
+        assert "sslmode=verify-full" in line
+        assert "sslrootcert=/etc/pgherd/tls/ca.crt" in line
+    for line in cluster.primary.rows("SELECT conninfo FROM repmgr.nodes", "repmgr"):
+        assert "sslmode=verify-full" in line["conninfo"]
+
+
+def test_from_elsewhere(cluster: Deployed, door: tuple[Host, int]) -> None:
+    """A host outside the networks is refused before it is asked for a password, even one of the cluster's own."""
+    outside = cluster.group("barman")[0]
+    line = (
+        f"host={door[0].name} port={door[1]} user=app dbname=app sslmode=verify-full sslrootcert=/etc/pgherd/tls/ca.crt"
+    )
+    done = outside.result("psql -Xwc %s %s", "SELECT 1", line)
+    assert done.rc == 2
+    assert re.search(r"no pg_hba.conf entry|no pool_hba.conf entry|pool_hba", done.stderr), done.stderr
+
+
+def test_superuser_stays_at_home(cluster: Deployed) -> None:
+    """postgres comes in through the socket as the system's postgres or root; a user of the system's does not."""
+    host = cluster.primary
+    assert host.run("sudo -u postgres psql -XAtqc %s", "SELECT session_user").strip() == "postgres"
+    done = host.result("setpriv --reuid=65534 --clear-groups psql -XAtqw -U postgres -d postgres -c %s", "SELECT 1")
+    assert (done.rc, "Peer authentication failed" in done.stderr) == (2, True), done.stderr
+
+
+def test_roles(cluster: Deployed) -> None:
+    """Exactly the roles that are wanted, on a witness pgherd's own two, each with what docs/security.md says."""
+    query = (
+        "SELECT rolname AS name, rolsuper AS super, rolcreatedb OR rolcreaterole OR rolbypassrls AS more,"
+        " rolreplication AS replication,"
+        " array(SELECT roleid::regrole::text FROM pg_auth_members WHERE member = r.oid ORDER BY 1) AS member"
+        " FROM pg_roles r WHERE rolname !~ '^pg_'"
+    )
+    users = {user["name"] for user in cluster.wanted("users")}
+    for host in cluster.nodes:
+        own = {"repmgr", MONITOR} if host in cluster.group("witness") else {*MEMBERSHIPS, *users}
+        found = {row.pop("name"): row for row in host.rows(query)}
+        assert set(found) == {"postgres", *own}, host.name
+        for name in own & set(MEMBERSHIPS):
+            rights = {"super": False, "more": False, "replication": name in REPLICATION, "member": MEMBERSHIPS[name]}
+            assert found[name] == rights, (host.name, name)
+        assert [name for name, row in found.items() if row["super"]] == ["postgres"]
+
+
+def test_roles_may_not(cluster: Deployed) -> None:
+    """No role of pgherd's reads or writes the users' data, files, or programs; only repmgr writes, in its own database."""
+    tables = "has_table_privilege('{0}', 'test_private', 'SELECT, INSERT, UPDATE, DELETE')"
+    cluster.primary.sql("CREATE TABLE IF NOT EXISTS test_private ()", "app")
+    try:
+        for role in MEMBERSHIPS:
+            may = cluster.primary.rows(
+                f"SELECT {tables.format(role)} AS data, has_database_privilege('{role}', 'app', 'CREATE') AS make,"
+                f" has_schema_privilege('{role}', 'public', 'CREATE') AS public,"
+                f" has_function_privilege('{role}', 'pg_read_file(text)', 'EXECUTE') AS files,"
+                f" has_function_privilege('{role}', 'pg_reload_conf()', 'EXECUTE') AS reload,"
+                f" has_parameter_privilege('{role}', 'shared_preload_libraries', 'ALTER SYSTEM') AS alter",
+                "app",
+            )
+            assert may == [dict.fromkeys(["data", "make", "public", "files", "reload", "alter"], False)], role
+    finally:
+        cluster.primary.sql("DROP TABLE test_private", "app")
+    writes = "has_table_privilege('{}', oid, 'INSERT, UPDATE, DELETE, TRUNCATE')"
+    writable = f"SELECT bool_or({writes}) FROM pg_class WHERE relkind = 'r'"
+    found = {role: cluster.primary.value(writable.format(role), "repmgr") for role in MEMBERSHIPS}
+    assert found == {role: role == "repmgr" for role in MEMBERSHIPS}
+
+
+def test_sudo(cluster: Deployed) -> None:
+    """postgres may run six commands as root on a node and nothing on other hosts; so for barman."""
+    units = [f"/usr/bin/systemctl {verb} {cluster.unit}" for verb in ("start", "stop", "restart", "reload")]
+    units += [f"/usr/bin/systemctl {verb} repmgrd.service" for verb in ("start", "stop")]
+    for host in cluster.nodes:
+        allowed = re.findall(r"^ +\((.*?)\) (.*)$", host.run("sudo -l -U postgres"), re.M)
+        assert sorted(allowed) == sorted(("root", f"NOPASSWD: {command}") for command in units), host.name
+        host.run("visudo -c")
+    for host in cluster.group("pgpool"):
+        assert "not allowed to run sudo" in host.run("sudo -l -U postgres")
+    for host in cluster.group("barman"):
+        assert "not allowed to run sudo" in host.run("sudo -l -U barman")
+
+
+def test_what_listens(cluster: Deployed) -> None:
+    """On addresses of the network: ssh, and the one service of the host. Nothing more."""
+    wanted = {host.name: {"22", "5432"} for host in cluster.nodes}
+    wanted |= {host.name: {"22", str(cluster.wanted("pgpool_port", 9999))} for host in cluster.group("pgpool")}
+    wanted |= {host.name: {"22", str(cluster.wanted("agent_port", 8765))} for host in cluster.group("barman")}
+
+    def open_ports(host: Host) -> set[str]:
+        listening = [line.split()[3] for line in host.run("ss -Hltn").splitlines()]
+        return {
+            port for address, _colon, port in (item.rpartition(":") for item in listening) if address not in LOOPBACK
+        }
+
+    assert everywhere(cluster.hosts.values(), open_ports) == wanted
+
+
+LOOPBACK = ("127.0.0.1", "[::1]")
+
+
+def test_agent_on_the_barman_host(cluster: Deployed) -> None:
+    """It answers over TLS with the host's certificate, and not otherwise."""
+    context = ssl.create_default_context(cafile=str(cluster.secrets / "ca.crt"))
+    for host in cluster.group("barman"):
+        address = f"{host.ip}:{cluster.wanted('agent_port', 8765)}/barman"
+        with urllib.request.urlopen(f"https://{address}", timeout=5, context=context) as answer:
+            assert answer.status == 200
+        with pytest.raises((urllib.error.URLError, ConnectionError, OSError)):
+            urllib.request.urlopen(f"http://{address}", timeout=5)
+        with pytest.raises(urllib.error.URLError, match="CERTIFICATE_VERIFY_FAILED"):
+            urllib.request.urlopen(f"https://{address}", timeout=5, context=ssl.create_default_context())
+
+
+def test_hosts_trust_no_neighbour(cluster: Deployed) -> None:
+    """pg_hba.conf as the servers read it: TLS and SCRAM on every remote line that lets in; no line that cannot be read."""
+    query = "SELECT type, auth_method, error, options FROM pg_hba_file_rules"
+    for name, rows in everywhere(cluster.nodes, lambda host: host.rows(query)).items():
+        assert [row for row in rows if row["error"]] == []
+        remote = {(row["type"], row["auth_method"]) for row in rows if row["type"] != "local"}
+        assert remote <= {("hostssl", "scram-sha-256"), ("host", "reject")}, name
+        local = {row["auth_method"] for row in rows if row["type"] == "local"}
+        assert local == {"peer", "scram-sha-256"}, name

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: pgherd contributors
+"""Whom the tests of the modules run on, and that they leave nothing behind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from driving import Host, play, psql, rows, sql
+
+
+@pytest.fixture(scope="session")
+def hosts() -> list[tuple[Host, bool]]:
+    """The data nodes, each with whether it is a primary: asked of the servers, whatever the inventory says."""
+    facts = psql("SELECT current_setting('server_version_num')::int / 10000 AS version, pg_is_in_recovery() AS standby")
+    answers = {name: rows(results[0])[0] for name, results in play("postgres", [facts])[0].items()}
+    return [(Host(name, answer["version"]), not answer["standby"]) for name, answer in sorted(answers.items())]
+
+
+@pytest.fixture(scope="session")
+def primary(hosts: list[tuple[Host, bool]]) -> Host:
+    """The one primary."""
+    (found,) = [host for host, is_primary in hosts if is_primary]
+    return found
+
+
+@pytest.fixture(scope="session")
+def standby(hosts: list[tuple[Host, bool]]) -> Host:
+    """One of the standbys."""
+    return next(host for host, is_primary in hosts if not is_primary)
+
+
+_LEFT = (
+    "SELECT 'slot' AS kind, slot_name::text AS name FROM pg_replication_slots WHERE slot_name LIKE 'test\\_%'"
+    " UNION ALL SELECT 'role', rolname FROM pg_roles WHERE rolname LIKE 'test\\_%'"
+    " UNION ALL SELECT 'database', datname FROM pg_database WHERE datname LIKE 'test\\_%'"
+)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_left_behind(primary: Host, standby: Host) -> Iterator[None]:
+    """Remove what an interrupted run left; and fail when this one leaves something."""
+    slots = sql("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name LIKE 'test\\_%'")
+    databases = sql("DROP DATABASE IF EXISTS test_shop")
+    granted = sql(
+        "DO $$ DECLARE r name; BEGIN FOR r IN SELECT rolname FROM pg_roles WHERE rolname LIKE 'test\\_%' LOOP"
+        " EXECUTE format('DROP OWNED BY %I', r); EXECUTE format('DROP ROLE %I', r); END LOOP; END $$"
+    )
+    standby.play(slots)
+    primary.play(slots, databases, granted)
+    yield
+    for host in (primary, standby):
+        assert host.read(_LEFT) == []

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: pgherd contributors
+"""What the lab needs of the machine it runs on: packages, podman, and how a systemd container boots here.
+
+Everything that depends on the kind of machine is in this file. A machine with the unified cgroup hierarchy needs
+nothing special. Under cgroup v1 or the hybrid hierarchy podman gets a ``containers.conf`` of the lab's own, and a
+container gets the (otherwise empty) cgroup2 mount to boot systemd on.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+CACHE = CHECKOUT / ".cache"
+LAB = CACHE / "lab"
+
+# command -> the Debian package that brings it. podman only recommends its network backend and runc.
+PACKAGES = {
+    "podman": "podman",
+    "runc": "runc",
+    "/usr/lib/podman/netavark": "netavark",
+    "iptables": "iptables",
+    "mmdebstrap": "mmdebstrap",
+    "ssh": "openssh-client",
+    "ssh-keygen": "openssh-client",
+}
+
+_CONTAINERS_CONF = """\
+# Written by the lab for machines with cgroup v1 or hybrid cgroups: crun and systemd's cgroup manager refuse those,
+# and the default limits are above what such a machine lets a process raise.
+[containers]
+default_ulimits = ["nofile=20000:20000", "nproc=30000:30000"]
+[engine]
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+runtime = "runc"
+[engine.runtimes]
+runc = ["/usr/sbin/runc", "/usr/bin/runc"]
+"""
+
+
+class LabError(Exception):
+    """Something a person has to read: what was attempted and what came back."""
+
+
+def say(text: str) -> None:
+    """Tell a person what is happening; standard output stays free for results."""
+    print(f"lab: {text}", file=sys.stderr, flush=True)
+
+
+def run(command: Sequence[str], stdin: str = "", check: bool = True) -> str:
+    """Run a command and return its standard output.
+
+    Raises LabError with the command and its standard error when it fails and ``check`` is set.
+    """
+    done = subprocess.run(command, input=stdin, text=True, capture_output=True, env=environment(), check=False)
+    if check and done.returncode != 0:
+        said = (done.stderr or done.stdout).strip()
+        raise LabError(f"{' '.join(command[:4])} ... exited {done.returncode}: {said[-2000:]}")
+    return done.stdout
+
+
+def until(what: str, condition: Callable[[], bool], seconds: float) -> None:
+    """Ask ``condition`` again and again until it is true; LabError names ``what`` after ``seconds``."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise LabError(f"waited {seconds:.0f} s in vain for {what}")
+        time.sleep(0.1)  # between two questions, not a guess at how long it takes
+
+
+def unified_cgroups() -> bool:
+    """Whether /sys/fs/cgroup is the cgroup2 hierarchy, as on any current distribution."""
+    return Path("/sys/fs/cgroup/cgroup.controllers").exists()
+
+
+def environment() -> dict[str, str]:
+    """The environment of the lab's commands; names the lab's containers.conf where this machine needs one."""
+    env = dict(os.environ, LC_ALL="C.UTF-8")
+    if unified_cgroups():
+        return env
+    conf = LAB / "containers.conf"
+    if not conf.exists() or conf.read_text() != _CONTAINERS_CONF:
+        conf.parent.mkdir(parents=True, exist_ok=True)
+        conf.write_text(_CONTAINERS_CONF)
+    env["CONTAINERS_CONF"] = str(conf)
+    return env
+
+
+def boot_flags() -> list[str]:
+    """Flags of ``podman run`` with which systemd boots as process 1.
+
+    Privileged, because the tests mount loop devices and change the host's packet filter from inside.
+    """
+    if unified_cgroups():
+        return ["--privileged", "--systemd=always"]
+    return [
+        *("--privileged", "--systemd=false", "--env", "container=podman"),
+        *("--tmpfs", "/run", "--tmpfs", "/tmp", "--volume", "/sys/fs/cgroup/unified:/sys/fs/cgroup:rw"),
+    ]
+
+
+def install_packages() -> None:
+    """Install what is missing with apt-get; LabError says what to install where that is not possible."""
+    missing = sorted({package for command, package in PACKAGES.items() if not shutil.which(command)})
+    if not missing:
+        return
+    if not shutil.which("apt-get") or os.geteuid() != 0:
+        raise LabError(f"this needs the packages {', '.join(missing)}: install them, or run it as root on Debian")
+    say(f"installing {', '.join(missing)}")
+    command = ["apt-get", "install", "-qq", "--yes", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=120"]
+    os.environ["DEBIAN_FRONTEND"] = "noninteractive"
+    run(["apt-get", "update", "-qq"], check=False)  # a broken third-party source must not stop us
+    run([*command, *missing])
+
+
+def podman(*arguments: str, stdin: str = "", check: bool = True) -> str:
+    """``podman`` with the given arguments; returns standard output, raises LabError."""
+    return run(["podman", *arguments], stdin=stdin, check=check)
