@@ -37,7 +37,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.model import Cluster
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.node import levels
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.nodes.node import levels
 
 
 def of_model(cluster: Mapping[str, Any]) -> list[list[str]]:

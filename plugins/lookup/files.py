@@ -40,10 +40,10 @@ from typing import Any
 from ansible.errors import AnsibleError
 from ansible.plugins.lookup import LookupBase
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.errors import PgherdError
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.instance import Instance
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.limits import floors
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.files.render import HostFacts
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.model import Cluster
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.render import HostFacts
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.nodes.instance import Instance
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.nodes.limits import floors
 from ansible_collections.pgherd.cluster.plugins.plugin_utils._cluster import (
     authority,
     certificate_names,
@@ -58,7 +58,7 @@ CORE = "ansible_collections.pgherd.cluster.plugins.module_utils.pgherd"
 
 
 class LookupModule(LookupBase):
-    """Front of the core's conf_*.py files."""
+    """Front of the core's files/conf_*.py files."""
 
     def run(self, terms: list[str], variables: Any = None, **kwargs: Any) -> list[Any]:
         """Render each part named in *terms*."""
@@ -92,7 +92,7 @@ class LookupModule(LookupBase):
             rendered = [
                 asdict(file)
                 for term in terms
-                for file in importlib.import_module(f"{CORE}.conf_{term}").files(cluster, name, facts, secrets)
+                for file in importlib.import_module(f"{CORE}.files.conf_{term}").files(cluster, name, facts, secrets)
             ]
         except PgherdError as error:
             raise AnsibleError(str(error)) from error

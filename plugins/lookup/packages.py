@@ -34,8 +34,8 @@ from typing import Any
 
 from ansible.errors import AnsibleError
 from ansible.plugins.lookup import LookupBase
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.conf_base import packages
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.errors import PgherdError
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.files.conf_base import packages
 from ansible_collections.pgherd.cluster.plugins.plugin_utils._cluster import model, postgres_version
 
 

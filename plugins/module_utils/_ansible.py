@@ -15,11 +15,11 @@ from ansible.module_utils.basic import AnsibleModule
 
 from .pgherd.errors import CommandError, PgherdError
 from .pgherd.plan import Plan
-from .pgherd.run import Runner
-from .pgherd.sql import PsycopgServer, connect
+from .pgherd.ports.run import Runner
+from .pgherd.ports.sql import PsycopgServer, connect
 
 if TYPE_CHECKING:
-    from .pgherd.pgpool import Pcp
+    from .pgherd.programs.pgpool import Pcp
 
 
 def login_spec() -> dict[str, dict[str, Any]]:
@@ -82,7 +82,7 @@ def sessions(module: AnsibleModule, timeout: float = 30.0) -> Iterator[Callable[
 def pcp_spec() -> dict[str, dict[str, Any]]:
     """Options of a module that speaks PCP, the twin of the doc fragment pgherd.cluster.pcp."""
     from .pgherd.model import PCP_USER
-    from .pgherd.pgpool import PCP_PASSFILE, SOCKETS
+    from .pgherd.programs.pgpool import PCP_PASSFILE, SOCKETS
 
     return {
         "pcp_host": {"type": "str", "default": SOCKETS},
@@ -95,7 +95,7 @@ def pcp_spec() -> dict[str, dict[str, Any]]:
 
 def pcp_client(module: AnsibleModule, runner: Runner) -> Pcp:
     """The client with the module's options. A password goes through a file that goes with the module."""
-    from .pgherd.pgpool import Pcp, pcp_passfile
+    from .pgherd.programs.pgpool import Pcp, pcp_passfile
 
     given = module.params
     path = given["pcp_passfile"]

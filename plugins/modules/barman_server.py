@@ -90,14 +90,14 @@ steps:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.pgherd.cluster.plugins.module_utils._ansible import conclude, reporting_errors
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.backup import observe, opener, plan
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.backup_apply import Executor
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.barman import Client
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.conf_barman import place, units_and_files
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.backups.backup import observe, opener, plan
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.backups.backup_apply import Executor
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.files.conf_barman import place, units_and_files
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.model import Cluster
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.observe import ask_agent
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.run import LocalRunner
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.service import SystemdService
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.observe.gather import ask_agent
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.ports.run import LocalRunner
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.ports.service import SystemdService
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.programs.barman import Client
 
 
 def main() -> None:

@@ -133,8 +133,8 @@ import os
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.pgherd.cluster.plugins.module_utils._ansible import reporting_errors
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.observe import observe
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.report import read_cluster, report
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.observe.gather import observe
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.status.report import read_cluster, report
 
 
 def main() -> None:

@@ -99,7 +99,13 @@ steps:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.pgherd.cluster.plugins.module_utils._ansible import apply_plan, finish, reporting_errors
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.hostfiles import Disk, File, diff, observe, plan
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.files.hostfiles import (
+    Disk,
+    File,
+    diff,
+    observe,
+    plan,
+)
 
 FILE_SPEC = {
     "path": {"type": "str", "required": True},

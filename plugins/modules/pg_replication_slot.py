@@ -131,7 +131,7 @@ from ansible_collections.pgherd.cluster.plugins.module_utils._ansible import (
     reporting_errors,
     sessions,
 )
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd import slots
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.objects import slots
 
 SPEC = {
     "name": {"type": "str", "required": True},

@@ -159,7 +159,7 @@ from ansible_collections.pgherd.cluster.plugins.module_utils._ansible import (
     reporting_errors,
     sessions,
 )
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.roles import (
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.objects.roles import (
     KINDS,
     Executor,
     Grant,

@@ -131,14 +131,14 @@ from ansible_collections.pgherd.cluster.plugins.module_utils._ansible import (
     pcp_spec,
     reporting_errors,
 )
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.backends import has_write_node
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.backends_apply import (
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.pools.backends import has_write_node
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.pools.backends_apply import (
     Executor,
     Request,
     plan_request,
 )
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.run import LocalRunner
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.service import SystemdService
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.ports.run import LocalRunner
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.ports.service import SystemdService
 
 SSL_MODES = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
 

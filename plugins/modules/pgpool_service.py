@@ -61,9 +61,14 @@ from ansible_collections.pgherd.cluster.plugins.module_utils._ansible import (
     pcp_spec,
     reporting_errors,
 )
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.pgpool_service import FILES, Executor, observe, plan
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.run import LocalRunner
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.service import SystemdService
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.pools.pgpool_service import (
+    FILES,
+    Executor,
+    observe,
+    plan,
+)
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.ports.run import LocalRunner
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.ports.service import SystemdService
 
 
 def main() -> None:

@@ -96,11 +96,11 @@ steps:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.pgherd.cluster.plugins.module_utils._ansible import apply_plan, finish, reporting_errors
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.instance import Instance, observe, plan
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.instance_apply import Executor
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.model import Cluster
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.run import LocalRunner
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.service import SystemdService
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.nodes.instance import Instance, observe, plan
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.nodes.instance_apply import Executor
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.ports.run import LocalRunner
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.ports.service import SystemdService
 
 
 def main() -> None:

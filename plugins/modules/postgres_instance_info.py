@@ -52,9 +52,9 @@ instance:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.pgherd.cluster.plugins.module_utils._ansible import reporting_errors
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.instance import observe
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.model import Cluster
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.run import LocalRunner
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.nodes.instance import observe
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.ports.run import LocalRunner
 
 
 def main() -> None:

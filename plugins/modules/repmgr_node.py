@@ -121,10 +121,10 @@ steps:
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.pgherd.cluster.plugins.module_utils._ansible import conclude, reporting_errors
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.model import Cluster
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.node import STATES, Wish, plan
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.node_apply import Executor, look
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.run import LocalRunner
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.service import SystemdService
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.nodes.node import STATES, Wish, plan
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.nodes.node_apply import Executor, look
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.ports.run import LocalRunner
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.ports.service import SystemdService
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ from .errors import PgherdError
 from .model import CLUSTER_FILE, MONITOR_PASSFILE
 
 if TYPE_CHECKING:
-    from .report import Report
+    from .status.report import Report
 
 UNKNOWN = 3
 CLEAR = "\033[H\033[J"
@@ -64,15 +64,15 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _agent(options: argparse.Namespace) -> int:
-    from .agent import main as run
-    from .report import read_cluster
+    from .agent.loop import main as run
+    from .status.report import read_cluster
 
     return run(read_cluster(options.cluster), options.host)
 
 
 def _gate(options: argparse.Namespace) -> int:
-    from .gate import wait
-    from .report import read_cluster
+    from .pools.gate import wait
+    from .status.report import read_cluster
 
     return wait(read_cluster(options.cluster))
 
@@ -85,8 +85,8 @@ def _seconds(text: str) -> float:
 
 
 def _status(options: argparse.Namespace) -> int:
-    from .observe import observe
-    from .report import read_cluster, report
+    from .observe.gather import observe
+    from .status.report import read_cluster, report
 
     cluster = read_cluster(options.cluster)
     if not os.access(MONITOR_PASSFILE, os.R_OK):

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pgherd.run import Result
+from pgherd.ports.run import Result
 
 # Every script made in the running test.
 made: list[_Script] = []

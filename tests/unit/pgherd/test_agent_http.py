@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from pgherd.agent_http import Answer, HttpPart, as_json, own_address
+from pgherd.agent.http import Answer, HttpPart, as_json, own_address
 from pgherd.errors import PgherdError
 
 

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pgherd.agent import Agent, Decision, secret_file
-from pgherd.agent_pgpool import PATIENCE, REFRESH, SETTLING, PgpoolPart, Watch
-from pgherd.backends import ALONE, IDLE
+from pgherd.agent.loop import Agent, Decision, secret_file
+from pgherd.agent.pgpool_part import PATIENCE, REFRESH, SETTLING, PgpoolPart, Watch
 from pgherd.errors import PgherdError, Unreachable
-from pgherd.gate import wait
 from pgherd.model import Cluster, Node, Pgpool
-from pgherd.pgpool import NodeInfo
+from pgherd.pools.backends import ALONE, IDLE
+from pgherd.pools.gate import wait
+from pgherd.programs.pgpool import NodeInfo
 
 CLUSTER = Cluster(
     "t",

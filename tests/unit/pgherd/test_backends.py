@@ -7,12 +7,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import pytest
-from pgherd.backend_list import Backend, configure, parse_backends, rewrite
-from pgherd.backends import ALONE, IDLE, Doubt, decide, demand, foresee, has_enough_backends, has_write_node, plan
 from pgherd.errors import ConfigError, Conflict
-from pgherd.pgpool import NodeInfo, parse_configuration
-from pgherd.topology import Topology
-from pgherd.views import NodeView, PostgresView
+from pgherd.observe.topology import Topology
+from pgherd.observe.views import NodeView, PostgresView
+from pgherd.pools.backend_list import Backend, configure, parse_backends, rewrite
+from pgherd.pools.backends import ALONE, IDLE, Doubt, decide, demand, foresee, has_enough_backends, has_write_node, plan
+from pgherd.programs.pgpool import NodeInfo, parse_configuration
 
 NAMES = {0: "pg1", 1: "pg2", 3: "pg3"}
 D, F = "/var/lib/postgresql/data", "ALLOW_TO_FAILOVER"

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pgherd import barman
-from pgherd.backup import Open, Slot, State, observe, plan
-from pgherd.backup_apply import Executor
-from pgherd.barman import DONE, FAILED, WAITING, Backup, BarmanView, Check, Client
-from pgherd.conf_barman import BACKUP_TIMER, BACKUP_UNIT, CRON_TIMER, RECEIVER_UNIT, Place
+from pgherd.backups.backup import Open, Slot, State, observe, plan
+from pgherd.backups.backup_apply import Executor
 from pgherd.errors import CommandError, Conflict, PgherdError, Unreachable
+from pgherd.files.conf_barman import BACKUP_TIMER, BACKUP_UNIT, CRON_TIMER, RECEIVER_UNIT, Place
+from pgherd.programs import barman
+from pgherd.programs.barman import DONE, FAILED, WAITING, Backup, BarmanView, Check, Client
 from scripted import ScriptedRunner, ScriptedServer
 
 PLACE = Place("demo", "barman", "/nowhere")

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pgherd.barman import (
+from pgherd.errors import CommandError, ProtocolError, Unreachable
+from pgherd.programs.barman import (
     CHECK_ARCHIVE,
     CHECK_CONNECTION,
     CHECK_RECEIVING,
@@ -28,7 +29,6 @@ from pgherd.barman import (
     roles,
     running,
 )
-from pgherd.errors import CommandError, ProtocolError, Unreachable
 from scripted import ScriptedRunner
 
 RECORDED = Path(__file__).parent / "recorded" / "barman"

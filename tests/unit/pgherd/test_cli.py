@@ -12,9 +12,10 @@ from typing import Any
 
 import jsonschema
 import pytest
-from pgherd import cli, observe
-from pgherd.report import read_cluster, report
-from pgherd.topology import Topology
+from pgherd import cli
+from pgherd.observe import gather as observe
+from pgherd.observe.topology import Topology
+from pgherd.status.report import read_cluster, report
 from test_picture import PICTURES
 from test_problems import CASES
 from world import CLUSTER, healthy, stopped
@@ -140,5 +141,5 @@ def test_help_imports_nothing_heavy() -> None:
     done = subprocess.run(
         [sys.executable, "-c", program, str(ROOT / "plugins/module_utils")], capture_output=True, text=True, check=True
     )
-    for heavy in ("psycopg", "ssl", "http.client", "pgherd.observe", "ansible"):
+    for heavy in ("psycopg", "ssl", "http.client", "pgherd.observe.gather", "ansible"):
         assert f"'{heavy}'" not in done.stdout

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pgherd import clone
-from pgherd.clone import MARK, STAGE, Staging, unfinished
 from pgherd.errors import Conflict, PgherdError
-from pgherd.run import Result
+from pgherd.nodes import clone
+from pgherd.nodes.clone import MARK, STAGE, Staging, unfinished
+from pgherd.ports.run import Result
 
 CONFIG = "node_id = 2\ndata_directory = '/real'\nuse_replication_slots = on\n"
 COPY = (MARK, "base", "global", "postgresql.auto.conf", "standby.signal")

@@ -10,10 +10,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from pgherd.conf_barman import RECEIVER_UNIT, files, ini, place, readings, slots, units_and_files
-from pgherd.hostfiles import File
+from pgherd.files.conf_barman import RECEIVER_UNIT, files, ini, place, readings, slots, units_and_files
+from pgherd.files.hostfiles import File
+from pgherd.files.render import HostFacts
 from pgherd.model import Barman, Cluster, Node
-from pgherd.render import HostFacts
 
 CLUSTER = Cluster(
     "demo",

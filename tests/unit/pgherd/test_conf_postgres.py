@@ -7,9 +7,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from pgherd.conf_postgres import files, hba, preload, settings
+from pgherd.files.conf_postgres import files, hba, preload, settings
+from pgherd.files.render import HostFacts, passfile, single_quoted
 from pgherd.model import SYSTEM_ROLES, Barman, Cluster, Node, Pgpool
-from pgherd.render import HostFacts, passfile, single_quoted
 
 CLUSTER = Cluster(
     "demo",

@@ -11,10 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from pgherd.conf_repmgr import files, node_conninfo, settings, sudoers
 from pgherd.errors import ConfigError
+from pgherd.files.conf_repmgr import files, node_conninfo, settings, sudoers
+from pgherd.files.render import HostFacts
 from pgherd.model import REPMGR_ROLE, Cluster, Node
-from pgherd.render import HostFacts
 
 PASSWORD = r"it's a:b\c"
 SECRETS = {REPMGR_ROLE: PASSWORD}

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pgherd.conf_repository import deb822
 from pgherd.errors import PgherdError
-from pgherd.hostfiles import Disk, File, diff, observe, plan
+from pgherd.files.conf_repository import deb822
+from pgherd.files.hostfiles import Disk, File, diff, observe, plan
 
 ME = pwd.getpwuid(os.geteuid()).pw_name
 MINE = grp.getgrgid(os.getegid()).gr_name

@@ -9,8 +9,8 @@ from typing import Any, Optional
 
 import pytest
 from pgherd.errors import Conflict
-from pgherd.instance import Instance, plan
 from pgherd.model import Cluster, Node
+from pgherd.nodes.instance import Instance, plan
 
 CLUSTER = Cluster(
     "demo",

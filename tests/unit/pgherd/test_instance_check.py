@@ -10,8 +10,8 @@ import os
 from pathlib import Path
 
 import pytest
-from pgherd import instance_check
-from pgherd.instance_check import put_back, said
+from pgherd.nodes import instance_check
+from pgherd.nodes.instance_check import put_back, said
 
 CONF = "# Written\nport = 5432\nwork_mem = 'lots'\nMax_Connections = 'many'\nhuge_pages = 'perhaps'\nwrok_mem = 1\n"
 # postgres --config-file=F -c log_line_prefix= -C port, PostgreSQL 17

@@ -6,10 +6,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pgherd.conf_postgres import settings
-from pgherd.instance import Instance
-from pgherd.limits import control_limits, floors, raised
+from pgherd.files.conf_postgres import settings
 from pgherd.model import Cluster, Node
+from pgherd.nodes.instance import Instance
+from pgherd.nodes.limits import control_limits, floors, raised
 
 # pg_controldata of PostgreSQL 17, the last lines before the data layout
 CONTROL = {

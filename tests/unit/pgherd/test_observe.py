@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from pgherd.ask import ask_node, reason
 from pgherd.errors import PgherdError, SqlError, Unreachable
 from pgherd.model import Barman, Cluster, Node, Pgpool
-from pgherd.observe import gather, grants, observe, roles
-from pgherd.sql import Server
+from pgherd.observe.ask import ask_node, reason
+from pgherd.observe.gather import gather, grants, observe, roles
+from pgherd.ports.sql import Server
 from scripted import ScriptedServer
 from world import BARMAN
 

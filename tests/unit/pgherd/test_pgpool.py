@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from pgherd.errors import CommandError, ConfigError, ProtocolError, Unreachable
-from pgherd.pgpool import (
+from pgherd.programs.pgpool import (
     Pcp,
     from_row,
     needs_restart,

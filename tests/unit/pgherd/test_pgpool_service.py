@@ -9,15 +9,16 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from pgherd import conf_agent, conf_pgpool, pgpool
+from pgherd.agent.units import State as UnitState
+from pgherd.agent.units import Unit
+from pgherd.agent.units import plan as plan_units
 from pgherd.errors import ConfigError
+from pgherd.files import conf_agent, conf_pgpool
+from pgherd.files.render import HostFacts
 from pgherd.model import SYSTEM_ROLES, Barman, Cluster, Node, Pgpool
-from pgherd.pgpool import CONFIGURATION, HBA, PASSWORDS, NodeInfo, parse_configuration
-from pgherd.pgpool_service import FILES, State, plan
-from pgherd.render import HostFacts
-from pgherd.units import State as UnitState
-from pgherd.units import Unit
-from pgherd.units import plan as plan_units
+from pgherd.pools.pgpool_service import FILES, State, plan
+from pgherd.programs import pgpool
+from pgherd.programs.pgpool import CONFIGURATION, HBA, PASSWORDS, NodeInfo, parse_configuration
 
 CONF = "port = 9999\nlog_connections = off\nbackend_hostname0 = 'a'\nbackend_port0 = 5432\n"
 TEXTS: dict[str, str | None] = {

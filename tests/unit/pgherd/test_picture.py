@@ -10,10 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from pgherd.health import health_line
-from pgherd.report import report
-from pgherd.topology import Topology
-from pgherd.views import BarmanSeen, Copy, Event
+from pgherd.observe.topology import Topology
+from pgherd.observe.views import BarmanSeen, Copy, Event
+from pgherd.status.health import health_line
+from pgherd.status.report import report
 from test_problems import CASES, promoted
 from test_topology import sender
 from world import CLUSTER, NOW, healthy, stopped, with_barman, with_postgres, with_repmgr

@@ -9,12 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from pgherd.barman import Backup, Check
 from pgherd.model import Node
-from pgherd.problem import Limits, Problem, duration, names, size
-from pgherd.problems import exit_code, problems
-from pgherd.topology import Topology
-from pgherd.views import BarmanSeen, Copy, Event, Slot
+from pgherd.observe.topology import Topology
+from pgherd.observe.views import BarmanSeen, Copy, Event, Slot
+from pgherd.programs.barman import Backup, Check
+from pgherd.status.problem import Limits, Problem, duration, names, size
+from pgherd.status.problems import exit_code, problems
 from world import (
     BACKUP,
     CLUSTER,
@@ -302,7 +302,9 @@ def test_every_problem_has_a_case_and_a_page() -> None:
     """The documentation lists exactly the ids that the code can give, and each is brought about by a case."""
     core = Path(__file__).resolve().parents[3] / "plugins/module_utils/pgherd"
     given = {
-        name for path in core.glob("checks_*.py") for name in re.findall(r'Problem\(\s*"([a-z-]+)"', path.read_text())
+        name
+        for path in core.glob("status/checks_*.py")
+        for name in re.findall(r'Problem\(\s*"([a-z-]+)"', path.read_text())
     }
     shown = {item.split()[0] for _topology, expected in CASES.values() for item in expected}
     page = (core.parents[2] / "docs/status.md").read_text()

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from pgherd.errors import CommandError, ProtocolError
 from pgherd.model import Cluster, Node
-from pgherd.repmgr import (
+from pgherd.ports.sql import conninfo
+from pgherd.programs.repmgr import (
     Repmgr,
     parse_cluster_show,
     parse_conninfo,
@@ -18,7 +19,6 @@ from pgherd.repmgr import (
     records,
     wanted_record,
 )
-from pgherd.sql import conninfo
 from scripted import ScriptedRunner, ScriptedServer
 
 RECORDED = Path(__file__).parent / "recorded" / "repmgr"

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 from pgherd.errors import ConfigError, Conflict, SqlError
-from pgherd.grants import ObjectState
-from pgherd.roles import Executor, Grant, Role, RoleState, State, observe, plan
-from pgherd.scram import make_verifier
+from pgherd.objects.grants import ObjectState
+from pgherd.objects.roles import Executor, Grant, Role, RoleState, State, observe, plan
+from pgherd.objects.scram import make_verifier
 from scripted import ScriptedServer
 
 PLAIN = {"login": True, "replication": False, "createdb": False, "createrole": False, "superuser": False}

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import pytest
-from pgherd.scram import is_verifier, make_verifier, matches
+from pgherd.objects.scram import is_verifier, make_verifier, matches
 
 # Recorded from PostgreSQL 17.12: CREATE ROLE r PASSWORD '...'; SELECT rolpassword FROM pg_authid WHERE rolname = 'r'.
 RECORDED = [

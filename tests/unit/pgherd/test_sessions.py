@@ -10,9 +10,9 @@ import time
 from typing import Any
 
 import pytest
-from pgherd import sessions
+from pgherd.agent import sessions
+from pgherd.agent.sessions import Sessions
 from pgherd.errors import Unreachable
-from pgherd.sessions import Sessions
 
 LIMIT = 0.3
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from pgherd.errors import ConfigError, Conflict, PgherdError, SqlError
-from pgherd.slots import Executor, Slot, State, absent, observe, present
+from pgherd.objects.slots import Executor, Slot, State, absent, observe, present
 from scripted import ScriptedServer
 
 PHYSICAL = Slot("s")

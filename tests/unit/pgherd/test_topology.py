@@ -8,8 +8,8 @@ import json
 from dataclasses import replace
 
 import pytest
-from pgherd.topology import Lag, Topology, parse_sync_names
-from pgherd.views import Copy, Event, Sender
+from pgherd.observe.topology import Lag, Topology, parse_sync_names
+from pgherd.observe.views import Copy, Event, Sender
 from world import NOW, healthy, stopped, with_node, with_postgres, with_repmgr
 
 

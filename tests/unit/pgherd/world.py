@@ -7,10 +7,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from pgherd.barman import Backup, BarmanView, Check
 from pgherd.model import Barman, Cluster, Node, Pgpool
-from pgherd.topology import Topology
-from pgherd.views import (
+from pgherd.observe.topology import Topology
+from pgherd.observe.views import (
     BackendView,
     BarmanSeen,
     NodeView,
@@ -21,6 +20,7 @@ from pgherd.views import (
     Sender,
     Slot,
 )
+from pgherd.programs.barman import Backup, BarmanView, Check
 
 NOW = 1_800_000_000.0
 UPSTREAMS = {"pg1": "", "pg2": "pg1", "pg3": "pg2", "pg4": "pg1", "pg5": "pg4"}

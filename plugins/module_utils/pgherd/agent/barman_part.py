@@ -1,0 +1,264 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: pgherd contributors
+"""The agent's part on a Barman host: what Barman has, seen without asking Barman all the time.
+
+Each of Barman's commands costs half a second of processor time before it does anything. So files are looked at every
+few seconds, and a command runs when they say that something happened, or when its last answer has grown old.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from ..errors import PgherdError
+from ..files.conf_barman import MAIN_FILE, server_file
+from ..model import Barman, Cluster
+from ..ports.run import LocalRunner
+from ..programs.barman import Backup, BarmanView, Client, running
+from .http import Answer, HttpPart, as_json
+from .loop import Decision, Part
+
+PATH = "/barman"
+# Seconds after which a command's answer is old: of the checks when all are good and when not, of the catalogue (backups
+# become obsolete by time alone), and of a command that did not answer.
+GOOD, BAD, CATALOGUE, FAILED = 300.0, 60.0, 1800.0, 60.0
+# Seconds that one command may take: less than the agent's watchdog allows for a tick.
+LIMIT = 25.0
+
+
+@dataclass(frozen=True)
+class Place:
+    """Barman's directories for the server."""
+
+    wals: str
+    streaming: str
+    base: str
+    meta: str
+    locks: str
+
+
+@dataclass(frozen=True)
+class Look:
+    """What the files say: *catalogue* changes with every backup."""
+
+    catalogue: tuple[tuple[str, float], ...]
+    receiving: bool
+    receiving_wal: str = ""
+    receiving_at: float | None = None
+    last_wal: str = ""
+    last_wal_at: float | None = None
+
+
+class BarmanPart:
+    """Keeps a BarmanView of this host; ``view`` may be called from any thread."""
+
+    name = "barman"
+    interval = 5.0
+
+    def __init__(self, host: str, client: Client, configuration: Sequence[str], clock: Callable[[], float]) -> None:
+        self._client = client
+        self._configuration = tuple(configuration)
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._view = BarmanView(host, client.server, clock())
+        self._unread: dict[str, str] = {}
+        self._due: dict[str, float] = {}
+        self._place: Place | None = None
+        self._place_of: tuple[float, ...] = ()
+        self._look: Look | None = None
+        self._shown: dict[str, Backup] = {}
+
+    @classmethod
+    def here(cls, cluster: Cluster, barman: Barman) -> BarmanPart:
+        """For the Barman host that this is; the agent runs as Barman's user."""
+        client = Client(LocalRunner(), cluster.name, user=None, timeout=LIMIT)
+        return cls(barman.name, client, (MAIN_FILE, server_file(cluster)), time.time)
+
+    def view(self) -> BarmanView:
+        """What is known now."""
+        with self._lock:
+            return self._view
+
+    def answer(self) -> Answer:
+        """The view as JSON."""
+        return as_json(self.view().to_dict())
+
+    def tick(self, now: float) -> Sequence[Decision]:
+        """Look at the files, and run at most one of Barman's commands."""
+        before = self.view()
+        view = replace(before, collected_at=self._clock())
+        view = self._configured(view, now)
+        if self._place:
+            view = self._looked(view, now)
+            view = self._asked(view, now)
+        view = replace(view, unread=dict(self._unread))
+        with self._lock:
+            self._view = view
+        # One command a tick; what is due besides must not wait for the next look.
+        behind = self._place is None or any(self._due.get(source, now) <= now for source in ("catalogue", "check"))
+        self.interval = 0.2 if behind and not self._unread else 5.0
+        return tuple(_news(before, view))
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def _configured(self, view: BarmanView, now: float) -> BarmanView:
+        """Ask for directories and version once, and again when the configuration was written."""
+        try:
+            written = tuple(os.stat(path).st_mtime for path in self._configuration)
+        except OSError as error:
+            self._place, self._unread = None, {"config": f"{error.filename}: {error.strerror}"}
+            return view
+        if (self._place and written == self._place_of) or now < self._due.get("config", now):
+            return view
+
+        def ask() -> BarmanView:
+            found = self._client.configuration()
+            backups = str(found["backup_directory"])
+            self._place = Place(
+                str(found["wals_directory"]),
+                str(found["streaming_wals_directory"]),
+                str(found["basebackups_directory"]),
+                f"{backups}/meta",
+                str(found["barman_lock_directory"]),
+            )
+            self._place_of, self._due = written, {}
+            return replace(view, version=self._client.version())
+
+        return self._read("config", view, now, 0.0, ask)
+
+    def _looked(self, view: BarmanView, now: float) -> BarmanView:
+        if not self._place:
+            raise AssertionError("its place is known before it is looked at")
+        try:
+            look = look_at(self._place, view.server)
+            self._unread.pop("archive", None)
+        except OSError as error:
+            self._unread["archive"] = f"{error.filename}: {error.strerror}"
+            return view
+        if self._look is None or look.catalogue != self._look.catalogue:
+            self._due["catalogue"] = self._due["check"] = now
+        elif look.receiving != self._look.receiving:
+            self._due["check"] = now
+        self._look = look
+        return replace(
+            view,
+            receiving=look.receiving,
+            receiving_wal=look.receiving_wal,
+            receiving_at=look.receiving_at,
+            last_wal=look.last_wal,
+            last_wal_at=look.last_wal_at,
+        )
+
+    def _asked(self, view: BarmanView, now: float) -> BarmanView:
+        last = view.last_backup
+        if self._due.get("catalogue", now) <= now:
+            return self._read("catalogue", view, now, CATALOGUE, lambda: self._with_backups(view))
+        if last and last.id not in self._shown and self._due.get("show", now) <= now:
+            return self._read("show", view, now, 0.0, lambda: self._with_details(view, last.id))
+        if self._due.get("check", now) <= now:
+            return self._read("check", view, now, GOOD, lambda: self._with_checks(view, now))
+        return view
+
+    def _read(
+        self, source: str, view: BarmanView, now: float, again: float, ask: Callable[[], BarmanView]
+    ) -> BarmanView:
+        """Ask, and note when to ask again and, where there was no answer, why."""
+        self._due[source] = now + again
+        try:
+            found = ask()
+        except PgherdError as error:
+            self._due[source] = now + FAILED
+            self._unread[source] = " ".join(str(error).split())
+            # An old answer is no answer; what was shown of a backup stays true.
+            if source == "check":
+                return replace(view, checks=None)
+            return replace(view, backups=None) if source == "catalogue" else view
+        self._unread.pop(source, None)
+        return found
+
+    def _with_backups(self, view: BarmanView) -> BarmanView:
+        backups = self._client.backups()
+        self._shown = {name: backup for name, backup in self._shown.items() if name in {item.id for item in backups}}
+        return replace(view, backups=tuple(self._detailed(backup) for backup in backups))
+
+    def _with_details(self, view: BarmanView, backup_id: str) -> BarmanView:
+        self._shown[backup_id] = self._client.backup(backup_id)
+        return replace(view, backups=tuple(self._detailed(backup) for backup in view.backups or ()))
+
+    def _detailed(self, listed: Backup) -> Backup:
+        shown = self._shown.get(listed.id)
+        return replace(shown, status=listed.status, retention=listed.retention) if shown else listed
+
+    def _with_checks(self, view: BarmanView, now: float) -> BarmanView:
+        checks = self._client.checks()
+        if not all(check.ok for check in checks):
+            self._due["check"] = now + BAD
+        return replace(view, checks=checks, checked_at=self._clock())
+
+
+def _news(before: BarmanView, after: BarmanView) -> Iterator[Decision]:
+    """What a reader of the log wants to know."""
+    if after.receiving != before.receiving:
+        yield Decision("WAL is received" if after.receiving else "WAL is not received")
+    bad = [str(check) for check in after.failed_checks]
+    known = None if before.checks is None else [str(check) for check in before.failed_checks]
+    if after.checks is not None and bad != known:
+        yield Decision(f"checks failed: {'; '.join(bad)}" if bad else "all checks are good")
+    last, former = after.last_backup, before.last_backup
+    if last and (former is None or last.id != former.id):
+        yield Decision(f"the last finished backup is {last.id}")
+    for source, why in after.unread.items():
+        if before.unread.get(source) != why:
+            yield Decision(f"{source} cannot be read: {why}")
+
+
+def look_at(place: Place, server: str) -> Look:
+    """What the files say now. Raises OSError; a directory that Barman has not made yet is empty."""
+    partial = max((entry for entry in _entries(place.streaming) if entry[0].endswith(".partial")), default=None)
+    wal = _last_wal(place.wals)
+    catalogue = [entry for entry in _entries(place.meta) if entry[0].endswith("-backup.info")]
+    for name, at in _entries(place.base):
+        catalogue.append((name, at))
+        catalogue += [entry for entry in _entries(os.path.join(place.base, name)) if entry[0] == "backup.info"]
+    return Look(
+        tuple(sorted(catalogue)),
+        running(place.locks, server, "receive-wal"),
+        partial[0][: -len(".partial")] if partial else "",
+        partial[1] if partial else None,
+        wal[0] if wal else "",
+        wal[1] if wal else None,
+    )
+
+
+def _last_wal(directory: str) -> tuple[str, float] | None:
+    """The newest archived segment: archives are one directory per 256 segments, named by the beginning of theirs."""
+    parts = sorted((name for name, _at in _entries(directory) if re.fullmatch(r"[0-9A-F]{16}", name)), reverse=True)
+    for part in parts:
+        found = [item for item in _entries(os.path.join(directory, part)) if re.fullmatch(r"[0-9A-F]{24}", item[0])]
+        if found:
+            return max(found)
+    return None
+
+
+def _entries(directory: str) -> Iterator[tuple[str, float]]:
+    try:
+        with os.scandir(directory) as entries:
+            for entry in entries:
+                # Barman moves and removes files while we look.
+                with suppress(FileNotFoundError):
+                    yield entry.name, entry.stat().st_mtime
+    except (FileNotFoundError, NotADirectoryError):
+        return
+
+
+def parts(cluster: Cluster, barman: Barman) -> list[Part]:
+    """What the agent runs on a Barman host."""
+    look = BarmanPart.here(cluster, barman)
+    return [look, HttpPart.here(cluster, barman.address, barman.ip, {PATH: look.answer})]

@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: pgherd contributors
+"""Carries out the plan of backup.py, with deadlines."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from functools import partial
+
+from ..errors import CommandError, PgherdError, Unreachable
+from ..files import conf_agent
+from ..files.conf_barman import BACKUP_UNIT, RECEIVER_UNIT, Place
+from ..ports.service import Service
+from ..programs import barman
+from ..programs.barman import BarmanView, Check, Client
+from .backup import Open, State, observe_slot, plan
+
+# What to do about a check that stays bad, by Barman's key.
+RECEIVER_LOG = f"Its reason: journalctl -u {RECEIVER_UNIT} -n 50"
+CLIENT_PROGRAMS = "Install the client programs of the nodes' PostgreSQL version on the Barman host."
+CURES = {
+    "postgresql": "Look whether there is a primary: pgherd status",
+    "postgresql_streaming": "Look whether pg_hba.conf and ~barman/.pgpass let streaming_barman in.",
+    "no_access_to_backup_functions": "Run the site playbook for the group postgres, which grants what barman needs.",
+    "pg_receivexlog_compatible": CLIENT_PROGRAMS,
+    "pg_basebackup_compatible": CLIENT_PROGRAMS,
+    "replication_slot": RECEIVER_LOG,
+    "receive_wal_running": RECEIVER_LOG,
+}
+# Checks that do not keep Barman from taking a backup.
+HARMLESS = ("failed_backups", "minimum_redundancy_requirements", "backup_maximum_age", "backup_minimum_size")
+# Seconds between two looks.
+INTERVAL = 1.0
+
+
+class Executor:
+    """Runs the steps. *timeout* bounds, in seconds, each wait for the primary, for WAL and for good checks;
+    *backup_timeout* bounds a backup. *told* asks this host's agent, and raises Unreachable while it does not answer."""
+
+    def __init__(
+        self,
+        place: Place,
+        client: Client,
+        service: Service,
+        open_: Open,
+        timeout: float = 300.0,
+        backup_timeout: float = 14400.0,
+        told: Callable[[], BarmanView] | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._place = place
+        self._client = client
+        self._service = service
+        self._open = open_
+        self._timeout = timeout
+        self._backup_timeout = backup_timeout
+        self._told = told
+        self._sleep = sleep
+        self._clock = clock
+        self._started: set[str] = set()
+
+    def start(self, unit: str) -> None:
+        """Start *unit*."""
+        self._service.start(unit)
+        self._started.add(unit)
+
+    def stop(self, unit: str) -> None:
+        """Stop *unit*."""
+        self._service.stop(unit)
+
+    def restart(self, unit: str) -> None:
+        """Restart *unit*."""
+        self._service.restart(unit)
+        self._started.add(unit)
+
+    def drop_slot(self) -> None:
+        """Drop the slot on the primary, and keep in mind that a backup is needed after it."""
+        with open(self._place.gap_file, "w", encoding="ascii"):
+            pass
+        self._client.drop_slot()
+
+    def create_slot(self) -> None:
+        """Create the slot on the primary, unless the receiver was quicker."""
+        try:
+            self._client.create_slot()
+        except CommandError:
+            if observe_slot(self._open, self._place.slot) is None:
+                raise
+
+    def reset(self) -> None:
+        """Let the receiver begin anew."""
+        self._client.reset_receiver()
+
+    def archive(self) -> None:
+        """Have one WAL file closed, received and archived."""
+        self._await_receiver()
+        self._switch()
+
+    def backup(self, joined: bool) -> None:
+        """Take a backup, or see the one through that is being taken (*joined*), until it can be restored."""
+        if joined:
+            look = "See /var/log/barman/barman.log on the Barman host."
+            self._wait("wait for the backup that is being taken", look, self._not_taking, self._backup_timeout)
+        if not joined or self._newest_status() in (barman.FAILED, *barman.UNFINISHED):
+            self._take()
+        newest = self._client.backups()[0]
+        if not newest.finished:
+            self.complete(newest.id)
+        if os.path.exists(self._place.gap_file):
+            os.unlink(self._place.gap_file)
+
+    def complete(self, backup: str) -> None:
+        """Have all WAL of *backup* archived, upon which it can be restored."""
+        self._switch()
+        self._client.check_backup(backup)
+        found = self._client.backup(backup)
+        if not found.finished:
+            raise PgherdError(
+                f"have the WAL of backup {backup} archived: the backup is {found.status}.",
+                f"Look whether the WAL from {found.begin_wal} to {found.end_wal} is here: barman list-files.",
+            )
+
+    def delete(self, backup: str) -> None:
+        """Delete what *backup* left."""
+        self._client.delete(backup)
+
+    def confirm(self) -> None:
+        """Wait until all checks are good. Raises PgherdError with those that are not, their hints, and a cure."""
+        bad: list[Check] = []
+
+        def good() -> bool:
+            bad[:] = [check for check in self._client.checks() if not check.ok]
+            return not bad
+
+        try:
+            self._wait("", "", good)
+        except Unreachable:
+            raise self._not_good(bad) from None
+        # A receiver gives way once when Barman's cron was quicker, and comes back.
+        for unit in sorted(self._started):
+            self._wait(
+                f"see {unit} run", f"Its reason: journalctl -u {unit} -n 50", partial(self._service.is_active, unit)
+            )
+        if self._told:
+            self._wait("hear from this host's agent", f"Its reason: journalctl -u {conf_agent.UNIT} -n 50", self._tells)
+
+    def settled(self, observe: Callable[[], State], wait: bool) -> State:
+        """What *observe* says once it can be planned from. With *wait*, the primary and checks that no step makes good
+        are waited for. Raises Unreachable without a primary, PgherdError for such checks.
+
+        Without *wait*, a missing primary is no error as long as there is no backup: it may be about to be made.
+        """
+        state = observe()
+
+        def answers() -> bool:
+            nonlocal state
+            if state.why:
+                state = observe()
+            return not state.why
+
+        try:
+            if wait:
+                self._wait("", "", answers)
+        except Unreachable:
+            raise Unreachable(state.why, CURES["postgresql"]) from None
+        if state.why and state.finished:
+            raise Unreachable(state.why, CURES["postgresql"])
+        if state.failed and not plan(self._place, state).steps:
+            if not wait:
+                raise self._not_good(list(state.failed))
+            self.confirm()
+            state = observe()
+        return state
+
+    def _not_good(self, bad: list[Check]) -> PgherdError:
+        return PgherdError(f"see all checks of {self._place.server} good: {said(bad)}.", cure(bad))
+
+    def _take(self) -> None:
+        # Barman refuses to take a backup while no WAL is received.
+        self._await_receiver()
+        # The base backup begins with a checkpoint that takes its time; with nothing to write it is there at once.
+        with self._open(self._timeout) as server:
+            server.run("CHECKPOINT")
+        try:
+            self._service.start(BACKUP_UNIT, self._backup_timeout)
+        except CommandError as error:
+            raise PgherdError(f"take a backup of {self._place.server}: {self._why_not()}", str(error)) from error
+
+    def _newest_status(self) -> str:
+        return next((backup.status for backup in self._client.backups()), barman.FAILED)
+
+    def _why_not(self) -> str:
+        """Barman refuses to begin while a check is bad; of one that began and failed it keeps the reason."""
+        bad = [check for check in self._client.checks() if not check.ok and check.name not in HARMLESS]
+        if bad:
+            return f"{said(bad)}. {cure(bad)}"
+        newest = next(iter(self._client.backups()), None)
+        error = self._client.backup(newest.id).error if newest and newest.status == barman.FAILED else ""
+        return f"{error}." if error else "Barman says no more."
+
+    def _switch(self) -> None:
+        # Without a word written since the last switch there would be nothing to close.
+        with self._open(self._timeout) as server:
+            server.rows("SELECT pg_create_restore_point('pgherd')")
+        self._client.switch_wal(int(self._timeout))
+
+    def _await_receiver(self) -> None:
+        self._wait(f"receive WAL through the slot {self._place.slot}", RECEIVER_LOG, self._receiving)
+
+    def _receiving(self) -> bool:
+        slot = observe_slot(self._open, self._place.slot)
+        return bool(slot and slot.active and slot.used)
+
+    def _tells(self) -> bool:
+        """Whether the agent has seen all there is, and the good checks too, so that the status shows them."""
+        try:
+            view = self._told() if self._told else None
+        except Unreachable:
+            return False
+        return view is None or (view.checks is not None and view.backups is not None and not view.failed_checks)
+
+    def _not_taking(self) -> bool:
+        return not barman.running(self._place.lock_directory, self._place.server, "backup")
+
+    def _wait(self, attempted: str, look: str, done: Callable[[], bool], timeout: float = 0.0) -> None:
+        timeout = timeout or self._timeout
+        deadline = self._clock() + timeout
+        while not done():
+            if self._clock() >= deadline:
+                raise Unreachable(f"{attempted}: not within {timeout:g} s.", look)
+            self._sleep(INTERVAL)
+
+
+def said(checks: list[Check]) -> str:
+    """The failed checks with what Barman says of each."""
+    return "; ".join(str(check) if check.hint else f"{check} has failed" for check in checks)
+
+
+def cure(checks: list[Check]) -> str:
+    """What to do about the first of *checks* of which that is known."""
+    names = [check.name for check in checks]
+    return next((CURES[name] for name in CURES if name in names), "See /var/log/barman/barman.log on the Barman host.")

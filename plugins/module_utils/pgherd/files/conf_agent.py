@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: pgherd contributors
+"""The agent's unit, the same on every kind of host but for whom it runs as."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+from ..model import MONITOR_PASSFILE
+from ..programs.pgpool import PCP_PASSFILE
+from .hostfiles import File
+from .render import HEADER
+
+UNIT = "pgherd-agent.service"
+
+# Whom it runs as, and the secrets that it needs of root's: the unit copies them for that user alone.
+_IDENTITY = {
+    "pgpool": ("DynamicUser=yes\nUser=pgherd-agent\n", (MONITOR_PASSFILE, PCP_PASSFILE)),
+    "barman": ("User=barman\n", (MONITOR_PASSFILE,)),
+}
+_RUNTIME = "/run/pgherd-agent"
+
+
+def unit(kind: str, name: str, writable: Iterable[str] = ()) -> str:
+    """The unit on the host called *name*, of *kind* ``pgpool`` or ``barman``, with the directories it may write to."""
+    identity, secrets = _IDENTITY[kind]
+    copies = " ".join(f"{_RUNTIME}/{os.path.basename(path)}" for path in secrets)
+    return (
+        "[Unit]\nDescription=pgherd agent\nAfter=network-online.target\nWants=network-online.target\n"
+        "StartLimitIntervalSec=0\n\n"
+        f"[Service]\nType=notify\nExecStart=/usr/bin/pgherd agent --host {name}\n"
+        f"{identity}"
+        "RuntimeDirectory=pgherd-agent\nRuntimeDirectoryMode=0700\n"
+        f"ExecStartPre=+/usr/bin/install -m 0600 -t {_RUNTIME} {' '.join(secrets)}\n"
+        f"ExecStartPre=+/bin/chown --reference={_RUNTIME} {copies}\n"
+        "Environment=MALLOC_ARENA_MAX=1\nRestart=always\nRestartSec=1\nWatchdogSec=60\nTimeoutStopSec=10\n"
+        "NoNewPrivileges=yes\nProtectSystem=strict\nProtectHome=yes\nPrivateTmp=yes\n"
+        f"{''.join(f'ReadWritePaths=-{path}{chr(10)}' for path in writable)}\n"
+        "[Install]\nWantedBy=multi-user.target\n"
+    )
+
+
+def files(kind: str, name: str, writable: Iterable[str] = ()) -> list[File]:
+    """The unit and the link that enables it, for the host called *name*."""
+    path = f"/etc/systemd/system/{UNIT}"
+    return [
+        File(path, HEADER + unit(kind, name, writable)),
+        File(f"/etc/systemd/system/multi-user.target.wants/{UNIT}", path, kind="link"),
+    ]

@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: pgherd contributors
+"""repmgr's configuration: repmgr.conf, the passfile, what postgres may do through sudo, repmgrd's unit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..errors import ConfigError
+from ..model import CA_FILE, POSTGRES_PASSFILE, REPMGR_DATABASE, REPMGR_ROLE, Cluster, Node
+from ..ports.sql import conninfo
+from . import conf_postgres
+from .hostfiles import File
+from .render import HEADER, HostFacts, passfile, single_quoted
+
+UNIT = "repmgrd.service"
+SYSTEMCTL = "/usr/bin/systemctl"
+# What says who a node is comes from the inventory alone: a second value would register one node as another.
+IDENTITY = ("node_id", "node_name", "conninfo", "data_directory", "use_replication_slots", "passfile")
+
+
+def binary_directory(version: int) -> str:
+    """Where Debian puts the programs of one major version, repmgr's among them."""
+    return f"/usr/lib/postgresql/{version}/bin"
+
+
+def configuration_file(version: int) -> str:
+    """repmgr.conf; its path is part of a node's record in ``repmgr.nodes``."""
+    return f"/etc/repmgr/{version}/repmgr.conf"
+
+
+def node_parameters(cluster: Cluster, node: Node) -> dict[str, Any]:
+    """How every node, and each standby's WAL receiver, connects to *node*. Holds no password: the passfile does.
+
+    A dead peer is noticed after ``connect_timeout`` when connecting and after ``tcp_user_timeout`` (milliseconds) or
+    the keepalives (5 + 3 x 1 s) in a session.
+    """
+    return {
+        "host": node.address,
+        "port": cluster.port,
+        "user": REPMGR_ROLE,
+        "dbname": REPMGR_DATABASE,
+        "connect_timeout": 2,
+        "sslmode": "verify-full",
+        "sslrootcert": CA_FILE,
+        "passfile": POSTGRES_PASSFILE,
+        "keepalives": 1,
+        "keepalives_idle": 5,
+        "keepalives_interval": 1,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 5000,
+    }
+
+
+def node_conninfo(cluster: Cluster, node: Node) -> str:
+    """The same as text. repmgr keeps it in ``repmgr.nodes`` and copies it, without the database and with its own
+    ``application_name``, into ``primary_conninfo`` of whoever follows *node*."""
+    return conninfo(node_parameters(cluster, node))
+
+
+def failover_commands(version: int) -> dict[str, str]:
+    """What repmgrd runs to promote its node and to follow another.
+
+    repmgrd does not apply pg_bindir to them, hence full paths; without ``--upstream-node-id=%n`` a standby may go back
+    to the old primary when that returns during the failover (repmgr manual, "follow_command").
+    """
+    repmgr = f"{binary_directory(version)}/repmgr -f {configuration_file(version)}"
+    return {
+        "promote_command": f"{repmgr} standby promote",
+        "follow_command": f"{repmgr} standby follow --upstream-node-id=%n --wait",
+    }
+
+
+def settings(cluster: Cluster, node: Node, version: int) -> dict[str, Any]:
+    """repmgr.conf of *node*, with the user's ``cluster_repmgr_settings`` over it.
+
+    Raises ConfigError when those would change who the node is.
+    """
+    unit = conf_postgres.unit(version)
+    wanted: dict[str, Any] = {
+        "node_id": node.id,
+        "node_name": node.name,
+        "conninfo": node_conninfo(cluster, node),
+        "data_directory": conf_postgres.data_directory(cluster, version),
+        "pg_bindir": binary_directory(version),
+        "use_replication_slots": cluster.replication_slots,
+        # `standby follow` takes it from here, not from the upstream's conninfo.
+        "passfile": POSTGRES_PASSFILE,
+        "location": node.location,
+        "priority": node.priority if node.kind == "postgres" else 0,
+        "failover": "automatic",
+        **failover_commands(version),
+        # One probe a second; a loss is believed after three more within six seconds.
+        "monitor_interval_secs": 1,
+        "reconnect_attempts": 3,
+        "reconnect_interval": 2,
+        "connection_check_type": "ping",
+        # No promotion while another standby or the witness still hears the primary.
+        "primary_visibility_consensus": True,
+        "election_rerun_interval": 5,
+        "standby_disconnect_on_failover": False,
+        "monitoring_history": False,
+        "log_level": "INFO",
+        "log_status_interval": 300,
+        **{
+            f"service_{verb}_command": f"sudo {SYSTEMCTL} {verb} {unit}"
+            for verb in ("start", "stop", "restart", "reload")
+        },
+        **{f"repmgrd_service_{verb}_command": f"sudo {SYSTEMCTL} {verb} {UNIT}" for verb in ("start", "stop")},
+    }
+    if cluster.options.get("wal_directory") and node.kind == "postgres":
+        wanted["pg_basebackup_options"] = f"--waldir={cluster.options['wal_directory']}"
+    user: Mapping[str, Any] = cluster.options.get("repmgr_settings") or {}
+    wrong = sorted(set(user) & set(IDENTITY))
+    if wrong:
+        raise ConfigError([f"cluster_repmgr_settings: {key} comes from the inventory; take it out." for key in wrong])
+    return {**wanted, **user}
+
+
+def sudoers(version: int) -> str:
+    """What postgres may do as root: exactly the commands that repmgr.conf names."""
+    unit = conf_postgres.unit(version)
+    commands = [f"{SYSTEMCTL} {verb} {unit}" for verb in ("start", "stop", "restart", "reload")]
+    commands += [f"{SYSTEMCTL} {verb} {UNIT}" for verb in ("start", "stop")]
+    return "Defaults:postgres !requiretty\n" + "".join(f"postgres ALL=(root) NOPASSWD: {line}\n" for line in commands)
+
+
+def unit_file(version: int) -> str:
+    """repmgrd's unit. It is bound to nothing: repmgrd must live on when its PostgreSQL goes down, and it gives up at
+    once when its upstream is down at its own start, so systemd starts it again until that is there."""
+    return f"""\
+[Unit]
+Description=repmgrd, failover daemon of PostgreSQL {version}
+Documentation=https://www.repmgr.org/docs/current/
+After=network-online.target {conf_postgres.unit(version)}
+Wants=network-online.target
+StartLimitIntervalSec=0
+
+[Service]
+User=postgres
+Group=postgres
+ExecStart={binary_directory(version)}/repmgrd -f {configuration_file(version)} --daemonize=false --no-pid-file
+ExecReload=/bin/kill -HUP $MAINPID
+Restart=always
+RestartSec=2
+TimeoutStopSec=10
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+def repmgr_passfile(cluster: Cluster, secrets: Mapping[str, str]) -> str:
+    """The password of repmgr's role on every node, for its database and for replication."""
+    return passfile(
+        [
+            (node.address, cluster.port, database, REPMGR_ROLE, secrets[REPMGR_ROLE])
+            for node in cluster.nodes
+            for database in (REPMGR_DATABASE, "replication")
+        ]
+    )
+
+
+def files(cluster: Cluster, name: str, facts: HostFacts, secrets: Mapping[str, str]) -> list[File]:
+    """repmgr.conf, passfile, sudo rules and repmgrd's unit of the node called *name*."""
+    node, version = cluster.node(name), facts.postgres_version
+    text = "".join(f"{key} = {single_quoted(value)}\n" for key, value in settings(cluster, node, version).items())
+    path = configuration_file(version)
+    return [
+        File("/etc/repmgr", kind="directory", mode="0755"),
+        File(f"/etc/repmgr/{version}", kind="directory", mode="0755"),
+        File(path, HEADER + text, group="postgres", mode="0640"),
+        # For people: `repmgr cluster show` finds it there without -f.
+        File("/etc/repmgr.conf", path, kind="link"),
+        File(
+            POSTGRES_PASSFILE,
+            secret_content=repmgr_passfile(cluster, secrets),
+            owner="postgres",
+            group="postgres",
+            mode="0600",
+        ),
+        File("/etc/sudoers.d/pgherd", HEADER + sudoers(version), mode="0440"),
+        File(f"/etc/systemd/system/{UNIT}", HEADER + unit_file(version)),
+    ]

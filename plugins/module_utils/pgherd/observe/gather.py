@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: pgherd contributors
+"""Asks every node, pgpool and barman at once, and puts the answers together. Needs no superuser and changes nothing."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, TypeVar
+
+from ..errors import PgherdError, Unreachable
+from ..model import CA_FILE, MONITOR_ROLE, REPMGR_DATABASE, Barman, Cluster, Pgpool
+from ..objects.roles import Grant, Role
+from ..ports.sql import connect
+from ..programs.barman import BarmanView, parse_view
+from ..programs.pgpool import NodeInfo, from_row
+from .ask import STEP_LIMIT, Open, ask_node, parameters, reason
+from .topology import Topology, named
+from .views import BackendView, BarmanSeen, NodeView, PgpoolView
+
+# Seconds for the whole: dead hosts cost their connect_timeout, all at the same time.
+LIMIT = 3.0
+
+T = TypeVar("T")
+AskBarman = Callable[[Cluster, Barman], BarmanView]
+
+
+def roles() -> list[Role]:
+    """The role that observes. pg_monitor is pg_read_all_settings, pg_read_all_stats and pg_stat_scan_tables."""
+    return [Role(MONITOR_ROLE, memberships=("pg_monitor",))]
+
+
+def grants(postgres_version: int) -> list[Grant]:
+    """What the role needs beyond pg_monitor: repmgr's metadata and the state of its daemon, to read."""
+    functions = ("repmgrd_is_running()", "repmgrd_is_paused()", "get_upstream_last_seen()")
+    return [
+        Grant(MONITOR_ROLE, "DATABASE", REPMGR_DATABASE, ("CONNECT",), REPMGR_DATABASE),
+        Grant(MONITOR_ROLE, "SCHEMA", "repmgr", ("USAGE",), REPMGR_DATABASE),
+        Grant(MONITOR_ROLE, "TABLE", "repmgr.nodes", ("SELECT",), REPMGR_DATABASE),
+        Grant(MONITOR_ROLE, "TABLE", "repmgr.events", ("SELECT",), REPMGR_DATABASE),
+        *(Grant(MONITOR_ROLE, "FUNCTION", f"repmgr.{name}", ("EXECUTE",), REPMGR_DATABASE) for name in functions),
+    ]
+
+
+def gather(asks: Mapping[str, Callable[[], T]], limit: float) -> tuple[dict[str, T], dict[str, str]]:
+    """Run all at once and return what was there after *limit* seconds at most: by name the answers, and the errors.
+
+    Daemon threads: one that hangs, in the name service say, holds up neither the answer nor the end of the program.
+    """
+    said: dict[str, T] = {}
+    failed: dict[str, str] = {}
+
+    def ask(name: str, question: Callable[[], T]) -> None:
+        try:
+            said[name] = question()
+        except Exception as error:  # one part's unforeseen answer must not hide the others
+            failed[name] = f"{type(error).__name__}: {reason(error)}"
+
+    threads = [threading.Thread(target=ask, args=item, daemon=True) for item in asks.items()]
+    for thread in threads:
+        thread.start()
+    deadline = time.monotonic() + limit
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    return dict(said), dict(failed)
+
+
+def ask_pgpool(cluster: Cluster, pool: Pgpool, open_: Open) -> PgpoolView:
+    """Ask one pgpool how it sees its backends. Raises nothing."""
+    seen_at = time.time()
+    try:
+        with open_(pool.name, parameters(pool.address, cluster.pgpool_port, "postgres"), STEP_LIMIT) as server:
+            rows = server.rows("SHOW POOL_NODES")
+        return PgpoolView(pool.name, seen_at, tuple(backend_view(from_row(row)) for row in rows))
+    except PgherdError as error:
+        return PgpoolView(pool.name, seen_at, why=reason(error))
+
+
+def _ask_barman(cluster: Cluster, host: Barman, ask: AskBarman) -> BarmanSeen:
+    seen_at = time.time()
+    try:
+        return BarmanSeen(host.name, seen_at, ask(cluster, host))
+    except PgherdError as error:
+        return BarmanSeen(host.name, seen_at, why=reason(error))
+
+
+def ask_agent(cluster: Cluster, host: Barman) -> BarmanView:
+    """The view of the agent on a barman host, over verified HTTPS. Raises Unreachable, ProtocolError."""
+    import http.client
+    import ssl
+
+    port = int(cluster.options.get("agent_port", 8765))
+    try:
+        context = ssl.create_default_context(cafile=CA_FILE)
+        connection = http.client.HTTPSConnection(host.address, port, timeout=STEP_LIMIT, context=context)
+        try:
+            connection.request("GET", "/barman")
+            answer = connection.getresponse()
+            text = answer.read().decode()
+        finally:
+            connection.close()
+    except (OSError, http.client.HTTPException) as error:
+        raise Unreachable(f"its agent does not answer: {_words(error)}") from error
+    if answer.status != http.client.OK:
+        raise Unreachable(f"its agent answers {answer.status} {answer.reason}: {text.strip()[:200]}")
+    return parse_view(text)
+
+
+def _words(error: Any) -> str:
+    """An error without its number."""
+    return str(getattr(error, "strerror", None) or error)
+
+
+def backend_view(info: NodeInfo) -> BackendView:
+    """A backend as pgpool has it. Its times are local ones without a zone: those of this host are taken for them."""
+    try:
+        since = time.mktime(time.strptime(info.changed_at, "%Y-%m-%d %H:%M:%S"))
+    except ValueError:
+        since = None
+    return BackendView(info.number, info.host, info.status, info.role, info.pg_status, info.pg_role, since)
+
+
+def observe(
+    cluster: Cluster, limit: float = LIMIT, open_: Open = connect, ask_barman: AskBarman = ask_agent
+) -> Topology:
+    """Ask all parts of *cluster* at once. A part that has not answered after *limit* seconds is described so, and not
+    waited for. Raises nothing for a part that does not answer."""
+    now, late = time.time(), f"no answer within {limit:g} s"
+    asks: dict[str, Callable[[], Any]] = {}
+    asks.update({node.name: partial(ask_node, cluster, node, open_) for node in cluster.nodes})
+    asks.update({pool.name: partial(ask_pgpool, cluster, pool, open_) for pool in cluster.pgpools})
+    asks.update({host.name: partial(_ask_barman, cluster, host, ask_barman) for host in cluster.barmans})
+    said, failed = gather(asks, limit)
+    why = {name: failed.get(name, late) for name in asks}
+    nodes = (
+        said.get(item.name) or NodeView(item.name, item.kind, item.id, now, why=why[item.name])
+        for item in cluster.nodes
+    )
+    pgpools = (said.get(item.name) or PgpoolView(item.name, now, why=why[item.name]) for item in cluster.pgpools)
+    barmans = (said.get(item.name) or BarmanSeen(item.name, now, why=why[item.name]) for item in cluster.barmans)
+    return named(cluster, Topology(cluster.name, now, tuple(nodes), tuple(pgpools), tuple(barmans)))

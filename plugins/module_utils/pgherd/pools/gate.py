@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: pgherd contributors
+"""What happens before Pgpool-II starts, however it is started: its unit waits here until enough backends can be used,
+however long that takes, and pgpool starts with those and no others.
+
+Without a status file pgpool would begin with all its backends, and of two writable ones choose by their numbers. A backend
+that comes later is let in by the agent.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ..agent.pgpool_part import Asker, Watch
+from ..model import Cluster
+from ..observe.ask import parameters
+from ..programs.pgpool import STATUS_FILE, status_file
+from .backend_list import number_of
+from .backends import serves
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
+
+
+def wait(
+    cluster: Cluster,
+    asker: Asker | None = None,
+    sleep: Callable[[float], Any] = time.sleep,
+    say: Callable[[str], Any] = _say,
+    path: str = STATUS_FILE,
+) -> int:
+    """Return 0 once ``cluster_pgpool_min_backends`` data nodes can be used, with pgpool's status file written to *path*;
+    say who is missing whenever that changes."""
+    if asker is None:
+        from ..agent.sessions import Sessions
+
+        targets = {node.name: parameters(node.address, cluster.port, "postgres") for node in cluster.data_nodes}
+        asker = Sessions(targets)
+    minimum = min(int(cluster.options.get("pgpool_min_backends", 1)), len(cluster.data_nodes))
+    watch, said = Watch(cluster, asker), ""
+    try:
+        while True:
+            truth, _doubt = watch.look(time.monotonic())
+            used = {number_of(node.id): serves(node.name, truth) for node in cluster.data_nodes}
+            missing = [
+                f"{node.name}: {node.why or 'neither the primary nor a standby of it'}"
+                for node in truth.nodes
+                if not serves(node.name, truth)
+            ]
+            line = f"{sum(used.values())} of {minimum} backends can be used"
+            line += f" ({'; '.join(missing)})" if missing else ""
+            if line != said:
+                say(line)
+                said = line
+            if any(used.values()) and sum(used.values()) >= minimum:
+                _write(path, status_file(used))
+                return 0
+            sleep(0.5)
+    finally:
+        asker.close()
+
+
+def _write(path: str, text: str) -> None:
+    """Replace the file as its directory's owner, who is pgpool's user and writes it from then on."""
+    owner = os.stat(os.path.dirname(path))
+    temporary = path + ".new"
+    with open(temporary, "w", encoding="ascii") as stream:
+        stream.write(text)
+    os.chown(temporary, owner.st_uid, owner.st_gid)
+    os.rename(temporary, path)

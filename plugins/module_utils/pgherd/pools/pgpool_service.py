@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: pgherd contributors
+"""Brings a running Pgpool-II to the files as they stand: by nothing, by a reload, or by a restart where it needs one."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from ..errors import CommandError, PgherdError, Unreachable
+from ..model import PGPOOL_ROLE, SERVER_CERT_FILE
+from ..plan import Plan, Step
+from ..ports.service import Service
+from ..programs.pgpool import (
+    CONFIGURATION,
+    HBA,
+    LOADED,
+    PASSWORDS,
+    UNIT,
+    NodeInfo,
+    Pcp,
+    needs_restart,
+    parse_configuration,
+    password_entries,
+)
+from .backend_list import label
+
+CURRENT = "running with the files as they stand"
+FILES = (CONFIGURATION, PASSWORDS, HBA, SERVER_CERT_FILE)
+
+
+@dataclass(frozen=True)
+class State:
+    """What stands and what the running pgpool has read, by path; None where a file is missing. *nodes* is its table."""
+
+    active: bool
+    standing: Mapping[str, str | None] = field(repr=False)
+    loaded: Mapping[str, str | None] = field(repr=False)
+    nodes: Mapping[int, NodeInfo] = field(default_factory=dict)
+
+
+def observe(service: Service, pcp: Pcp) -> State:
+    """The service on this host. Its table is left empty when PCP does not answer."""
+    active = service.is_active(UNIT)
+    nodes: Mapping[int, NodeInfo] = {}
+    if active:
+        try:
+            nodes = pcp.nodes()
+        except PgherdError:
+            nodes = {}
+    return State(
+        active,
+        {path: _read(path) for path in FILES},
+        {path: _read(os.path.join(LOADED, os.path.basename(path))) for path in FILES},
+        nodes,
+    )
+
+
+def _read(path: str) -> str | None:
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as stream:
+            return stream.read()
+    except FileNotFoundError:
+        return None
+
+
+def plan(state: State, pending: Mapping[str, str | None] | None = None) -> Plan:
+    """What to do. *pending*: files that check mode has not written, None for one whose content is secret."""
+    standing = {**state.standing, **(pending or {})}
+    hidden = {path for path, content in (pending or {}).items() if content is None}
+    if not state.active:
+        return _single(Step("start", f"start {UNIT}"), "stopped", "running")
+    if any(state.loaded[path] is None for path in FILES):
+        return _single(Step("restart", f"restart {UNIT}: it was not started by its present unit"), "running", "running")
+    differ = [path for path in FILES if path in hidden or state.loaded[path] != standing[path]]
+    reasons = _reasons(state, standing, differ)
+    if reasons:
+        return _single(
+            Step("restart", f"restart {UNIT}: {'; '.join(reasons)}"),
+            _old(differ),
+            "running with the files as they stand",
+        )
+    if not differ:
+        return Plan(UNIT, {}, {})
+    leaving = _leaving(state, standing[CONFIGURATION] or "")
+    steps = [
+        Step("detach", f"detach {label(at, state.nodes[at].host)}: it is no longer configured", {"number": at})
+        for at in leaving
+    ]
+    steps.append(Step("reload", f"reload {UNIT}: {', '.join(differ)} changed"))
+    return Plan(UNIT, {"state": _old(differ)}, {"state": CURRENT}, tuple(steps))
+
+
+def _single(step: Step, before: str, after: str) -> Plan:
+    return Plan(UNIT, {"state": before}, {"state": after}, (step,))
+
+
+def _old(paths: list[str]) -> str:
+    return f"running with older {', '.join(paths)}" if paths else "running with other backends"
+
+
+def _reasons(state: State, standing: Mapping[str, str | None], differ: list[str]) -> list[str]:
+    wanted = parse_configuration(standing[CONFIGURATION] or "")
+    reasons = needs_restart(parse_configuration(state.loaded[CONFIGURATION] or ""), wanted)
+    for number, node in state.nodes.items():
+        host, port = wanted.get(f"backend_hostname{number}"), wanted.get(f"backend_port{number}", "5432")
+        if host is not None and (host, port) != (node.host, str(node.port)) and not reasons:
+            reasons.append(f"backend {number} is {node.host}:{node.port}, and should be {host}:{port}")
+    if SERVER_CERT_FILE in differ:
+        reasons.append("the certificate changes")
+    if PASSWORDS in differ and standing[PASSWORDS] is not None:
+        # Sessions read it anew; the process that looks for the primary does not.
+        texts = (state.loaded[PASSWORDS], standing[PASSWORDS])
+        old, new = (password_entries((text or "").splitlines()).get(PGPOOL_ROLE) for text in texts)
+        if old != new:
+            reasons.append(f"the password of {PGPOOL_ROLE} changes")
+    return reasons
+
+
+def _leaving(state: State, text: str) -> list[int]:
+    wanted = parse_configuration(text)
+    return [at for at, node in state.nodes.items() if node.attached and f"backend_hostname{at}" not in wanted]
+
+
+class Executor:
+    """Carries it out; *timeout* bounds, in seconds, each wait for pgpool to answer PCP."""
+
+    def __init__(
+        self,
+        service: Service,
+        pcp: Pcp,
+        timeout: float = 60.0,
+        sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._service = service
+        self._pcp = pcp
+        self._timeout = timeout
+        self._sleep = sleep
+        self._clock = clock
+
+    def start(self) -> None:
+        """Start it; its unit waits until enough backends answer."""
+        self._begin("start")
+
+    def restart(self) -> None:
+        """Restart it."""
+        self._begin("restart")
+
+    def reload(self) -> None:
+        """Make it read its files."""
+        self._service.reload(UNIT)
+
+    def detach(self, number: int) -> None:
+        """Stop using a backend."""
+        self._pcp.detach(number)
+
+    def _begin(self, verb: str) -> None:
+        try:
+            getattr(self._service, verb)(UNIT, self._timeout)
+        except Unreachable as error:
+            raise PgherdError(
+                f"{verb} {UNIT}: it does not serve after {self._timeout:g} s.",
+                "It waits until cluster_pgpool_min_backends data nodes answer; who is missing: journalctl -u pgpool2",
+            ) from error
+        deadline = self._clock() + self._timeout
+        while True:
+            try:
+                self._pcp.nodes()
+                return
+            except (CommandError, Unreachable):
+                if self._clock() >= deadline:
+                    raise
+            self._sleep(0.2)

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: pgherd contributors
+"""Running programs: one small port, so that tests can script the conversation."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Optional, Protocol
+
+from ..errors import CommandError, Unreachable
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a program answered: *rc* its exit code, *out* and *err* its decoded outputs."""
+
+    argv: tuple[str, ...]
+    rc: int
+    out: str = ""
+    err: str = ""
+
+    def expect(self, attempted: str, *codes: int, cure: str = "") -> Result:
+        """Return self if the exit code is one of *codes* (default: 0), else raise CommandError."""
+        if self.rc in (codes or (0,)):
+            return self
+        raise CommandError(attempted, self.argv, self.rc, self.out, self.err, cure)
+
+
+class Runner(Protocol):
+    """Runs a program and waits for its end."""
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: Optional[str] = None,
+        env: Optional[Mapping[str, str]] = None,
+        user: Optional[str] = None,
+        timeout: float = 60.0,
+    ) -> Result:
+        """Run *argv* without a shell, as *user* (default: the calling user), for at most *timeout* seconds.
+
+        *env* is added to the environment. Passwords go by *stdin* or *env*, never by *argv*.
+        Raises Unreachable when the program does not exist or does not end in time.
+        """
+
+
+class LocalRunner:
+    """Runner on this machine."""
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: Optional[str] = None,
+        env: Optional[Mapping[str, str]] = None,
+        user: Optional[str] = None,
+        timeout: float = 60.0,
+    ) -> Result:
+        """See Runner.run."""
+        environment = {**os.environ, "LC_ALL": "C.UTF-8", **(env or {})}
+        identity = _identity(user)
+        if identity:
+            environment["HOME"] = identity.home
+        try:
+            done = subprocess.run(
+                list(argv),
+                input=stdin,
+                stdin=None if stdin is not None else subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                env=environment,
+                cwd="/",
+                timeout=timeout,
+                check=False,
+                user=identity.uid if identity else None,
+                group=identity.gid if identity else None,
+                extra_groups=identity.groups if identity else None,
+            )
+        except FileNotFoundError as error:
+            raise Unreachable(f"run {argv[0]}: the program is not installed here.") from error
+        except subprocess.TimeoutExpired as error:
+            raise Unreachable(f"run {' '.join(argv)}: no end after {timeout:g} s.") from error
+        return Result(tuple(argv), done.returncode, done.stdout, done.stderr)
+
+
+@dataclass(frozen=True)
+class _Identity:
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
+    home: str
+
+
+def _identity(user: Optional[str]) -> Optional[_Identity]:
+    """Whom to run as; None when no change is needed."""
+    if user is None:
+        return None
+    import pwd
+
+    try:
+        entry = pwd.getpwnam(user)
+    except KeyError as error:
+        raise Unreachable(f"run as {user}: there is no such user here.") from error
+    if entry.pw_uid == os.geteuid():
+        return None
+    return _Identity(entry.pw_uid, entry.pw_gid, tuple(os.getgrouplist(user, entry.pw_gid)), entry.pw_dir)

@@ -1,0 +1,268 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: pgherd contributors
+"""What is known of repmgr 5.3 and 5.5: its role, tables, commands, output and exit codes."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ..errors import ProtocolError
+from ..files.conf_repmgr import binary_directory, configuration_file, node_conninfo
+from ..model import REPMGR_DATABASE, REPMGR_ROLE, Cluster, Node
+from ..objects.roles import Grant, Role
+from ..ports.run import Result, Runner
+from ..ports.sql import Server
+
+# errcode.h. ERR_NODE_STATUS says that a check found something: data, not a failure.
+EXIT_CODES = {
+    0: "success",
+    1: "bad configuration or refused",
+    4: "the server did not restart",
+    5: "a local command failed",
+    6: "no database connection",
+    7: "a query failed",
+    8: "promotion failed",
+    14: "base backup failed",
+    15: "internal error",
+    18: "switchover failed",
+    20: "the node's record did not arrive on the standby",
+    22: "switchover incomplete",
+    23: "follow failed",
+    24: "rejoin failed",
+    25: "the check found a problem",
+    26: "repmgrd could not be paused or unpaused",
+    27: "repmgrd could not be started or stopped",
+}
+NODE_STATUS = 25
+
+
+def roles() -> list[Role]:
+    """The role that repmgr, repmgrd and all WAL receivers connect as.
+
+    pg_checkpoint is for switchover and rejoin; pg_monitor for replication lag, archive backlog and settings of others.
+    """
+    return [Role(REPMGR_ROLE, replication=True, memberships=("pg_checkpoint", "pg_monitor"))]
+
+
+def grants(postgres_version: int) -> list[Grant]:
+    """What the role needs beside owning its database, where the superuser made the extension.
+
+    TRUNCATE is for ``witness register``, pg_promote() for ``standby promote``, pg_wal_replay_resume() for a candidate
+    whose replay is paused. The extension's functions are PUBLIC's.
+    """
+    tables = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE")
+    return [
+        Grant(REPMGR_ROLE, "SCHEMA", "repmgr", ("USAGE",), REPMGR_DATABASE),
+        Grant(REPMGR_ROLE, "ALL TABLES IN SCHEMA", "repmgr", tables, REPMGR_DATABASE),
+        Grant(REPMGR_ROLE, "FUNCTION", "pg_promote(boolean,integer)", ("EXECUTE",), REPMGR_DATABASE),
+        Grant(REPMGR_ROLE, "FUNCTION", "pg_wal_replay_resume()", ("EXECUTE",), REPMGR_DATABASE),
+    ]
+
+
+@dataclass(frozen=True)
+class Record:
+    """A row of repmgr.nodes, whole. *upstream_id* is None for a primary, *slot_name* None without slots."""
+
+    node_id: int
+    node_name: str
+    type: str
+    active: bool
+    upstream_id: int | None
+    location: str
+    priority: int
+    conninfo: str
+    repluser: str
+    slot_name: str | None
+    config_file: str
+
+
+RECORDS_QUERY = (
+    "SELECT node_id, node_name, type, active, upstream_node_id AS upstream_id, location, priority, conninfo, repluser,"
+    " slot_name, config_file FROM repmgr.nodes ORDER BY node_id"
+)
+
+
+def records(server: Server) -> tuple[Record, ...]:
+    """All rows of repmgr.nodes on *server*. Raises as Server.rows()."""
+    return tuple(Record(**row) for row in server.rows(RECORDS_QUERY))
+
+
+def wanted_record(cluster: Cluster, node: Node, kind: str, upstream_id: int | None, version: int) -> Record:
+    """The row that *node* should have as *kind* (``primary``, ``standby``, ``witness``) below *upstream_id*.
+
+    repmgr gives every node a slot name when slots are on, the primary and the witness too.
+    """
+    return Record(
+        node_id=node.id,
+        node_name=node.name,
+        type=kind,
+        active=True,
+        upstream_id=upstream_id,
+        location=node.location,
+        priority=0 if kind == "witness" else node.priority,
+        conninfo=node_conninfo(cluster, node),
+        repluser=REPMGR_ROLE,
+        slot_name=node.slot if cluster.replication_slots else None,
+        config_file=configuration_file(version),
+    )
+
+
+class Repmgr:
+    """The program, run as the operating system's user postgres, with this node's repmgr.conf."""
+
+    def __init__(self, runner: Runner, version: int, config: str = "") -> None:
+        self._runner = runner
+        self._program = f"{binary_directory(version)}/repmgr"
+        self._config = config or configuration_file(version)
+
+    def _run(self, attempted: str, *words: str, timeout: float = 60.0, cure: str = "") -> Result:
+        done = self._runner.run([self._program, "-f", self._config, *words], user="postgres", timeout=timeout)
+        return done.expect(attempted, cure=cure)
+
+    def clone(self, source: str, upstream_id: int, timeout: float = 86400.0) -> None:
+        """Copy the server at conninfo *source* into the configured data directory, as a standby of *upstream_id*.
+
+        Makes the slot on the upstream and writes primary_conninfo and standby.signal. Raises CommandError.
+        """
+        words = ("-d", source, "standby", "clone", f"--upstream-node-id={upstream_id}", "--fast-checkpoint")
+        self._run("clone", *words, timeout=timeout)
+
+    def register_primary(self) -> None:
+        """Write this node's row as the primary, over one that is there. Refused while another primary answers."""
+        self._run("register as primary", "primary", "register", "--force")
+
+    def register_standby(self, upstream_id: int, wait: int = 30) -> None:
+        """Write this running standby's row, over one that is there, and wait *wait* seconds until it has it itself."""
+        words = ("standby", "register", "--force", f"--upstream-node-id={upstream_id}", f"--wait-sync={wait}")
+        self._run("register as standby", *words, timeout=wait + 60.0)
+
+    def register_witness(self, primary: str) -> None:
+        """Write this witness' row on the primary at conninfo *primary*, and copy all rows from there to here."""
+        self._run("register as witness", "-d", primary, "witness", "register", "--force")
+
+    def follow(self, upstream_id: int, timeout: float = 120.0) -> None:
+        """Make this running standby stream from *upstream_id*: slot, primary_conninfo, reload, row; old slot gone.
+
+        PostgreSQL 13 and later need no restart for it.
+        """
+        words = ("standby", "follow", f"--upstream-node-id={upstream_id}")
+        self._run(f"follow node {upstream_id}", *words, timeout=timeout)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A line of ``cluster show``. *status* is repmgr's mark and words: ``* running``, ``! running as primary``,
+    ``? unreachable``, ``- failed``...; *upstream* may carry a mark too."""
+
+    node_id: int
+    name: str
+    role: str
+    status: str
+    upstream: str
+    location: str
+    priority: int
+    timeline: int | None
+
+
+def parse_cluster_show(out: str) -> tuple[Shown, ...]:
+    """The table of ``repmgr cluster show`` (also ``--compact``). Warnings after it are left out. Raises ProtocolError.
+
+    Columns are found by their titles, since --compact shortens two and leaves one out.
+    """
+    lines = [line for line in out.splitlines() if "|" in line]
+    if not lines:
+        raise ProtocolError(f"repmgr cluster show: no table in: {out.strip()[:200]}")
+    aliases = {"Prio.": "Priority", "TLI": "Timeline"}
+    titles = [aliases.get(title.strip(), title.strip()) for title in lines[0].split("|")]
+    rows = [dict(zip(titles, (cell.strip() for cell in line.split("|")))) for line in lines[1:]]
+    try:
+        return tuple(_shown(row) for row in rows)
+    except (KeyError, ValueError) as error:
+        raise ProtocolError(f"repmgr cluster show: column {error} in: {out.strip()[:500]}") from error
+
+
+def _shown(row: Mapping[str, str]) -> Shown:
+    timeline = row["Timeline"]
+    return Shown(
+        node_id=int(row["ID"]),
+        name=row["Name"],
+        role=row["Role"],
+        status=row["Status"],
+        upstream=row["Upstream"],
+        location=row["Location"],
+        priority=int(row["Priority"]),
+        timeline=int(timeline) if timeline.isdigit() else None,
+    )
+
+
+@dataclass(frozen=True)
+class Daemon:
+    """A line of ``service status --csv``. None is repmgr's -1: it could not be told. *upstream_seen* in seconds."""
+
+    node_id: int
+    name: str
+    type: str
+    postgres_running: bool
+    repmgrd_running: bool | None
+    pid: int | None
+    paused: bool | None
+    priority: int
+    upstream_seen: int | None
+    location: str
+
+
+def parse_service_status(out: str) -> tuple[Daemon, ...]:
+    """The lines of ``repmgr service status --csv``. Raises ProtocolError."""
+    try:
+        return tuple(_daemon(fields) for fields in csv.reader(out.splitlines()) if fields)
+    except ValueError as error:
+        raise ProtocolError(f"repmgr service status --csv: {error} in: {out.strip()[:500]}") from error
+
+
+def _daemon(fields: Sequence[str]) -> Daemon:
+    node_id, name, kind, postgres, repmgrd, pid, paused, priority, seen, location = fields
+
+    def known(text: str) -> int | None:
+        return None if int(text) < 0 else int(text)
+
+    def truth(text: str) -> bool | None:
+        return None if int(text) < 0 else int(text) == 1
+
+    return Daemon(
+        node_id=int(node_id),
+        name=name,
+        type=kind,
+        postgres_running=bool(truth(postgres)),
+        repmgrd_running=truth(repmgrd),
+        pid=known(pid),
+        paused=truth(paused),
+        priority=int(priority),
+        upstream_seen=known(seen),
+        location=location,
+    )
+
+
+def parse_node_check(out: str) -> dict[str, tuple[str, str]]:
+    """``repmgr node check --csv``: by name of the check its verdict (OK, WARNING, CRITICAL, UNKNOWN) and details.
+
+    repmgr does not double quotes inside a field (``"configured "data_directory" is ..."``), so this is no real CSV:
+    fields end at ``","`` or at the line's end.
+    """
+    checks: dict[str, tuple[str, str]] = {}
+    for line in out.splitlines():
+        match = re.fullmatch(r'"(.*)"', line.strip())
+        fields = match.group(1).split('","') if match else []
+        if len(fields) > 1 and fields[0] not in ("Node name", "Node ID"):
+            checks[fields[0]] = (fields[1], '","'.join(fields[2:]))
+    if not checks:
+        raise ProtocolError(f"repmgr node check --csv: nothing to read in: {out.strip()[:200]}")
+    return checks
+
+
+def parse_conninfo(text: str) -> dict[str, str]:
+    """The parameters of a libpq connection string in its keyword form, as primary_conninfo is."""
+    pairs = re.findall(r"(\w+)\s*=\s*(?:'((?:[^'\\]|\\.)*)'|([^\s']*))", text)
+    return {key: re.sub(r"\\(.)", r"\1", quoted or plain) for key, quoted, plain in pairs}

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: pgherd contributors
+"""What can be wrong by what repmgr's metadata and repmgrd say, beside what PostgreSQL says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..model import Cluster, Node
+from ..observe.topology import Topology
+from ..observe.views import NodeView, Registered, RepmgrView
+from .problem import SITE, UNKNOWN, WARNING, Cure, Problem, repmgr
+
+
+def daemons(topology: Topology) -> Iterator[Problem]:
+    """Whether every node's repmgrd would act."""
+    for node in topology.nodes:
+        if not node.postgres:
+            continue
+        if not node.repmgr:
+            text = f"repmgr's metadata on {node.name} cannot be read: {node.repmgr_why}"
+            yield Problem("metadata-unreadable", UNKNOWN, node.name, text, SITE)
+        elif not node.repmgr.running:
+            text = f"repmgrd does not run on {node.name}"
+            yield Problem("repmgrd-down", WARNING, node.name, text, Cure("systemctl restart repmgrd", node.name))
+        elif node.repmgr.paused:
+            text = f"repmgrd is paused on {node.name}: it would not act on a failure"
+            yield Problem("repmgrd-paused", WARNING, node.name, text, repmgr(topology, node.name, "service unpause"))
+
+
+def metadata(cluster: Cluster, topology: Topology) -> Iterator[Problem]:
+    """Where the metadata on the live primary and the nodes disagree."""
+    rows = topology.metadata()
+    if not rows:
+        return
+    for node in cluster.nodes:
+        row, view = rows.of(node.name), topology.node(node.name)
+        if not row:
+            text = f"{node.name} is not registered with repmgr, so it takes no part in a failover"
+            yield Problem("not-registered", WARNING, node.name, text, SITE)
+        elif view and view.postgres and not _rogue(topology, view):
+            yield from _row(topology, node, view, row)
+    yield from _strangers(cluster, topology, rows)
+
+
+def _rogue(topology: Topology, view: NodeView) -> bool:
+    """Whether it is a second primary: what repmgr should know of it shows only once it has been stopped."""
+    return view.kind == "postgres" and view.writable and view is not topology.live_primary()
+
+
+def _row(topology: Topology, node: Node, view: NodeView, row: Registered) -> Iterator[Problem]:
+    live = topology.live_primary()
+    role = "witness" if node.kind == "witness" else "primary" if live and view.name == live.name else "standby"
+    target = f" -h {live.name}" if role == "witness" and live else ""
+    cure = repmgr(topology, node.name, f"{role} register --force{target}")
+    if row.id != node.id:
+        text = f"repmgr knows {node.name} by ID {row.id}, the inventory by {node.id}"
+        yield Problem("metadata-role", WARNING, node.name, text, cure)
+    elif row.type != role:
+        text = f"repmgr's metadata call {node.name} a {row.type}, PostgreSQL there is a {role}"
+        yield Problem("metadata-role", WARNING, node.name, text, cure)
+    elif not row.active:
+        text = f"{node.name} runs, but repmgr's metadata call it inactive: it has no vote"
+        yield Problem("metadata-inactive", WARNING, node.name, text, cure)
+
+
+def _strangers(cluster: Cluster, topology: Topology, rows: RepmgrView) -> Iterator[Problem]:
+    known, live = {node.name for node in cluster.nodes}, topology.live_primary()
+    for row in rows.nodes:
+        if row.name not in known and live:
+            kind = "witness" if row.type == "witness" else "standby"
+            text = f"repmgr knows a node {row.name} (ID {row.id}) that the inventory does not"
+            cure = repmgr(topology, live.name, f"{kind} unregister --node-id={row.id}")
+            yield Problem("metadata-stranger", WARNING, row.name, text, cure)

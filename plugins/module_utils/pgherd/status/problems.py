@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: pgherd contributors
+"""All that is wrong with a cluster, from what was observed and what was wanted. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from ..model import Cluster
+from ..observe.topology import Topology
+from . import checks_postgres, checks_repmgr, checks_services
+from .problem import CRITICAL, UNKNOWN, WARNING, Limits, Problem
+
+# As Nagios and ``repmgr node check`` have them.
+EXIT_CODES = {CRITICAL: 2, WARNING: 1, UNKNOWN: 3}
+DEFAULTS = Limits()
+
+
+def problems(cluster: Cluster, topology: Topology, limits: Limits = DEFAULTS) -> tuple[Problem, ...]:
+    """All problems, the worst first, in a stable order."""
+    found: list[Problem] = []
+    checks: tuple[Iterable[Problem], ...] = (
+        checks_postgres.primaries(cluster, topology),
+        checks_postgres.durability(cluster, topology),
+        checks_postgres.reachability(cluster, topology),
+        checks_postgres.standbys(cluster, topology, limits),
+        checks_services.pgpools(cluster, topology),
+        checks_services.barmans(cluster, topology, limits),
+        checks_repmgr.daemons(topology),
+        checks_repmgr.metadata(cluster, topology),
+        checks_postgres.upkeep(cluster, topology, limits),
+    )
+    for check in checks:
+        found += check
+    return tuple(sorted(found, key=lambda problem: list(EXIT_CODES).index(problem.severity)))
+
+
+def exit_code(found: Sequence[Problem]) -> int:
+    """0 healthy, 1 warning, 2 critical, 3 when nothing is known to be wrong but something could not be read."""
+    return next((code for severity, code in EXIT_CODES.items() if any(p.severity == severity for p in found)), 0)
