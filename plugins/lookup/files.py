@@ -43,7 +43,7 @@ from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.errors impor
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.files.render import HostFacts
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.model import Cluster
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.nodes.instance import Instance
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.nodes.limits import floors
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.programs.postgres import floors
 from ansible_collections.pgherd.cluster.plugins.plugin_utils._cluster import (
     authority,
     certificate_names,

@@ -37,7 +37,7 @@ from typing import Any
 from ansible.errors import AnsibleError
 from ansible.plugins.lookup import LookupBase
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.errors import PgherdError
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.objects.objects import objects
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.nodes.objects import objects
 from ansible_collections.pgherd.cluster.plugins.plugin_utils._cluster import model, passwords, postgres_version, store
 
 

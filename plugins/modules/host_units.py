@@ -68,7 +68,7 @@ steps:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.pgherd.cluster.plugins.module_utils._ansible import apply_plan, finish, reporting_errors
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.agent.units import Unit, observe, plan
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.files.units import Unit, observe, plan
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.ports.run import LocalRunner
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.ports.service import SystemdService
 

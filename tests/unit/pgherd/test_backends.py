@@ -8,9 +8,9 @@ from collections.abc import Mapping
 
 import pytest
 from pgherd.errors import ConfigError, Conflict
+from pgherd.files.backend_list import Backend, configure, parse_backends, rewrite
 from pgherd.observe.topology import Topology
 from pgherd.observe.views import NodeView, PostgresView
-from pgherd.pools.backend_list import Backend, configure, parse_backends, rewrite
 from pgherd.pools.backends import ALONE, IDLE, Doubt, decide, demand, foresee, has_enough_backends, has_write_node, plan
 from pgherd.programs.pgpool import NodeInfo, parse_configuration
 

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 from pgherd.errors import ConfigError
-from pgherd.files.conf_repmgr import files, node_conninfo, settings, sudoers
+from pgherd.files.conf_repmgr import files, settings, sudoers
 from pgherd.files.render import HostFacts
 from pgherd.model import REPMGR_ROLE, Cluster, Node
+from pgherd.programs.repmgr import node_conninfo
 
 PASSWORD = r"it's a:b\c"
 SECRETS = {REPMGR_ROLE: PASSWORD}

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pgherd.files.conf_postgres import settings
 from pgherd.model import Cluster, Node
 from pgherd.nodes.instance import Instance
-from pgherd.nodes.limits import control_limits, floors, raised
+from pgherd.programs.postgres import control_limits, floors, raised
 
 # pg_controldata of PostgreSQL 17, the last lines before the data layout
 CONTROL = {

@@ -9,14 +9,13 @@ from typing import Any
 
 import pytest
 from pgherd.errors import ConfigError, Conflict
-from pgherd.files.conf_repmgr import node_parameters
 from pgherd.model import Cluster, Node
 from pgherd.nodes.instance import Instance
 from pgherd.nodes.node import Seen, Wish, levels, plan
 from pgherd.observe.topology import Topology
 from pgherd.observe.views import Slot
 from pgherd.ports.sql import conninfo
-from pgherd.programs.repmgr import Record, wanted_record
+from pgherd.programs.repmgr import Record, node_parameters, wanted_record
 from world import CLUSTER, SERVER, healthy, stopped, with_node, with_postgres
 
 SYSTEM = SERVER.system_id

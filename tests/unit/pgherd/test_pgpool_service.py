@@ -9,12 +9,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from pgherd.agent.units import State as UnitState
-from pgherd.agent.units import Unit
-from pgherd.agent.units import plan as plan_units
 from pgherd.errors import ConfigError
 from pgherd.files import conf_agent, conf_pgpool
 from pgherd.files.render import HostFacts
+from pgherd.files.units import State as UnitState
+from pgherd.files.units import Unit
+from pgherd.files.units import plan as plan_units
 from pgherd.model import SYSTEM_ROLES, Barman, Cluster, Node, Pgpool
 from pgherd.pools.pgpool_service import FILES, State, plan
 from pgherd.programs import pgpool

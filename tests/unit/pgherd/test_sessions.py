@@ -10,9 +10,9 @@ import time
 from typing import Any
 
 import pytest
-from pgherd.agent import sessions
-from pgherd.agent.sessions import Sessions
 from pgherd.errors import Unreachable
+from pgherd.observe import sessions
+from pgherd.observe.sessions import Sessions
 
 LIMIT = 0.3
 

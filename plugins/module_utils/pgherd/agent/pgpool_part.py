@@ -5,84 +5,24 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 from ..errors import PgherdError
-from ..model import Cluster, Pgpool, build
-from ..observe.ask import STATE, parameters, reason
-from ..observe.topology import Topology, named
-from ..observe.views import NodeView, PostgresView
-from ..pools.backend_list import number_of
-from ..pools.backends import Change, Doubt, decide, plan, searches
+from ..files.backend_list import number_of
+from ..model import Cluster, Pgpool
+from ..observe.ask import parameters
+from ..pools.backends import Change, decide, plan, searches
+from ..pools.watch import Asker, Watch
 from ..ports.run import LocalRunner
-from ..ports.sql import Row
 from ..programs.pgpool import PCP_PASSFILE, SOCKETS, STATUS_FILE, NodeInfo, Pcp, parse_status_file
 from .loop import Decision, secret_file
 
-# Seconds within which a node must answer.
-LIMIT = 2.0
 # Seconds after which pgpool's table is asked for anew though nothing seems to have changed.
 REFRESH = 10.0
 # Seconds that pgpool has to carry out what it was told before it is told again, and to find the primary by itself.
 PATIENCE = 5.0
 SETTLING = 3.0
-
-
-class Asker(Protocol):
-    """Asks all nodes at once (sessions.Sessions)."""
-
-    def ask(self, query: str, limit: float) -> tuple[dict[str, Row], dict[str, str]]:
-        """See Sessions.ask."""
-
-    def close(self) -> None:
-        """See Sessions.close."""
-
-
-class Watch:
-    """Turns look after look into one Topology and what single looks cannot show."""
-
-    def __init__(self, cluster: Cluster, asker: Asker) -> None:
-        self._cluster = cluster
-        self._asker = asker
-        self._views = {node.name: NodeView(node.name, node.kind, node.id, 0.0) for node in cluster.data_nodes}
-        self._misses: dict[str, int] = {}
-        self._silent_since: dict[str, float] = {}
-        self._idle_since: dict[str, float] = {}
-        self._newest: dict[str, int] = {}
-        self._primary = ""
-
-    def look(self, now: float) -> tuple[Topology, Doubt]:
-        """Ask every data node, and return what is known now."""
-        rows, failed = self._asker.ask(STATE, LIMIT)
-        seen_at = time.time()
-        for name, row in rows.items():
-            self._views[name] = replace(self._views[name], seen_at=seen_at, postgres=build(PostgresView, row), why="")
-            self._misses.pop(name, None)
-            self._silent_since.pop(name, None)
-        for name, why in failed.items():
-            said = reason(PgherdError(why))
-            self._views[name] = replace(self._views[name], seen_at=seen_at, postgres=None, why=said)
-            self._misses[name] = self._misses.get(name, 0) + 1
-            self._silent_since.setdefault(name, now)
-        truth = named(self._cluster, Topology(self._cluster.name, seen_at, tuple(self._views.values())))
-        return truth, self._doubt(truth, now)
-
-    def _doubt(self, truth: Topology, now: float) -> Doubt:
-        for _node, postgres in truth.seen():
-            self._newest[postgres.system_id] = max(self._newest.get(postgres.system_id, 0), postgres.timeline)
-        primary = truth.live_primary()
-        if (primary.name if primary else "") != self._primary:
-            # Every standby has its time to find the new primary.
-            self._primary, self._idle_since = primary.name if primary else "", {}
-        streaming = truth.streaming_standbys()
-        idle = {node.name for node, postgres in truth.seen() if postgres.in_recovery and node.name not in streaming}
-        self._idle_since = {name: self._idle_since.get(name, now) for name in idle}
-        newest = max((self._newest[postgres.system_id] for _node, postgres in truth.seen()), default=0)
-        silent = {name: now - since for name, since in self._silent_since.items()}
-        return Doubt(dict(self._misses), silent, {name: now - at for name, at in self._idle_since.items()}, newest)
 
 
 class PgpoolPart:
@@ -109,7 +49,7 @@ class PgpoolPart:
     @classmethod
     def here(cls, cluster: Cluster, host: Pgpool, passfile: str) -> PgpoolPart:
         """The part for the pgpool on this host; *passfile* holds the monitoring role's password."""
-        from .sessions import Sessions
+        from ..observe.sessions import Sessions
 
         def target(address: str) -> dict[str, Any]:
             wanted = parameters(address, cluster.port, "postgres")

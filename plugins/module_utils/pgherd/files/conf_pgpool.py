@@ -24,9 +24,9 @@ from ..model import (
     Node,
     Pgpool,
 )
-from ..pools.backend_list import Backend, number_of
 from ..programs import pgpool
 from . import conf_agent
+from .backend_list import Backend, number_of
 from .hostfiles import File
 from .render import HEADER, HostFacts
 

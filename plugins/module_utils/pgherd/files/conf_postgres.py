@@ -25,7 +25,7 @@ from ..model import (
     Node,
     Pgpool,
 )
-from ..nodes.limits import raised
+from ..programs.postgres import raised
 from .hostfiles import File
 from .render import HEADER, HostFacts, single_quoted
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import ConfigError
-from ..model import CA_FILE, POSTGRES_PASSFILE, REPMGR_DATABASE, REPMGR_ROLE, Cluster, Node
-from ..ports.sql import conninfo
+from ..model import POSTGRES_PASSFILE, REPMGR_DATABASE, REPMGR_ROLE, Cluster, Node
+from ..programs.repmgr import binary_directory, configuration_file, node_conninfo
 from . import conf_postgres
 from .hostfiles import File
 from .render import HEADER, HostFacts, passfile, single_quoted
@@ -18,45 +18,6 @@ UNIT = "repmgrd.service"
 SYSTEMCTL = "/usr/bin/systemctl"
 # What says who a node is comes from the inventory alone: a second value would register one node as another.
 IDENTITY = ("node_id", "node_name", "conninfo", "data_directory", "use_replication_slots", "passfile")
-
-
-def binary_directory(version: int) -> str:
-    """Where Debian puts the programs of one major version, repmgr's among them."""
-    return f"/usr/lib/postgresql/{version}/bin"
-
-
-def configuration_file(version: int) -> str:
-    """repmgr.conf; its path is part of a node's record in ``repmgr.nodes``."""
-    return f"/etc/repmgr/{version}/repmgr.conf"
-
-
-def node_parameters(cluster: Cluster, node: Node) -> dict[str, Any]:
-    """How every node, and each standby's WAL receiver, connects to *node*. Holds no password: the passfile does.
-
-    A dead peer is noticed after ``connect_timeout`` when connecting and after ``tcp_user_timeout`` (milliseconds) or
-    the keepalives (5 + 3 x 1 s) in a session.
-    """
-    return {
-        "host": node.address,
-        "port": cluster.port,
-        "user": REPMGR_ROLE,
-        "dbname": REPMGR_DATABASE,
-        "connect_timeout": 2,
-        "sslmode": "verify-full",
-        "sslrootcert": CA_FILE,
-        "passfile": POSTGRES_PASSFILE,
-        "keepalives": 1,
-        "keepalives_idle": 5,
-        "keepalives_interval": 1,
-        "keepalives_count": 3,
-        "tcp_user_timeout": 5000,
-    }
-
-
-def node_conninfo(cluster: Cluster, node: Node) -> str:
-    """The same as text. repmgr keeps it in ``repmgr.nodes`` and copies it, without the database and with its own
-    ``application_name``, into ``primary_conninfo`` of whoever follows *node*."""
-    return conninfo(node_parameters(cluster, node))
 
 
 def failover_commands(version: int) -> dict[str, str]:

@@ -15,8 +15,8 @@ from ..model import SERVER_CERT_FILE, Cluster
 from ..plan import Plan, Step
 from ..ports.run import Runner
 from ..ports.sql import connect
+from ..programs.postgres import LIMITS, control_limits
 from .clone import LOST, unfinished
-from .limits import LIMITS, control_limits
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,12 @@ from dataclasses import replace
 
 from ..errors import SqlError, Unreachable
 from ..files import conf_postgres
-from ..files.conf_repmgr import configuration_file, node_conninfo, node_parameters
 from ..model import REPMGR_DATABASE, Cluster, Node
 from ..observe import gather as observe
 from ..ports.run import Runner
 from ..ports.service import Service
 from ..ports.sql import PsycopgServer, Server, connect, literal
-from ..programs.repmgr import Record, Repmgr, records
+from ..programs.repmgr import Record, Repmgr, configuration_file, node_conninfo, node_parameters, records
 from . import instance
 from .clone import Staging
 from .instance import local_login

@@ -7,11 +7,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ..files.conf_repmgr import node_parameters
 from ..model import POSTGRES_PASSFILE, Cluster, Node
 from ..observe.topology import Topology
 from ..ports.sql import conninfo
-from ..programs.repmgr import Record, parse_conninfo
+from ..programs.repmgr import Record, node_parameters, parse_conninfo
 from .instance import Instance
 
 

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ..errors import Conflict
+from ..files.backend_list import Backend, label
 from ..observe.topology import Topology
 from ..plan import Plan, Step
 from ..programs.pgpool import NodeInfo
-from .backend_list import Backend, label
 
 
 @dataclass(frozen=True)

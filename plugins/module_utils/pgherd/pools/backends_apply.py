@@ -9,17 +9,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..agent.pgpool_part import Watch
-from ..agent.sessions import Sessions
 from ..errors import CommandError, ConfigError, PgherdError
 from ..files import hostfiles
+from ..files.backend_list import Backend, configure, parse_backends
 from ..model import Cluster, Node
+from ..observe.sessions import Sessions
 from ..observe.topology import Topology
 from ..plan import Plan
 from ..ports.service import Service
 from ..programs.pgpool import UNIT, NodeInfo, Pcp
-from .backend_list import Backend, configure, parse_backends
 from .backends import MISSES, Doubt, decide, demand, foresee, has_enough_backends, has_write_node, plan
+from .watch import Watch
 
 
 def cluster_of(backends: Mapping[int, Backend]) -> Cluster:

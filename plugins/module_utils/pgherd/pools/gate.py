@@ -15,12 +15,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from ..agent.pgpool_part import Asker, Watch
+from ..files.backend_list import number_of
 from ..model import Cluster
 from ..observe.ask import parameters
 from ..programs.pgpool import STATUS_FILE, status_file
-from .backend_list import number_of
 from .backends import serves
+from .watch import Asker, Watch
 
 
 def _say(line: str) -> None:
@@ -38,7 +38,7 @@ def wait(
     """Return 0 once ``cluster_pgpool_min_backends`` data nodes can be used, with pgpool's status file written to *path*;
     say who is missing whenever that changes."""
     if asker is None:
-        from ..agent.sessions import Sessions
+        from ..observe.sessions import Sessions
 
         targets = {node.name: parameters(node.address, cluster.port, "postgres") for node in cluster.data_nodes}
         asker = Sessions(targets)

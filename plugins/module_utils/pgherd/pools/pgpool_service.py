@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from ..errors import CommandError, PgherdError, Unreachable
+from ..files.backend_list import label
 from ..model import PGPOOL_ROLE, SERVER_CERT_FILE
 from ..plan import Plan, Step
 from ..ports.service import Service
@@ -25,7 +26,6 @@ from ..programs.pgpool import (
     parse_configuration,
     password_entries,
 )
-from .backend_list import label
 
 CURRENT = "running with the files as they stand"
 FILES = (CONFIGURATION, PASSWORDS, HBA, SERVER_CERT_FILE)

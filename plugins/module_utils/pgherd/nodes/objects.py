@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..model import REPMGR_DATABASE, REPMGR_ROLE, Cluster
+from ..objects.roles import Grant, Role
 from ..observe import gather as observe
 from ..programs import barman, pgpool, repmgr
-from .roles import Grant, Role
 
 
 @dataclass(frozen=True)

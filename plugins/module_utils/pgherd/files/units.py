@@ -38,7 +38,8 @@ def observe(unit: Unit, service: Service) -> State:
 def _newest(path: str) -> float | None:
     try:
         if os.path.isdir(path):
-            return max((entry.stat().st_mtime for entry in os.scandir(path) if entry.is_file()), default=None)
+            files = (os.path.join(folder, name) for folder, _folders, names in os.walk(path) for name in names)
+            return max((os.stat(file).st_mtime for file in files), default=None)
         return os.stat(path).st_mtime
     except FileNotFoundError:
         return None
