@@ -39,7 +39,8 @@ def _newest(path: str) -> float | None:
     try:
         if os.path.isdir(path):
             files = (os.path.join(folder, name) for folder, _folders, names in os.walk(path) for name in names)
-            return max((os.stat(file).st_mtime for file in files), default=None)
+            # What Python compiles is written when somebody first runs it, and says nothing new.
+            return max((os.stat(file).st_mtime for file in files if not file.endswith(".pyc")), default=None)
         return os.stat(path).st_mtime
     except FileNotFoundError:
         return None
