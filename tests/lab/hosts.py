@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import images
-from machine import LAB, LabError, boot_flags, podman, run, say, until
+from machine import LAB, LabError, boot_flags, enough_inotify, podman, run, say, until
 
 CLUSTER, HOST, RELEASE, ADDRESS = "pgherd.lab", "pgherd.host", "pgherd.release", "pgherd.address"
 DEMO = "demo"  # its containers carry the inventory's names; those of any other cluster are prefixed
@@ -194,6 +194,7 @@ def up(cluster: str, wanted: dict[str, str], subnet: str | None = None) -> None:
     Living hosts stay as they are, stopped ones are started, missing ones are made. Raises LabError.
     """
     images.ensure_all(sorted(set(wanted.values())))
+    enough_inotify()
     with _alone(cluster):
         network = _network(cluster, subnet)
         existing = {h.name: h for h in hosts(cluster)}

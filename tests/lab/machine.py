@@ -32,6 +32,10 @@ PACKAGES = {
     "ssh-keygen": "openssh-client",
 }
 
+# One systemd host takes about ten; 128, the kernel's default, is too few for two clusters.
+INOTIFY = Path("/proc/sys/fs/inotify/max_user_instances")
+INOTIFY_INSTANCES = 1024
+
 _CONTAINERS_CONF = """\
 # Written by the lab for machines with cgroup v1 or hybrid cgroups: crun and systemd's cgroup manager refuse those,
 # and the default limits are above what such a machine lets a process raise.
@@ -119,6 +123,23 @@ def install_packages() -> None:
     os.environ["DEBIAN_FRONTEND"] = "noninteractive"
     run(["apt-get", "update", "-qq"], check=False)  # a broken third-party source must not stop us
     run([*command, *missing])
+
+
+def enough_inotify(setting: Path = INOTIFY, wanted: int = INOTIFY_INSTANCES) -> None:
+    """Raise the number of inotify instances that one user may have, where it is lower than many hosts' systemds need.
+
+    Containers of one user share it, and a systemd that gets none fails its units with "Too many open files". LabError
+    says what to do where it cannot be raised.
+    """
+    try:
+        found = int(setting.read_text())
+        if found >= wanted:
+            return
+        setting.write_text(f"{wanted}\n")
+    except OSError as error:
+        cure = f"as root: sysctl fs.inotify.max_user_instances={wanted}"
+        raise LabError(f"{setting} must be {wanted} for many hosts: {error.strerror}; {cure}") from error
+    say(f"fs.inotify.max_user_instances was {found}, is {wanted} now: every host's systemd needs some")
 
 
 def podman(*arguments: str, stdin: str = "", check: bool = True) -> str:
