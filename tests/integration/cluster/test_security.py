@@ -157,6 +157,27 @@ def test_roles_may_not(cluster: Deployed) -> None:
     assert found == {role: role == "repmgr" for role in MEMBERSHIPS}
 
 
+def test_only_repmgr_commands_repmgrd(cluster: Deployed) -> None:
+    """The extension gives its functions, which pause repmgrd or tell it of an election, to everybody: not here."""
+    query = (
+        "SELECT proname AS name, rolname AS role FROM pg_roles, pg_proc WHERE pronamespace = 'repmgr'::regnamespace"
+        " AND NOT rolsuper AND rolname !~ '^pg_' AND has_function_privilege(pg_roles.oid, pg_proc.oid, 'EXECUTE')"
+    )
+    every = {
+        row["proname"]
+        for row in cluster.primary.rows(
+            "SELECT proname FROM pg_proc WHERE pronamespace = 'repmgr'::regnamespace", "repmgr"
+        )
+    }
+    assert {"repmgrd_pause", "repmgrd_is_paused", "set_upstream_last_seen"} <= every
+    read = {"repmgrd_is_running", "repmgrd_is_paused", "get_upstream_last_seen"}
+    for host in (cluster.primary, *cluster.group("witness")):
+        found: dict[str, set[str]] = {}
+        for row in host.rows(query, "repmgr"):
+            found.setdefault(row["role"], set()).add(row["name"])
+        assert found == {"repmgr": every, MONITOR: read}, host.name
+
+
 def test_sudo(cluster: Deployed) -> None:
     """postgres may run six commands as root on a node and nothing on other hosts; so for barman."""
     units = [f"/usr/bin/systemctl {verb} {cluster.unit}" for verb in ("start", "stop", "restart", "reload")]

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..errors import ProtocolError
 from ..model import CA_FILE, POSTGRES_PASSFILE, REPMGR_DATABASE, REPMGR_ROLE, Cluster, Node
-from ..objects.roles import Grant, Role
+from ..objects.roles import PUBLIC, Grant, Role
 from ..ports.run import Result, Runner
 from ..ports.sql import Server, conninfo
 
@@ -90,7 +90,7 @@ def grants(postgres_version: int) -> list[Grant]:
     """What the role needs beside owning its database, where the superuser made the extension.
 
     TRUNCATE is for ``witness register``, pg_promote() for ``standby promote``, pg_wal_replay_resume() for a candidate
-    whose replay is paused. The extension's functions are PUBLIC's.
+    whose replay is paused. The extension gives its functions, among them what pauses repmgrd, to PUBLIC: taken away last.
     """
     tables = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE")
     return [
@@ -98,6 +98,8 @@ def grants(postgres_version: int) -> list[Grant]:
         Grant(REPMGR_ROLE, "ALL TABLES IN SCHEMA", "repmgr", tables, REPMGR_DATABASE),
         Grant(REPMGR_ROLE, "FUNCTION", "pg_promote(boolean,integer)", ("EXECUTE",), REPMGR_DATABASE),
         Grant(REPMGR_ROLE, "FUNCTION", "pg_wal_replay_resume()", ("EXECUTE",), REPMGR_DATABASE),
+        Grant(REPMGR_ROLE, "ALL FUNCTIONS IN SCHEMA", "repmgr", ("EXECUTE",), REPMGR_DATABASE),
+        Grant(PUBLIC, "ALL FUNCTIONS IN SCHEMA", "repmgr", (), REPMGR_DATABASE),
     ]
 
 
