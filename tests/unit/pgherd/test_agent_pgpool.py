@@ -270,6 +270,12 @@ class TestWatch:
         world.rows = {"pg1": {**primary(1), "system_id": "8"}}
         assert watch.look(2.0)[1].timeline == 1
 
+    def test_another_clusters_timeline_makes_nobody_stale(self) -> None:
+        world = World(rows={"pg1": primary(), "pg2": standby("pg1"), "pg3": {**primary(9), "system_id": "8"}})
+        truth, doubt = Watch(CLUSTER, world).look(0.0)
+        assert doubt.timeline == 1
+        assert (truth.live_primary() or truth.nodes[2]).name == "pg1"
+
 
 class TestGate:
     """C62: pgpool does not serve before enough backends can be used, and starts with those only."""

@@ -202,6 +202,14 @@ CASES = {
         ["timeline-behind pg2", "timeline-behind pg3", "timeline-behind pg4", "timeline-behind pg5"],
     ),
     "another cluster": (with_postgres(H, "pg5", system_id="6"), ["system-id pg5"]),
+    "another cluster's primary, on a newer timeline": (
+        with_postgres(H, "pg5", system_id="6", in_recovery=False, timeline=9, upstream="", receiver=""),
+        ["two-primaries pg5", "system-id pg5", "backend-stale pool1", "backend-stale pool2"],
+    ),
+    "another cluster's primary alone": (
+        with_postgres(stopped(H, "pg1"), "pg5", system_id="6", in_recovery=False, upstream="", receiver=""),
+        ["system-id pg5", "node-down pg1"],
+    ),
     "sync names shrunk": (
         with_postgres(H, "pg1", synchronous_standby_names=""),
         ["sync-names pg1"],

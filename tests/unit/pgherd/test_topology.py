@@ -13,6 +13,13 @@ from pgherd.observe.views import Copy, Event, Sender
 from world import NOW, healthy, stopped, with_node, with_postgres, with_repmgr
 
 
+def foreign(topology: Topology, *names: str, **changes: object) -> Topology:
+    """Those nodes hold another cluster than the rest."""
+    for name in names:
+        topology = with_postgres(topology, name, system_id="6", **changes)
+    return topology
+
+
 def promoted(topology: Topology, name: str, timeline: int, *followers: str) -> Topology:
     """*name* leaves recovery on a new timeline, and *followers* stream from it."""
     changes = {"in_recovery": False, "timeline": timeline, "write_lsn": "0/6000000", "upstream": "", "receiver": ""}
@@ -53,6 +60,19 @@ def live(topology: Topology) -> str | None:
             with_postgres(stopped(stopped(healthy(), "pg2"), "pg4"), "pg3", timeline=2),
             None,
             id="a stale one: a standby has been on a newer timeline",
+        ),
+        pytest.param(foreign(promoted(healthy(), "pg5", 9), "pg5"), "pg1", id="another cluster's, on a newer timeline"),
+        pytest.param(
+            foreign(promoted(healthy(), "pg4", 9, "pg5"), "pg4", "pg5"), "pg1", id="another cluster's, with a follower"
+        ),
+        pytest.param(
+            foreign(promoted(stopped(healthy(), "pg1"), "pg5", 9), "pg5"), None, id="only another cluster's is left"
+        ),
+        pytest.param(foreign(healthy(), "pg5", timeline=9), "pg1", id="another cluster's standby makes nobody stale"),
+        pytest.param(
+            foreign(stopped(promoted(healthy(), "pg4", 9, "pg5"), "pg3"), "pg4", "pg5"),
+            None,
+            id="as many of one cluster as of another: nobody can tell",
         ),
     ],
 )

@@ -8,6 +8,7 @@ Nothing here does I/O. The truth about who is primary is what all nodes say, nev
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -72,22 +73,40 @@ class Topology:
         return ((node, node.postgres) for node in self.nodes if node.kind == "postgres" and node.postgres)
 
     @property
+    def system_id(self) -> str:
+        """The cluster's system identifier: the one that most of the data nodes that answered have; '' on a tie, which
+        cannot be told, and when none answered.
+
+        Neither a timeline nor followers count here: another cluster's server may have more of both.
+        """
+        counted = Counter(postgres.system_id for _node, postgres in self.seen()).most_common(2)
+        if not counted or (len(counted) > 1 and counted[0][1] == counted[1][1]):
+            return ""
+        return counted[0][0]
+
+    @property
     def newest_timeline(self) -> int:
-        """The highest timeline on any data node that answered; 0 when none did."""
-        return max((postgres.timeline for _node, postgres in self.seen()), default=0)
+        """The highest timeline on any data node of this cluster that answered; 0 when none did."""
+        known = self.system_id
+        return max((postgres.timeline for _node, postgres in self.seen() if postgres.system_id == known), default=0)
 
     def primaries(self) -> tuple[NodeView, ...]:
-        """Data nodes that run outside recovery."""
+        """Data nodes that run outside recovery, another cluster's among them."""
         return tuple(node for node, postgres in self.seen() if not postgres.in_recovery)
 
     def live_primary(self) -> NodeView | None:
         """The one primary, or None when there is none or it cannot be told.
 
-        It is outside recovery, nobody who answered is on a newer timeline, and of several such the one with most
-        followers; a tie is nobody's. A primary on an older timeline than a standby is a stale one.
+        It has the cluster's system identifier, is outside recovery, nobody of the cluster who answered is on a newer
+        timeline, and of several such the one with most followers; a tie is nobody's. A primary on an older timeline than
+        a standby is a stale one.
         """
-        newest = self.newest_timeline
-        found = [node for node in self.primaries() if node.postgres and node.postgres.timeline == newest]
+        wanted = (self.system_id, self.newest_timeline)
+        found = [
+            node
+            for node in self.primaries()
+            if node.postgres and (node.postgres.system_id, node.postgres.timeline) == wanted
+        ]
         ranked = sorted(found, key=lambda node: len(self.followers(node.name)), reverse=True)
         if len(ranked) > 1 and len(self.followers(ranked[0].name)) == len(self.followers(ranked[1].name)):
             return None

@@ -69,6 +69,6 @@ class Watch:
         streaming = truth.streaming_standbys()
         idle = {node.name for node, postgres in truth.seen() if postgres.in_recovery and node.name not in streaming}
         self._idle_since = {name: self._idle_since.get(name, now) for name in idle}
-        newest = max((self._newest[postgres.system_id] for _node, postgres in truth.seen()), default=0)
+        newest = self._newest.get(truth.system_id, 0)
         silent = {name: now - since for name, since in self._silent_since.items()}
         return Doubt(dict(self._misses), silent, {name: now - at for name, at in self._idle_since.items()}, newest)

@@ -64,6 +64,11 @@ def primaries(cluster: Cluster, topology: Topology) -> Iterator[Problem]:
         if live and node.name != live.name:
             text = f"{_listed(found)} accept writes; the live primary is {live.name}"
             yield Problem("two-primaries", CRITICAL, node.name, text, systemctl(topology, "stop", node.name))
+        elif not live and node.postgres and node.postgres.system_id != topology.system_id:
+            text = f"{_listed((node,))} accepts writes, but most nodes hold another cluster than it"
+            if not topology.system_id:
+                text = f"{_listed((node,))} accepts writes, but as many nodes hold another cluster as hold its"
+            yield Problem("system-id", CRITICAL, node.name, text, systemctl(topology, "stop", node.name))
         elif not live:
             newer = [other.name for other, postgres in topology.seen() if postgres.timeline == topology.newest_timeline]
             text = f"{_listed((node,))} accepts writes, but {names(newer)} is on timeline {topology.newest_timeline}"
