@@ -46,6 +46,7 @@ class ActionModule(ActionBase):
         forecast = bool(self._task.check_mode)
         try:
             options = _options()
+            _inside_the_role(task_vars)
             hosts = [_host(name, task_vars) for name in _names(task_vars)]
             _check(options, hosts)
             # Raw in task_vars: a role's default may be a template, such as that of cluster_secrets_directory.
@@ -73,6 +74,18 @@ class ActionModule(ActionBase):
 def _options() -> dict[str, dict[str, Any]]:
     with open(SPECIFICATION, encoding="utf-8") as stream:
         return yaml.safe_load(stream)["argument_specs"]["main"]["options"]
+
+
+def _inside_the_role(task_vars: Mapping[str, Any]) -> None:
+    """Templates among the defaults, such as that of the secrets' directory, are resolved for a role's own tasks only."""
+    missing = sorted(name for name in ("cluster_name", "cluster_secrets_directory") if name not in task_vars)
+    if missing:
+        raise ConfigError(
+            [
+                f"cluster_topology: {' and '.join(missing)} cannot be told outside of role pgherd.cluster.cluster, which "
+                "has the defaults; run that role in place of this action."
+            ]
+        )
 
 
 def _names(task_vars: Mapping[str, Any]) -> list[str]:

@@ -13,7 +13,8 @@ description:
   - Reads the inventory groups C(postgres), C(witness), C(pgpool) and C(barman), the host variables and all C(cluster_*)
     variables, and fails with one sentence for each thing that is wrong, with the host and the cure.
   - Makes what is missing of passwords, certificate authority and host certificates, on the control machine.
-  - Connects to no host. Role P(pgherd.cluster.cluster#role) runs it first; set C(run_once).
+  - Connects to no host. Role P(pgherd.cluster.cluster#role) runs it first, with C(run_once); outside of that role, whose
+    defaults it needs, it refuses.
 version_added: 0.1.0
 author: pgherd contributors (@pgherd)
 extends_documentation_fragment:
@@ -21,7 +22,7 @@ extends_documentation_fragment:
 """
 
 EXAMPLES = r"""
-- name: Check the inventory before anything is touched
+- name: Check the inventory before anything is touched (a task of role cluster)
   pgherd.cluster.cluster_topology:
   run_once: true
 """
