@@ -5,6 +5,9 @@
 from __future__ import annotations
 
 import os
+import shutil
+import signal
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -74,7 +77,8 @@ def test_repmgr_is_told_the_other_directory(place: Path) -> None:
     work = staging(place)
     work.prepare(CONFIG, False)
     lines = Path(work.config).read_text(encoding="utf-8").splitlines()
-    assert lines == ["node_id = 2", "use_replication_slots = on", f"data_directory = '{place}/{STAGE}/data'"]
+    assert lines == ["node_id = 2", "use_replication_slots = on", f"data_directory = '{work.data}'"]
+    assert Path(work.data).parents[1] == place / STAGE
     assert unfinished(os.listdir(place))
 
 
@@ -179,3 +183,78 @@ def test_a_copied_place_of_the_upstreams_own_clone_stays_behind(place: Path) -> 
     Path(work.data, STAGE).mkdir()
     work.adopt()
     assert sorted(os.listdir(place)) == sorted(COPY)
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["after another end", "after a cut while clearing"])
+def test_wal_that_nobody_can_place_is_not_removed(place: Path, tmp_path: Path, again: bool) -> None:
+    """Unless an attempt has left it: then its directory is there still."""
+    wal = tmp_path / "wal"
+    wal.mkdir()
+    (wal / "000000010000000000000001").write_text("precious", encoding="utf-8")
+    if again:
+        (place / STAGE).mkdir(parents=True)
+        staging(place, wal_directory=str(wal)).prepare(CONFIG, False)
+        assert os.listdir(wal) == []
+        return
+    with pytest.raises(Conflict, match="move them away"):
+        staging(place, wal_directory=str(wal)).prepare(CONFIG, False)
+    assert len(os.listdir(wal)) == 1
+    staging(place, wal_directory=str(wal)).prepare(CONFIG, True)
+    assert os.listdir(wal) == []
+
+
+def test_interrupted_while_clearing_it_is_made_anew(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wal = tmp_path / "wal"
+    for at in range(4):
+        shutil.rmtree(place, ignore_errors=True)
+        (place / STAGE).mkdir(parents=True)
+        (place / "base").mkdir()
+        wal.mkdir(exist_ok=True)
+        (wal / "1").write_text("", encoding="utf-8")
+        work = staging(place, wal_directory=str(wal))
+        interrupted(monkeypatch, at, False, lambda work=work: work.prepare(CONFIG, False))  # type: ignore[misc]
+        staging(place, wal_directory=str(wal)).prepare(CONFIG, False)
+        assert os.listdir(wal) == []
+
+
+def test_each_attempt_has_its_own_directory(place: Path) -> None:
+    """What an earlier one has left running writes into the void."""
+    first, second = staging(place), staging(place)
+    first.prepare(CONFIG, False)
+    copy(first)
+    second.prepare(CONFIG, False)
+    assert first.data != second.data
+    assert not os.path.exists(first.data)
+    copy(second)
+    with pytest.raises(FileNotFoundError):
+        Path(first.data, "late").write_text("", encoding="utf-8")
+    second.adopt()
+    assert sorted(os.listdir(place)) == sorted(COPY)
+
+
+def test_what_an_earlier_attempt_has_left_running_is_ended(place: Path) -> None:
+    first = staging(place)
+    first.prepare(CONFIG, False)
+    argv = ["pg_basebackup", "-c", "sleep 600; true", f"--pgdata={first.data}"]
+    with (
+        subprocess.Popen(argv, executable="/bin/sh") as left,
+        subprocess.Popen(["du", *argv[1:]], executable="/bin/sh") as watcher,
+    ):
+        try:
+            staging(place).prepare(CONFIG, False)
+            assert left.wait(5) == -signal.SIGKILL
+            assert watcher.poll() is None
+        finally:
+            left.kill()
+            watcher.kill()
+
+
+def test_a_new_cluster_is_no_standby(place: Path) -> None:
+    work = staging(place)
+    work.prepare("", False)
+    assert not os.path.exists(work.config)
+    copy(work, (MARK, "base"))
+    work.adopt(standby=False)
+    assert sorted(os.listdir(place)) == [MARK, "base"]

@@ -4,19 +4,17 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..errors import Conflict, PgherdError, Unreachable
+from ..errors import PgherdError, Unreachable
 from ..files.conf_postgres import data_directory, unit
 from ..model import Cluster
 from ..ports.run import Runner
 from ..ports.service import Service
 from ..ports.sql import connect
-from .clone import LOST
+from .clone import Staging
 from .instance import local_login
 from .instance_check import put_back, wrong_rules, wrong_settings
 
@@ -46,13 +44,14 @@ class Executor:
         self._previous = previous or {}
 
     def initialize(self) -> None:
-        """initdb beside the data directory, then move it there: half a cluster never looks like one."""
-        final = data_directory(self._cluster, self._version)
-        work = final + ".initdb"
+        """initdb in a place inside the data directory, then move it up: half a cluster never looks like one."""
         options = self._cluster.options
+        wal_directory = str(options.get("wal_directory") or "")
+        staging = Staging(data_directory(self._cluster, self._version), self._runner, self._version, wal_directory)
+        staging.prepare("", wipe=False)
         argv = [
             f"/usr/lib/postgresql/{self._version}/bin/initdb",
-            f"--pgdata={work}",
+            f"--pgdata={staging.data}",
             f"--encoding={options.get('encoding', 'UTF8')}",
             f"--locale={options.get('locale', 'C.UTF-8')}",
             "--username=postgres",
@@ -61,41 +60,13 @@ class Executor:
         ]
         if options.get("data_checksums", True):
             argv.append("--data-checksums")
-        if options.get("wal_directory"):
-            argv.append(f"--waldir={options['wal_directory']}")
-        for directory in (os.path.dirname(final), options.get("wal_directory")):
-            if directory:
-                self._runner.run(["install", "-d", "-o", "postgres", "-g", "postgres", "-m", "0700", directory]).expect(
-                    f"make {directory} on {self._name}"
-                )
-        if options.get("wal_directory"):
-            self._empty(options["wal_directory"], interrupted=os.path.isdir(work))
-        shutil.rmtree(work, ignore_errors=True)
+        if wal_directory:
+            argv.append(f"--waldir={wal_directory}")
         self._runner.run(argv, user="postgres", timeout=600).expect(
             f"make a new cluster on {self._name}",
             cure="For a locale that is missing, name its package in cluster_packages_extra.",
         )
-        if os.path.isdir(final):
-            os.rmdir(final)
-        os.rename(work, final)
-
-    def _empty(self, directory: str, interrupted: bool) -> None:
-        """Remove what an *interrupted* initdb left in the WAL directory, which was empty before that. Raises Conflict
-        when something else is there: it may be the WAL of a cluster whose data directory is missing."""
-        entries = [entry for entry in os.listdir(directory) if entry != LOST]
-        if entries and not interrupted:
-            raise Conflict(
-                f"Initialise {self._name}: its WAL directory {directory}",
-                "an empty directory",
-                f"{len(entries)} entries",
-                "Look what they are and move them away.",
-            )
-        for entry in entries:
-            path = os.path.join(directory, entry)
-            if os.path.isdir(path):
-                shutil.rmtree(path)
-            else:
-                os.unlink(path)
+        staging.adopt(standby=False)
 
     def start(self) -> None:
         """Start it, and wait until it answers."""

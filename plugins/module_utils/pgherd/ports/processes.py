@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: pgherd contributors
+"""Processes of this host that work in a directory, by what their command lines name (proc(5))."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Collection, Iterable
+from contextlib import suppress
+
+from ..errors import PgherdError
+
+
+def naming(directory: str, programs: Collection[str]) -> tuple[int, ...]:
+    """Processes of *programs*, by name without a path, that have a path below *directory* in an argument.
+
+    The path may be a part of the argument (``--pgdata=/path``).
+    """
+    wanted = os.fsencode(directory.rstrip("/") + "/")
+    pids = (int(entry) for entry in os.listdir("/proc") if entry.isdigit())
+    return tuple(pid for pid in pids if _matches(pid, wanted, programs))
+
+
+def _matches(pid: int, wanted: bytes, programs: Collection[str]) -> bool:
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as stream:
+            program, *words = stream.read().split(b"\0")
+    except OSError:  # it has ended
+        return False
+    return os.path.basename(os.fsdecode(program)) in programs and any(wanted in word for word in words)
+
+
+def end(pids: Iterable[int], timeout: float = 10.0) -> None:
+    """Kill processes, which then cannot clean up after themselves, and wait *timeout* seconds until they are gone.
+
+    Raises PgherdError that names those that stay.
+    """
+    left = set(pids)
+    for pid in left:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    deadline = time.monotonic() + timeout
+    while left:
+        left = {pid for pid in left if _runs(pid)}
+        if left and time.monotonic() > deadline:
+            raise PgherdError(
+                f"end the processes {', '.join(map(str, sorted(left)))}, which an earlier attempt has left: they are "
+                f"still there after {timeout:g} s.",
+                "Look what they wait for: ps -o pid,stat,wchan,args",
+            )
+        time.sleep(0.05)
+
+
+def _runs(pid: int) -> bool:
+    """Whether there is such a process that is not a zombie."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stream:
+            return stream.read().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
