@@ -128,14 +128,19 @@ def test_the_users_settings_go_over_ours() -> None:
     assert place(cluster, "backup1").slot == "mine"
 
 
-def test_each_host_has_its_own_slot() -> None:
+def test_each_host_has_its_own_slot_whatever_their_order() -> None:
     names = ("backup1", "Backup-2", "backup_2", "b" * 80, "b" * 81)
     cluster = replace(CLUSTER, barmans=tuple(Barman(name, name) for name in names))
-    found = list(slots(cluster).values())
-    assert found[:3] == ["barman", "barman_backup_2", "barman_backup_2_"]
-    assert len(set(found)) == len(names)
-    assert all(re.fullmatch(r"[a-z0-9_]{1,63}", slot) for slot in found)
+    found = slots(cluster)
+    assert [found[name] for name in names[:3]] == ["barman_backup1", "barman_backup_2", "barman_backup_2_"]
+    assert len(set(found.values())) == len(names)
+    assert all(re.fullmatch(r"[a-z0-9_]{1,63}", slot) for slot in found.values())
+    assert slots(replace(cluster, barmans=cluster.barmans[::-1])) == found
     assert "slot_name = barman_backup_2\n" in render(cluster, "Backup-2")["/etc/barman.d/demo.conf"].content
+
+
+def test_a_host_that_is_alone_has_the_plain_slot() -> None:
+    assert slots(CLUSTER) == {"backup1": "barman"}
 
 
 def test_units_take_the_place_of_cron() -> None:

@@ -48,19 +48,21 @@ def server_file(cluster: Cluster) -> str:
 
 
 def slots(cluster: Cluster) -> dict[str, str]:
-    """The replication slot of each Barman host, by host name.
+    """The replication slot of each Barman host, by host name: the plain name for one that is alone, else with the host's
+    name, so that the order of hosts in the group means nothing.
 
-    The first host of the group has the plain name, so that adding a second one renames nothing. A slot's name has
-    lower-case letters, digits and underscores, at most 63.
+    A slot's name has lower-case letters, digits and underscores, at most 63.
     """
-    names: dict[str, str] = {}
-    for barman in cluster.barmans:
-        tail = re.sub(r"[^a-z0-9_]", "_", barman.name.lower())
-        name = f"{BARMAN_SLOT}_{tail}"[:60] if names else BARMAN_SLOT
-        while name in names.values():
-            name += "_"
-        names[barman.name] = name
-    return names
+    names = sorted(barman.name for barman in cluster.barmans)
+    if len(names) == 1:
+        return {names[0]: BARMAN_SLOT}
+    found: dict[str, str] = {}
+    for name in names:
+        slot = f"{BARMAN_SLOT}_{re.sub(r'[^a-z0-9_]', '_', name.lower())}"[:60]
+        while slot in found.values():
+            slot += "_"
+        found[name] = slot
+    return found
 
 
 def connection(cluster: Cluster, role: str) -> dict[str, Any]:
