@@ -111,6 +111,11 @@ CASES = {
         "cluster_port holds for the whole cluster, but pg1 says 5432 and pg2 says 5433",
         "set it once, for all hosts",
     ),
+    "a value for the cluster on one host": (
+        host("pg2", cluster_sync_standbys=2),
+        "pg2: cluster_sync_standbys holds for the whole cluster and cannot differ by host; set it for all hosts",
+    ),
+    "a number that pgpool does not know": (host("pg4", node_id=129), "pg4: pgpool knows backends 0 to 127", "not 129"),
 }
 
 
@@ -143,6 +148,19 @@ def test_misspelt_in_group_vars(tmp_path: Path) -> None:
     (tmp_path / "group_vars/pgpool.yml").write_text("cluster_pgpool_setings: {num_init_children: 32}\n")
     message = refusal(settle(tmp_path, lambda inventory: None))
     assert "pool1: there is no variable cluster_pgpool_setings; did you mean cluster_pgpool_settings?" in message
+
+
+def test_the_check_without_its_role(tmp_path: Path) -> None:
+    """Without the role's defaults it would keep the secrets in a directory called ``{{ inventory_dir }}``."""
+    inventory = yaml.safe_load(TREE)
+    path, play = tmp_path / "inventory.yml", tmp_path / "play.yml"
+    path.write_text(yaml.safe_dump(inventory))
+    task = {"pgherd.cluster.cluster_topology": {}, "run_once": True}
+    play.write_text(yaml.safe_dump([{"hosts": "all", "gather_facts": False, "tasks": [task]}]))
+    run = ansible_playbook(path, str(play))
+    (message,) = set(run.failed.values())
+    assert "cluster_secrets_directory cannot be told outside of role pgherd.cluster.cluster" in message
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["inventory.yml", "play.yml"]
 
 
 def test_all_mistakes_are_named_at_once(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .errors import ConfigError
-from .model import SYSTEM_ROLES, Barman, Cluster, Node, Pgpool
+from .model import PGPOOL_BACKENDS, SYSTEM_ROLES, Barman, Cluster, Node, Pgpool
 
 GROUPS = ("postgres", "witness", "pgpool", "barman")
 HOST_KEYS = ("node_id", "upstream", "priority", "location", "address", "ip")
@@ -32,6 +32,8 @@ PER_HOST = {
     "pgpool": "cluster_pgpool_settings",
     "barman": "cluster_barman_settings",
 }
+# Where else than at all hosts a variable that holds for the whole cluster may be set: at all hosts of one group.
+HOMES = {"cluster_pgpool_": "pgpool", "cluster_pcp_": "pgpool", "cluster_barman_": "barman", "cluster_": "postgres"}
 # Known on the control machine only: secrets, paths there, and what single roles need and the core does not.
 CONTROL_ONLY = (
     "cluster_platform",
@@ -79,7 +81,8 @@ def unknown_host_keys(host: Host) -> list[str]:
 
 
 def one_value(variable: str, default: Any, hosts: Sequence[Host]) -> tuple[Any, list[str]]:
-    """The value of a cluster-wide *variable*: what hosts say, if they agree, else *default* and a sentence."""
+    """The value of a cluster-wide *variable*: what hosts say, else *default*. With a sentence where they do not agree, or
+    where only some hosts have it, for whom alone it was perhaps meant."""
     said = [(host.name, host.variables[variable]) for host in hosts if variable in host.variables]
     if not said:
         return default, []
@@ -90,6 +93,14 @@ def one_value(variable: str, default: Any, hosts: Sequence[Host]) -> tuple[Any, 
                 f"{variable} holds for the whole cluster, but {first_host} says {value!r} and {host} says {other!r}; "
                 "set it once, for all hosts."
             ]
+    home = next(group for prefix, group in HOMES.items() if variable.startswith(prefix))
+    names = {name for name, _value in said}
+    at_home = {host.name for host in hosts if home in host.groups}
+    if len(names) < len(hosts) and not (at_home and at_home <= names):
+        return value, [
+            f"{', '.join(name for name, _value in said)}: {variable} holds for the whole cluster and cannot differ by host; "
+            f"set it for all hosts or for the group {home}."
+        ]
     return value, []
 
 
@@ -240,7 +251,12 @@ def _ids_and_witness_upstreams(nodes: Sequence[Node]) -> tuple[Node, ...]:
 
 def cluster_problems(cluster: Cluster) -> list[str]:
     """What is wrong with the cluster as a whole, one sentence each."""
-    problems = []
+    problems = [
+        f"{node.name}: pgpool knows backends 0 to {PGPOOL_BACKENDS - 1}, so with pgpool a data node's node_id is 1 to "
+        f"{PGPOOL_BACKENDS}, not {node.id}."
+        for node in cluster.data_nodes
+        if cluster.pgpools and not 1 <= node.id <= PGPOOL_BACKENDS
+    ]
     electable = [node.name for node in cluster.electable]
     if cluster.first_primary.priority < 1:
         problems.append(

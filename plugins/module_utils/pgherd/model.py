@@ -22,6 +22,8 @@ BARMAN_ROLE = "barman"
 BARMAN_STREAMING_ROLE = "streaming_barman"
 SYSTEM_ROLES = (REPMGR_ROLE, MONITOR_ROLE, PGPOOL_ROLE, BARMAN_ROLE, BARMAN_STREAMING_ROLE)
 PCP_USER = "pgherd"
+# A backend's number is its node's id less one; pgpool.h, MAX_NUM_BACKENDS.
+PGPOOL_BACKENDS = 128
 
 REPMGR_DATABASE = "repmgr"
 BARMAN_SLOT = "barman"

@@ -165,5 +165,46 @@ def test_a_cluster_wide_variable_has_one_value() -> None:
     assert one_value("cluster_port", 1, hosts)[1] == [
         "cluster_port holds for the whole cluster, but a says 5432 and b says 5433; set it once, for all hosts."
     ]
-    assert one_value("cluster_port", 1, hosts[:1] + hosts[2:]) == (5432, [])
+    assert one_value("cluster_port", 1, hosts[:1]) == (5432, [])
     assert one_value("cluster_port", 1, hosts[2:]) == (1, [])
+
+
+ALL = ("pg1", "pg2", "pool1", "pool2", "backup1")
+
+
+@pytest.mark.parametrize(
+    ("variable", "where", "home"),
+    [
+        ("cluster_port", ("pg2",), "postgres"),
+        ("cluster_port", ("pool1", "pool2"), "postgres"),
+        ("cluster_durability", ("backup1",), "postgres"),
+        ("cluster_pgpool_port", ("pool1",), "pgpool"),
+        ("cluster_pcp_port", ("pg1", "pg2"), "pgpool"),
+        ("cluster_barman_retention", ("pg1",), "barman"),
+        ("cluster_packages_extra", ("pg1",), "postgres"),
+        ("cluster_port", ALL, ""),
+        ("cluster_port", ("pg1", "pg2"), ""),
+        ("cluster_port", ("pg1", "pg2", "pool1"), ""),
+        ("cluster_pgpool_port", ("pool1", "pool2"), ""),
+        ("cluster_barman_retention", ("backup1",), ""),
+    ],
+)
+def test_a_cluster_wide_variable_is_not_set_for_some_hosts(variable: str, where: tuple[str, ...], home: str) -> None:
+    groups = {"pg": "postgres", "po": "pgpool", "ba": "barman"}
+    hosts = [Host(name, (groups[name[:2]],), {variable: "x"} if name in where else {}) for name in ALL]
+    sentence = (
+        f"{', '.join(where)}: {variable} holds for the whole cluster and cannot differ by host; "
+        f"set it for all hosts or for the group {home}."
+    )
+    assert one_value(variable, "y", hosts) == ("x", [sentence] if home else [])
+
+
+def test_pgpool_knows_128_backends() -> None:
+    hosts = [node("pg5", 129, "pg4") if host.name == "pg5" else host for host in tree()]
+    assert "pg5: pgpool knows backends 0 to 127, so with pgpool a data node's node_id is 1 to 128, not 129." in refused(
+        hosts
+    )
+    alone = [host for host in hosts if "pgpool" not in host.groups]
+    assert build(alone, DEFAULTS).node("pg5").id == 129
+    witness = [*tree(), node("w1", 200, group="witness")]
+    assert build(witness, DEFAULTS).node("w1").id == 200

@@ -212,11 +212,6 @@ class TestConfiguration:
         assert lines[-1] == "hostssl all all 10.1.0.0/16 scram-sha-256"
         assert all(line.startswith(("hostssl ", "local ")) or line.endswith(" reject") for line in lines)
 
-    def test_a_node_id_beyond_pgpools_numbers(self) -> None:
-        wrong = replace(CLUSTER, nodes=(replace(CLUSTER.nodes[0], id=129),))
-        with pytest.raises(ConfigError, match=r"pg1: .* 1 to 128, not 129"):
-            conf_pgpool.backends(wrong)
-
     def test_the_agent_runs_as_nobody_else(self, files: dict[str, Any]) -> None:
         unit = files[f"/etc/systemd/system/{conf_agent.UNIT}"].content
         assert "DynamicUser=yes" in unit

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import ConfigError, Conflict
+from ..model import PGPOOL_BACKENDS
 from ..plan import Plan, Step
-from ..programs.pgpool import BACKENDS_LIMIT, NodeInfo, parse_configuration, setting
+from ..programs.pgpool import NodeInfo, parse_configuration, setting
 
 DATA_DIRECTORY = "/var/lib/postgresql/data"
 FLAG = "ALLOW_TO_FAILOVER"
@@ -83,8 +84,8 @@ def _backend(given: Mapping[str, Any]) -> Backend:
         raise ValueError(f"there is no field {unknown[0]}; the fields are {', '.join((*FIELDS, 'name'))}.")
     values = {key: value for key, value in given.items() if value is not None and str(value) != ""}
     number, host = str(values.get("number", "")), str(values.get("host", ""))
-    if not re.fullmatch(r"\d+", number) or int(number) >= BACKENDS_LIMIT:
-        raise ValueError(f"its number must be 0 to {BACKENDS_LIMIT - 1}, not {number!r}.")
+    if not re.fullmatch(r"\d+", number) or int(number) >= PGPOOL_BACKENDS:
+        raise ValueError(f"its number must be 0 to {PGPOOL_BACKENDS - 1}, not {number!r}.")
     if not host:
         raise ValueError("it has no host.")
     port, weight = str(values.get("port", 5432)), str(values.get("weight", 1))

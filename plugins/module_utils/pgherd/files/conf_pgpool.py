@@ -34,15 +34,7 @@ Peer = Union[Node, Pgpool, Barman]
 
 
 def backends(cluster: Cluster) -> list[Backend]:
-    """The cluster's data nodes as backends. Raises ConfigError for a node whose number pgpool does not know."""
-    wrong = [
-        f"{node.name}: pgpool knows backends 0 to {pgpool.BACKENDS_LIMIT - 1}, so with pgpool a data node's node_id is "
-        f"1 to {pgpool.BACKENDS_LIMIT}, not {node.id}."
-        for node in cluster.data_nodes
-        if cluster.pgpools and not 1 <= node.id <= pgpool.BACKENDS_LIMIT
-    ]
-    if wrong:
-        raise ConfigError(wrong)
+    """The cluster's data nodes as backends. inventory.py has seen to it that pgpool knows their numbers."""
     weights = cluster.options.get("pgpool_weights", {})
     return [
         Backend(number_of(node.id), node.address, cluster.port, float(weights.get(node.name, 1)), name=node.name)

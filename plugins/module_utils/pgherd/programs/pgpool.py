@@ -28,8 +28,6 @@ LOADED = RUNTIME + "/loaded"
 STATUS_FILE = RUNTIME + "/pgpool_status"
 SOCKETS = "/var/run/postgresql"
 PCP_PASSFILE = "/etc/pgherd/pcp.pass"
-# pgpool.h, MAX_NUM_BACKENDS.
-BACKENDS_LIMIT = 128
 
 # Settings of context CFGCXT_INIT in src/config/pool_config_variables.c, of 4.3.5 and 4.6.1 together: a restart takes them.
 _RESTART_SETTINGS = """
