@@ -1,0 +1,343 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: pgherd contributors
+"""The cluster that is broken: test hosts, what an inventory says they are, and ways in that no cut network closes.
+
+SQL goes through each server's own socket, reached from this machine through /proc, so a question costs a few
+milliseconds and is answered while the host is cut off. Clients go over the network.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import psycopg
+import yaml
+from psycopg.rows import dict_row
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+for _more in ("tests/lab", "tests/integration/change"):
+    if str(CHECKOUT / _more) not in sys.path:
+        sys.path.append(str(CHECKOUT / _more))
+
+import hosts as lab  # noqa: E402
+from machine import LAB, LabError, podman  # noqa: E402
+from playbook import Event, Run, ansible_playbook  # noqa: E402
+
+CLIENT = "client"  # this machine, as the hosts see it
+APP = "app"  # user and database of the workload
+VERSIONS = {"trixie": 17, "bookworm": 15}
+T = TypeVar("T")
+
+
+class Late(AssertionError):
+    """Something did not become true in time; says what was last seen."""
+
+
+def until(what: str, ask: Callable[[], T], seconds: float, every: float = 0.2) -> T:
+    """The first answer that counts as true. An answer that could not be had (SQL, lab) counts as false."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            answer: Any = ask()
+        except (psycopg.Error, LabError, LookupError) as error:
+            answer, seen = None, f"{type(error).__name__}: {error}"
+        else:
+            seen = repr(answer)
+        if answer:
+            return answer  # type: ignore[no-any-return]
+        if time.monotonic() > deadline:
+            raise Late(f"waited {seconds:.0f} s in vain for {what}; last seen: {seen[:1500]}")
+        time.sleep(every)  # between two questions
+
+
+_PIDS: dict[str, int] = {}
+_PIDS_LOCK = threading.Lock()
+
+
+def pid(container: str) -> int:
+    """Process 1 of a container, as this machine numbers it. Raises LookupError while it is off."""
+    with _PIDS_LOCK:
+        known = _PIDS.get(container)
+        if known and _is(known, container):
+            return known
+        found = int(podman("inspect", "--format", "{{.State.Pid}}", container, check=False).strip() or 0)
+        if not found:
+            _PIDS.pop(container, None)
+            raise LookupError(f"{container} is off")
+        _PIDS[container] = found
+        return found
+
+
+def _is(number: int, container: str) -> bool:
+    """Whether a process still is what it was: it lives, and its root is some container's, not the machine's."""
+    try:
+        return Path(f"/proc/{number}/root/run/systemd/system").is_dir() and bool(container)
+    except OSError:
+        return False
+
+
+def socket_dsn(container: str, database: str = "postgres") -> str:
+    """How this machine's root talks to a host's server past the network, as its superuser."""
+    return (
+        f"host=/proc/{pid(container)}/root/run/postgresql user=postgres dbname={database} connect_timeout=2"
+        " application_name=faults"
+    )
+
+
+@dataclass
+class Cluster:
+    """Test hosts of the lab's cluster *name*, described by *inventory* (a file, as a user writes it)."""
+
+    name: str
+    inventory: Path
+    described: dict[str, Any] = field(init=False, repr=False)
+    hosts: dict[str, lab.Host] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.described = yaml.safe_load(self.inventory.read_text(encoding="utf-8"))
+        there = {host.name: host for host in lab.hosts(self.name)}
+        wanted = [*self.nodes, *self.pools, *self.group("witness"), *self.group("barman")]
+        if missing := sorted(set(wanted) - set(there)):
+            raise LabError(f"the lab's cluster {self.name} has no {', '.join(missing)}")
+        self.hosts = there
+
+    def group(self, name: str) -> dict[str, dict[str, Any]]:
+        """Hosts of a group with their variables."""
+        hosts = (self.described.get(name) or {}).get("hosts") or {}
+        return {host: own or {} for host, own in hosts.items()}
+
+    @property
+    def nodes(self) -> list[str]:
+        """Data nodes."""
+        return list(self.group("postgres"))
+
+    @property
+    def pools(self) -> list[str]:
+        """pgpool hosts."""
+        return list(self.group("pgpool"))
+
+    @property
+    def barman(self) -> str:
+        """The first Barman host, '' without one."""
+        return next(iter(self.group("barman")), "")
+
+    @property
+    def everyone(self) -> list[str]:
+        """All hosts that the inventory names."""
+        return list(dict.fromkeys([*self.nodes, *self.group("witness"), *self.pools, *self.group("barman")]))
+
+    @property
+    def version(self) -> int:
+        """PostgreSQL's major version."""
+        return VERSIONS[self.hosts[self.nodes[0]].release]
+
+    @property
+    def unit(self) -> str:
+        """PostgreSQL's unit."""
+        return f"postgresql@{self.version}-main.service"
+
+    @property
+    def data(self) -> str:
+        """The data directory."""
+        return f"/var/lib/postgresql/{self.version}/main"
+
+    @property
+    def secrets(self) -> Path:
+        """Where the control machine keeps certificates and passwords."""
+        return LAB / self.name / "secrets"
+
+    # Hosts
+
+    def container(self, host: str) -> str:
+        """The container of a host."""
+        return self.hosts[host].container
+
+    def pid(self, host: str) -> int:
+        """Process 1 of a host, as this machine numbers it."""
+        return pid(self.container(host))
+
+    def address(self, host: str) -> str:
+        """A host's address; CLIENT is this machine's on their network."""
+        if host == CLIENT:
+            return self.hosts[self.nodes[0]].address.rsplit(".", 1)[0] + ".1"
+        return self.hosts[host].address
+
+    def name_of(self, address: str) -> str:
+        """The host with an address."""
+        return next((name for name, host in self.hosts.items() if host.address == address), address)
+
+    def state(self, host: str) -> str:
+        """podman's state: running, paused, exited."""
+        return podman("inspect", "--format", "{{.State.Status}}", self.container(host)).strip()
+
+    def run(self, host: str, *command: str, stdin: str = "", check: bool = True) -> str:
+        """Standard output of a command that root runs in a host. Raises LabError when it fails and *check* is set."""
+        return podman("exec", "-i", self.container(host), *command, stdin=stdin, check=check)
+
+    def sh(self, host: str, script: str, check: bool = True) -> str:
+        """The same for a shell script."""
+        return self.run(host, "sh", "-eu", stdin=script, check=check)
+
+    def netns(self, host: str, *command: str, stdin: str = "", check: bool = True) -> str:
+        """A command of this machine in a host's network. Works while the host is frozen."""
+        words = ["nsenter", "--target", str(self.pid(host)), "--net", *command]
+        done = subprocess.run(words, input=stdin, text=True, capture_output=True, check=False)
+        if check and done.returncode:
+            raise LabError(f"{host}: {' '.join(command)}: {done.stderr.strip()}")
+        return done.stdout
+
+    def path(self, host: str, inside: str) -> Path:
+        """A file of a running host as this machine reaches it. Symbolic links inside are the caller's business."""
+        return Path(f"/proc/{self.pid(host)}/root{inside}")
+
+    def unit_is(self, host: str, unit: str) -> str:
+        """ActiveState of a unit."""
+        return self.run(host, "systemctl", "show", "--value", "-p", "ActiveState", unit, check=False).strip()
+
+    def journal(self, host: str, since: float, *match: str) -> list[tuple[float, str]]:
+        """(time, line) of a host's journal since *since*, both in seconds of CLOCK_REALTIME."""
+        words = ("journalctl", "--output=json", "--no-pager", f"--since=@{since:.3f}", *match)
+        lines = []
+        for line in self.run(host, *words, check=False).splitlines():
+            item = json.loads(line)
+            message = item.get("MESSAGE")
+            if isinstance(message, str):
+                lines.append((int(item["__REALTIME_TIMESTAMP"]) / 1e6, message))
+        return lines
+
+    # Servers
+
+    def rows(self, host: str, query: str, database: str = "postgres", *values: object) -> list[dict[str, Any]]:
+        """Rows of a query, asked by the superuser through the server's socket. Raises psycopg.Error, LookupError."""
+        with psycopg.connect(
+            socket_dsn(self.container(host), database), autocommit=True, row_factory=dict_row
+        ) as session:
+            killer = threading.Timer(10, _hang_up, [session])
+            killer.start()
+            try:
+                cursor = session.execute(query, values or None)
+                return cursor.fetchall() if cursor.description else []
+            finally:
+                killer.cancel()
+
+    def value(self, host: str, query: str, database: str = "postgres") -> Any:
+        """The one value of a query."""
+        (row,) = self.rows(host, query, database)
+        (value,) = row.values()
+        return value
+
+    def each(self, ask: Callable[[str], T], hosts: Iterable[str] = ()) -> dict[str, T | Exception]:
+        """What *ask* gives for each data node (or each of *hosts*), or the error it raised."""
+
+        def one(host: str) -> T | Exception:
+            try:
+                return ask(host)
+            except (psycopg.Error, LabError, LookupError, OSError) as error:
+                return error
+
+        names = list(hosts) or self.nodes
+        with ThreadPoolExecutor(8) as pool:
+            return dict(zip(names, pool.map(one, names), strict=True))
+
+    def primaries(self, hosts: Iterable[str] = ()) -> list[str]:
+        """Nodes outside recovery, fenced ones too, as asked from inside."""
+        found = self.each(lambda host: self.value(host, "SELECT pg_is_in_recovery()"), hosts)
+        return [host for host, standby in found.items() if standby is False]
+
+    def primary(self, hosts: Iterable[str] = ()) -> str:
+        """The one node outside recovery. Raises LookupError unless there is exactly one."""
+        found = self.primaries(hosts)
+        if len(found) != 1:
+            raise LookupError(f"primaries: {', '.join(found) or 'none'}")
+        return found[0]
+
+    def standbys(self, primary: str = "") -> list[str]:
+        """The other data nodes, those that stream from the primary itself first."""
+        first = primary or self.primary()
+        direct = {row["a"] for row in self.rows(first, "SELECT host(client_addr) a FROM pg_stat_replication")}
+        rest = [node for node in self.nodes if node != first]
+        return sorted(rest, key=lambda node: self.address(node) not in direct)
+
+    def timeline(self, host: str) -> int:
+        """The timeline that a primary writes on."""
+        return int(self.value(host, "SELECT substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8)"), 16)
+
+    # Clients
+
+    def dsn(self, via: str = "pgpool") -> str:
+        """The line of a client on this machine: "pgpool" (all of them), "nodes" (libpq picks the writable one), or the
+        name of one host."""
+        if via == "nodes":
+            to, port, more = self.nodes, 5432, " target_session_attrs=read-write"
+        elif via == "pgpool":
+            to, port, more = self.pools, 9999, ""
+        else:
+            to, port, more = [via], 9999 if via in self.pools else 5432, ""
+        names, addresses = ",".join(to), ",".join(self.address(host) for host in to)
+        return (
+            f"host={names} hostaddr={addresses} port={port} dbname={APP} user={APP} sslmode=verify-full"
+            f" sslrootcert={self.secrets / 'ca.crt'} passfile={self._passfile()}{more}"
+        )
+
+    def _passfile(self) -> Path:
+        path = LAB / self.name / "app.pgpass"
+        if not path.exists():
+            secret = yaml.safe_load((self.secrets / "passwords.yml").read_text(encoding="utf-8"))[APP]
+            path.touch(mode=0o600)
+            path.write_text(f"*:*:*:{APP}:{secret}\n", encoding="utf-8")
+        return path
+
+    # Playbooks
+
+    def play(
+        self,
+        playbook: str,
+        extra: Mapping[str, Any] | None = None,
+        *words: str,
+        stop_at: Callable[[Event], bool] | None = None,
+    ) -> Run:
+        """Run a playbook of the collection as a user does."""
+        directory = LAB / self.name / "inventory"
+        directory.mkdir(parents=True, exist_ok=True)
+        links = {"cluster.yml": self.inventory.resolve(), "lab": CHECKOUT / "molecule/shared/hosts"}
+        for link, target in links.items():
+            (directory / link).unlink(missing_ok=True)
+            (directory / link).symlink_to(target)
+        return ansible_playbook(
+            directory, f"pgherd.cluster.{playbook}", *words, lab=self.name, extra=extra, stop_at=stop_at
+        )
+
+
+def _hang_up(session: psycopg.Connection[Any]) -> None:
+    """A question of ours that hangs is ended without a cancel request."""
+    import os
+    import socket
+
+    if not session.closed:
+        with socket.socket(fileno=os.dup(session.fileno())) as twin:
+            twin.shutdown(socket.SHUT_RDWR)
+
+
+__all__ = [
+    "APP",
+    "CLIENT",
+    "LAB",
+    "Cluster",
+    "Event",
+    "LabError",
+    "Late",
+    "Run",
+    "pid",
+    "podman",
+    "socket_dsn",
+    "until",
+]
