@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from .status.report import Report
 
 UNKNOWN = 3
+FAILOVER = {
+    "validate": "say whether this standby may be promoted now; repmgrd asks this",
+    "promote": "make this standby the primary, losing no acknowledged write, or say why not; repmgrd calls this",
+    "follow": "let this standby stream from another node; repmgrd calls this",
+}
 CLEAR = "\033[H\033[J"
 
 
@@ -56,18 +61,69 @@ def _parser() -> argparse.ArgumentParser:
     agent = commands.add_parser("agent", help="run this host's agent, as its unit does")
     agent.add_argument("--cluster", default=CLUSTER_FILE, metavar="FILE", help="default: %(default)s")
     agent.add_argument("--host", required=True, metavar="NAME", help="this host's name in the inventory")
+    agent.add_argument("--postgres", type=int, default=0, metavar="MAJOR", help="PostgreSQL's major version on a node")
     agent.set_defaults(run=_agent)
+    for name, words in FAILOVER.items():
+        one = commands.add_parser(name, help=words, description=words[0].upper() + words[1:] + ".")
+        one.add_argument("--cluster", default=CLUSTER_FILE, metavar="FILE", help="default: %(default)s")
+        one.add_argument("--host", required=True, metavar="NAME", help="this host's name in the inventory")
+        if name == "promote":
+            one.add_argument(
+                "--primary", default="", metavar="NAME", help="whose place it takes; default: repmgr's word"
+            )
+            one.add_argument("--handover", action="store_true", help="the primary was stopped for this on purpose")
+            one.add_argument("--accept-loss", action="store_true", help="rows that only missing nodes hold may go")
+        if name == "follow":
+            one.add_argument("--upstream", required=True, type=int, metavar="ID", help="the upstream's node ID")
+        one.set_defaults(run=_failover)
+    guard = commands.add_parser("guard", help="make the stopped PostgreSQL start as what it may be; its unit runs this")
+    guard.add_argument("--cluster", default=CLUSTER_FILE, metavar="FILE", help="default: %(default)s")
+    guard.add_argument("--host", required=True, metavar="NAME", help="this host's name in the inventory")
+    guard.add_argument("--postgres", required=True, type=int, metavar="MAJOR", help="PostgreSQL's major version")
+    guard.set_defaults(run=_guard)
     gate = commands.add_parser("gate", help="wait until enough data nodes answer for pgpool to serve")
     gate.add_argument("--cluster", default=CLUSTER_FILE, metavar="FILE", help="default: %(default)s")
     gate.set_defaults(run=_gate)
     return parser
 
 
+def _say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+
+
+def _failover(options: argparse.Namespace) -> int:
+    from .agent.command_part import ask
+
+    words = {"promote": ("primary", "handover", "accept_loss"), "follow": ("upstream",)}.get(options.command, ())
+    arguments = {word: getattr(options, word) for word in words}
+
+    code = ask(options.command, arguments, _say)
+    if code is not None:
+        return code
+    # No agent runs here: the same in this process.
+    from .failover import command
+    from .status.report import read_cluster
+
+    cluster, me = read_cluster(options.cluster), options.host
+    link = command.links(cluster, me, command.version_here(cluster, me))
+    return int(getattr(command, options.command)(cluster, me, link, _say, **arguments))
+
+
+def _guard(options: argparse.Namespace) -> int:
+    from .failover.links import real
+    from .failover.start import run
+    from .status.report import read_cluster
+
+    cluster = read_cluster(options.cluster)
+    links = real(cluster, options.host, lambda: None)
+    return run(cluster, options.host, options.postgres, links, _say)
+
+
 def _agent(options: argparse.Namespace) -> int:
     from .agent.loop import main as run
     from .status.report import read_cluster
 
-    return run(read_cluster(options.cluster), options.host)
+    return run(read_cluster(options.cluster), options.host, options.postgres)
 
 
 def _gate(options: argparse.Namespace) -> int:

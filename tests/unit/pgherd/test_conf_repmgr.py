@@ -48,8 +48,11 @@ def test_who_the_node_is() -> None:
         assert line in text.splitlines()
 
 
-def test_follow_command_says_whom() -> None:
-    assert "standby follow --upstream-node-id=%n" in settings(CLUSTER, CLUSTER.node("pg2"), 17)["follow_command"]
+def test_repmgrd_decides_by_our_commands() -> None:
+    found = settings(CLUSTER, CLUSTER.node("pg2"), 17)
+    assert found["failover_validation_command"] == "/usr/bin/pgherd validate --host pg2"
+    assert found["promote_command"] == "/usr/bin/pgherd promote --host pg2"
+    assert found["follow_command"] == "/usr/bin/pgherd follow --host pg2 --upstream %n"
 
 
 def test_connections_are_verified_and_hold_no_password() -> None:
@@ -67,14 +70,15 @@ def test_the_password_stands_in_the_passfile_only() -> None:
     ]
     lines = holders[0].secret_content.splitlines()
     assert lines[0] == r"pg1.example:5432:repmgr:repmgr:it's a\:b\\c"
-    assert lines[-1].startswith("w1.example:5432:replication:repmgr:")
-    assert len(lines) == 2 * len(CLUSTER.nodes)
+    assert lines[-3].startswith("w1.example:5432:replication:repmgr:")
+    assert lines[-2].startswith("localhost:5432:repmgr:repmgr:")
+    assert len(lines) == 2 * len(CLUSTER.nodes) + 2
 
 
 def test_users_settings_go_over_ours_but_not_over_who_the_node_is() -> None:
     mine = replace(CLUSTER, options={"repmgr_settings": {"reconnect_attempts": 9, "log_level": "DEBUG"}})
     found = settings(mine, mine.node("pg1"), 17)
-    assert (found["reconnect_attempts"], found["log_level"], found["reconnect_interval"]) == (9, "DEBUG", 2)
+    assert (found["reconnect_attempts"], found["log_level"], found["reconnect_interval"]) == (9, "DEBUG", 1)
     wrong = replace(CLUSTER, options={"repmgr_settings": {"node_id": 5, "conninfo": "host=x"}})
     with pytest.raises(ConfigError, match=r"(?s)conninfo.*node_id"):
         settings(wrong, wrong.node("pg1"), 17)
@@ -95,9 +99,13 @@ def test_a_witness_is_never_promoted() -> None:
 def test_sudo_rules_are_exactly_the_commands_of_repmgr_conf() -> None:
     allowed = {line.split("NOPASSWD: ")[1] for line in sudoers(17).splitlines() if "NOPASSWD" in line}
     values = settings(CLUSTER, CLUSTER.node("pg1"), 17).items()
-    assert allowed == {
-        str(value)[len("sudo ") :] for key, value in values if re.fullmatch(r".*service_\w+_command", key)
+    named = {str(value)[len("sudo ") :] for key, value in values if re.fullmatch(r".*service_\w+_command", key)}
+    # The agent starts anew what has failed.
+    assert allowed - named == {
+        "/usr/bin/systemctl restart repmgrd.service",
+        "/usr/bin/systemctl reset-failed postgresql@17-main.service",
     }
+    assert named < allowed
     assert not [line for line in allowed if "*" in line]
 
 

@@ -49,7 +49,8 @@ class Part(Protocol):
         """Let go of what is held; called once, at the end."""
 
 
-def _print(line: str) -> None:
+def log(line: str) -> None:
+    """One line for the journal, at once."""
     sys.stderr.write(f"{line}\n")
     sys.stderr.flush()
 
@@ -60,7 +61,7 @@ class Agent:
     # A part that has not begun a tick for so many seconds makes the watchdog unhappy.
     STUCK = 30.0
 
-    def __init__(self, parts: Iterable[Part], say: Callable[[str], None] = _print) -> None:
+    def __init__(self, parts: Iterable[Part], say: Callable[[str], None] = log) -> None:
         self._parts = tuple(parts)
         self._say = say
         self._stop = threading.Event()
@@ -131,9 +132,13 @@ def secret_file(path: str) -> str:
     return copy if directory and os.path.exists(copy) else path
 
 
-def parts(cluster: Cluster, name: str) -> list[Part]:
-    """The parts that the host called *name* needs."""
+def parts(cluster: Cluster, name: str, postgres: int = 0) -> list[Part]:
+    """The parts that the host called *name* needs; *postgres* is the major version where it has one."""
     wanted: list[Part] = []
+    if any(node.name == name for node in cluster.nodes):
+        from . import node_part
+
+        wanted += node_part.parts(cluster, name, postgres)
     for pgpool in cluster.pgpools:
         if pgpool.name == name:
             from .pgpool_part import PgpoolPart
@@ -147,9 +152,9 @@ def parts(cluster: Cluster, name: str) -> list[Part]:
     return wanted
 
 
-def main(cluster: Cluster, name: str) -> int:
-    """Run the agent of the host called *name* until SIGTERM or SIGINT."""
-    agent = Agent(parts(cluster, name))
+def main(cluster: Cluster, name: str, postgres: int = 0) -> int:
+    """Run the agent of the host called *name*, with PostgreSQL *postgres*, until SIGTERM or SIGINT."""
+    agent = Agent(parts(cluster, name, postgres))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, agent.stop)
     return agent.run()

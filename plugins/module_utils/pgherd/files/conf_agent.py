@@ -16,35 +16,42 @@ UNIT = "pgherd-agent.service"
 
 # Whom it runs as, and the secrets that it needs of root's: the unit copies them for that user alone.
 _IDENTITY = {
+    # Its sudo rules, the data directory and what repmgr and pg_rewind do there need an unconfined postgres.
+    "node": ("User=postgres\n", (MONITOR_PASSFILE,)),
     "pgpool": ("DynamicUser=yes\nUser=pgherd-agent\n", (MONITOR_PASSFILE, PCP_PASSFILE)),
     "barman": ("User=barman\n", (MONITOR_PASSFILE,)),
 }
 _RUNTIME = "/run/pgherd-agent"
 
 
-def unit(kind: str, name: str, writable: Iterable[str] = ()) -> str:
-    """The unit on the host called *name*, of *kind* ``pgpool`` or ``barman``, with the directories it may write to."""
+_CONFINED = "NoNewPrivileges=yes\nProtectSystem=strict\nProtectHome=yes\nPrivateTmp=yes\n"
+
+
+def unit(kind: str, name: str, writable: Iterable[str] = (), postgres: int = 0) -> str:
+    """The unit on the host called *name*, of *kind* ``node`` (with PostgreSQL *postgres*), ``pgpool`` or ``barman``, with
+    the directories it may write to."""
     identity, secrets = _IDENTITY[kind]
+    version = f" --postgres {postgres}" if postgres else ""
     copies = " ".join(f"{_RUNTIME}/{os.path.basename(path)}" for path in secrets)
     return (
         "[Unit]\nDescription=pgherd agent\nAfter=network-online.target\nWants=network-online.target\n"
         "StartLimitIntervalSec=0\n\n"
-        f"[Service]\nType=notify\nExecStart=/usr/bin/pgherd agent --host {name}\n"
+        f"[Service]\nType=notify\nExecStart=/usr/bin/pgherd agent --host {name}{version}\n"
         f"{identity}"
         "RuntimeDirectory=pgherd-agent\nRuntimeDirectoryMode=0700\n"
         f"ExecStartPre=+/usr/bin/install -m 0600 -t {_RUNTIME} {' '.join(secrets)}\n"
         f"ExecStartPre=+/bin/chown --reference={_RUNTIME} {copies}\n"
         "Environment=MALLOC_ARENA_MAX=1\nRestart=always\nRestartSec=1\nWatchdogSec=60\nTimeoutStopSec=10\n"
-        "NoNewPrivileges=yes\nProtectSystem=strict\nProtectHome=yes\nPrivateTmp=yes\n"
+        f"{'' if kind == 'node' else _CONFINED}"
         f"{''.join(f'ReadWritePaths=-{path}{chr(10)}' for path in writable)}\n"
         "[Install]\nWantedBy=multi-user.target\n"
     )
 
 
-def files(kind: str, name: str, writable: Iterable[str] = ()) -> list[File]:
+def files(kind: str, name: str, writable: Iterable[str] = (), postgres: int = 0) -> list[File]:
     """The unit and the link that enables it, for the host called *name*."""
     path = f"/etc/systemd/system/{UNIT}"
     return [
-        File(path, HEADER + unit(kind, name, writable)),
+        File(path, HEADER + unit(kind, name, writable, postgres)),
         File(f"/etc/systemd/system/multi-user.target.wants/{UNIT}", path, kind="link"),
     ]

@@ -84,6 +84,9 @@ def settings(cluster: Cluster, node: Node, version: int, least: Mapping[str, int
         "max_replication_slots": streams,
         "wal_sender_timeout": "10s",
         "wal_receiver_timeout": "10s",
+        # A primary knows within seconds whether its standbys are still there; one that lost its upstream looks again soon.
+        "wal_receiver_status_interval": "1s",
+        "wal_retrieve_retry_interval": "1s",
         "log_line_prefix": "%m [%p] %q%u@%d ",
         "log_checkpoints": True,
         "log_lock_waits": True,
@@ -168,15 +171,16 @@ def files(cluster: Cluster, name: str, facts: HostFacts, secrets: Mapping[str, s
         mine(f"{directory}/environment", ""),
         *(mine(location, kind="directory", mode="0700") for location in locations),
         File(f"/etc/systemd/system/{unit(version)}.d", kind="directory", mode="0755"),
-        File(f"/etc/systemd/system/{unit(version)}.d/pgherd.conf", HEADER + drop_in()),
+        File(f"/etc/systemd/system/{unit(version)}.d/pgherd.conf", HEADER + drop_in(name, version)),
     ]
 
 
-def drop_in() -> str:
+def drop_in(name: str, version: int) -> str:
     """What Debian's unit leaves out: a failed start is a failure, and a killed postmaster comes back by itself."""
     return (
         "[Unit]\nStartLimitIntervalSec=60\nStartLimitBurst=5\n\n"
-        "[Service]\nExecStart=\n"
+        # The start guard: a former primary comes back as a standby unless the others know no newer one.
+        f"[Service]\nExecStartPre=/usr/bin/pgherd guard --host {name} --postgres {version}\nExecStart=\n"
         "ExecStart=/usr/bin/pg_ctlcluster --skip-systemctl-redirect %i start\n"
-        "Restart=on-failure\nRestartSec=1\n"
+        "Restart=on-failure\nRestartSec=100ms\n"
     )

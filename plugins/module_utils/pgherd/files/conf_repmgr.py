@@ -9,27 +9,24 @@ from typing import Any
 
 from ..errors import ConfigError
 from ..model import POSTGRES_PASSFILE, REPMGR_DATABASE, REPMGR_ROLE, Cluster, Node
+from ..ports.service import PROGRAM
 from ..programs.repmgr import binary_directory, configuration_file, node_conninfo
-from . import conf_postgres
+from . import conf_agent, conf_postgres
+from .conf_base import COMMAND
 from .hostfiles import File
 from .render import HEADER, HostFacts, passfile, single_quoted
 
 UNIT = "repmgrd.service"
-SYSTEMCTL = "/usr/bin/systemctl"
 # What says who a node is comes from the inventory alone: a second value would register one node as another.
 IDENTITY = ("node_id", "node_name", "conninfo", "data_directory", "use_replication_slots", "passfile")
 
 
-def failover_commands(version: int) -> dict[str, str]:
-    """What repmgrd runs to promote its node and to follow another.
-
-    repmgrd does not apply pg_bindir to them, hence full paths; without ``--upstream-node-id=%n`` a standby may go back
-    to the old primary when that returns during the failover (repmgr manual, "follow_command").
-    """
-    repmgr = f"{binary_directory(version)}/repmgr -f {configuration_file(version)}"
+def failover_commands(node: Node) -> dict[str, str]:
+    """What repmgrd runs before and for a promotion of its node, and to have it follow another."""
     return {
-        "promote_command": f"{repmgr} standby promote",
-        "follow_command": f"{repmgr} standby follow --upstream-node-id=%n --wait",
+        "failover_validation_command": f"{COMMAND} validate --host {node.name}",
+        "promote_command": f"{COMMAND} promote --host {node.name}",
+        "follow_command": f"{COMMAND} follow --host {node.name} --upstream %n",
     }
 
 
@@ -51,11 +48,11 @@ def settings(cluster: Cluster, node: Node, version: int) -> dict[str, Any]:
         "location": node.location,
         "priority": node.priority if node.kind == "postgres" else 0,
         "failover": "automatic",
-        **failover_commands(version),
-        # One probe a second; a loss is believed after three more within six seconds.
+        **failover_commands(node),
+        # Quick to ask, since the validation is a second opinion: a short fault is over by then.
         "monitor_interval_secs": 1,
-        "reconnect_attempts": 3,
-        "reconnect_interval": 2,
+        "reconnect_attempts": 1,
+        "reconnect_interval": 1,
         "connection_check_type": "ping",
         # No promotion while another standby or the witness still hears the primary.
         "primary_visibility_consensus": True,
@@ -65,10 +62,10 @@ def settings(cluster: Cluster, node: Node, version: int) -> dict[str, Any]:
         "log_level": "INFO",
         "log_status_interval": 300,
         **{
-            f"service_{verb}_command": f"sudo {SYSTEMCTL} {verb} {unit}"
+            f"service_{verb}_command": f"sudo {PROGRAM} {verb} {unit}"
             for verb in ("start", "stop", "restart", "reload")
         },
-        **{f"repmgrd_service_{verb}_command": f"sudo {SYSTEMCTL} {verb} {UNIT}" for verb in ("start", "stop")},
+        **{f"repmgrd_service_{verb}_command": f"sudo {PROGRAM} {verb} {UNIT}" for verb in ("start", "stop")},
     }
     if cluster.options.get("wal_directory") and node.kind == "postgres":
         wanted["pg_basebackup_options"] = f"--waldir={cluster.options['wal_directory']}"
@@ -82,8 +79,9 @@ def settings(cluster: Cluster, node: Node, version: int) -> dict[str, Any]:
 def sudoers(version: int) -> str:
     """What postgres may do as root: exactly the commands that repmgr.conf names."""
     unit = conf_postgres.unit(version)
-    commands = [f"{SYSTEMCTL} {verb} {unit}" for verb in ("start", "stop", "restart", "reload")]
-    commands += [f"{SYSTEMCTL} {verb} {UNIT}" for verb in ("start", "stop")]
+    commands = [f"{PROGRAM} {verb} {unit}" for verb in ("start", "stop", "restart", "reload")]
+    commands.append(f"{PROGRAM} reset-failed {unit}")
+    commands += [f"{PROGRAM} {verb} {UNIT}" for verb in ("start", "stop", "restart")]
     return "Defaults:postgres !requiretty\n" + "".join(f"postgres ALL=(root) NOPASSWD: {line}\n" for line in commands)
 
 
@@ -113,11 +111,12 @@ WantedBy=multi-user.target
 
 
 def repmgr_passfile(cluster: Cluster, secrets: Mapping[str, str]) -> str:
-    """The password of repmgr's role on every node, for its database and for replication."""
+    """The password of repmgr's role on every node, for its database and for replication. libpq looks a local
+    socket up as "localhost"."""
     return passfile(
         [
-            (node.address, cluster.port, database, REPMGR_ROLE, secrets[REPMGR_ROLE])
-            for node in cluster.nodes
+            (host, cluster.port, database, REPMGR_ROLE, secrets[REPMGR_ROLE])
+            for host in (*(node.address for node in cluster.nodes), "localhost")
             for database in (REPMGR_DATABASE, "replication")
         ]
     )
@@ -129,6 +128,7 @@ def files(cluster: Cluster, name: str, facts: HostFacts, secrets: Mapping[str, s
     text = "".join(f"{key} = {single_quoted(value)}\n" for key, value in settings(cluster, node, version).items())
     path = configuration_file(version)
     return [
+        *conf_agent.files("node", name, postgres=version),
         File("/etc/repmgr", kind="directory", mode="0755"),
         File(f"/etc/repmgr/{version}", kind="directory", mode="0755"),
         File(path, HEADER + text, group="postgres", mode="0640"),

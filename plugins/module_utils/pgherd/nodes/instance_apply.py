@@ -14,6 +14,7 @@ from ..model import Cluster
 from ..ports.run import Runner
 from ..ports.service import Service
 from ..ports.sql import connect
+from . import permit
 from .clone import Staging
 from .instance import local_login
 from .instance_check import put_back, wrong_rules, wrong_settings
@@ -71,6 +72,7 @@ class Executor:
     def start(self) -> None:
         """Start it, and wait until it answers."""
         self._check(wrong_settings(self._version, self._runner))
+        permit.give()
         self._service.start(unit(self._version), timeout=3600)
         self._wait(streaming=False)
 

@@ -4,9 +4,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from .run import Result, Runner
+
+# As sudo's rules name it.
+PROGRAM = "/usr/bin/systemctl"
 
 
 class Service(Protocol):
@@ -14,6 +18,9 @@ class Service(Protocol):
 
     def is_active(self, unit: str) -> bool:
         """Whether the service runs now."""
+
+    def state(self, unit: str) -> str:
+        """``active``, ``activating``, ``deactivating``, ``inactive`` (it was stopped) or ``failed``."""
 
     def active_since(self, unit: str) -> float | None:
         """When it came to run, in seconds since the epoch; None when it does not run."""
@@ -32,14 +39,19 @@ class Service(Protocol):
 
 
 class SystemdService:
-    """Service through systemctl."""
+    """Service through systemctl, run by *prefix* (sudo) where this is not root's process."""
 
-    def __init__(self, runner: Runner) -> None:
+    def __init__(self, runner: Runner, prefix: Sequence[str] = ()) -> None:
         self._runner = runner
+        self._prefix = tuple(prefix)
 
     def is_active(self, unit: str) -> bool:
         """See Service.is_active. Exit codes as in systemctl(1): 0 active, 3 not, 4 no such unit."""
         return self._runner.run(["systemctl", "is-active", "--quiet", unit]).rc == 0
+
+    def state(self, unit: str) -> str:
+        """See Service.state; systemctl prints ActiveState, whatever its exit code."""
+        return self._runner.run(["systemctl", "is-active", unit]).out.strip()
 
     def active_since(self, unit: str) -> float | None:
         """See Service.active_since. The time is "@" and whole seconds, or nothing."""
@@ -50,7 +62,7 @@ class SystemdService:
 
     def start(self, unit: str, timeout: float = 120.0) -> None:
         """See Service.start. Attempts that failed before do not count: systemd would refuse after too many of them."""
-        self._runner.run(["systemctl", "reset-failed", unit])
+        self._runner.run([*self._prefix, PROGRAM, "reset-failed", unit])
         self._do("start", unit, timeout)
 
     def stop(self, unit: str, timeout: float = 120.0) -> None:
@@ -67,6 +79,7 @@ class SystemdService:
 
     def _do(self, verb: str, unit: str, timeout: float) -> Result:
         # NeedDaemonReload would be cheaper to ask, but systemd 252 (Debian 12) overlooks a unit's first drop-in.
-        self._runner.run(["systemctl", "daemon-reload"]).expect("read the changed units")
-        done = self._runner.run(["systemctl", verb, unit], timeout=timeout)
+        if not self._prefix:
+            self._runner.run(["systemctl", "daemon-reload"]).expect("read the changed units")
+        done = self._runner.run([*self._prefix, PROGRAM, verb, unit], timeout=timeout)
         return done.expect(f"{verb} {unit}", cure=f"Its reason: journalctl -u {unit} -n 50")

@@ -24,6 +24,9 @@ class Server(Protocol):
     def run(self, statement: str, params: Optional[Sequence[Any]] = None) -> None:
         """Run a statement that returns nothing. Raises as rows()."""
 
+    def close(self) -> None:
+        """End the session, and with it the locks it holds."""
+
 
 def quote(identifier: str) -> str:
     """Quote an SQL identifier."""
@@ -70,6 +73,10 @@ class PsycopgServer:
         """See Server.run."""
         with self._cursor(statement, params):
             return
+
+    def close(self) -> None:
+        """See Server.close."""
+        self._connection.close()
 
     @contextmanager
     def _cursor(self, query: str, params: Optional[Sequence[Any]]) -> Iterator[Any]:

@@ -37,6 +37,15 @@ EXIT_CODES = {
     27: "repmgrd could not be started or stopped",
 }
 NODE_STATUS = 25
+# What the role may change with ALTER SYSTEM, and the functions it may call besides, see grants().
+SETTINGS = ("primary_conninfo", "primary_slot_name", "default_transaction_read_only")
+RELOAD = ("pg_reload_conf()",)
+REWIND = (
+    "pg_ls_dir(text,boolean,boolean)",
+    "pg_stat_file(text,boolean)",
+    "pg_read_binary_file(text)",
+    "pg_read_binary_file(text,bigint,bigint,boolean)",
+)
 
 
 def binary_directory(version: int) -> str:
@@ -78,19 +87,29 @@ def node_conninfo(cluster: Cluster, node: Node) -> str:
     return conninfo(node_parameters(cluster, node))
 
 
+def streaming_conninfo(cluster: Cluster, node: Node, upstream: Node) -> str:
+    """The primary_conninfo with which *node* streams from *upstream*. The database is for slot synchronisation
+    (PostgreSQL 17); streaming itself leaves it aside."""
+    return conninfo({**node_parameters(cluster, upstream), "application_name": node.name})
+
+
 def roles() -> list[Role]:
     """The role that repmgr, repmgrd and all WAL receivers connect as.
 
-    pg_checkpoint is for switchover and rejoin; pg_monitor for replication lag, archive backlog and settings of others.
+    pg_checkpoint is for switchover and rejoin; pg_monitor for replication lag, archive backlog and settings of others;
+    pg_signal_backend for ending the sessions of a primary that must not serve any more.
     """
-    return [Role(REPMGR_ROLE, replication=True, memberships=("pg_checkpoint", "pg_monitor"))]
+    memberships = ("pg_checkpoint", "pg_monitor", "pg_signal_backend")
+    return [Role(REPMGR_ROLE, replication=True, memberships=memberships)]
 
 
 def grants(postgres_version: int) -> list[Grant]:
     """What the role needs beside owning its database, where the superuser made the extension.
 
     TRUNCATE is for ``witness register``, pg_promote() for ``standby promote``, pg_wal_replay_resume() for a candidate
-    whose replay is paused. The extension gives its functions, among them what pauses repmgrd, to PUBLIC: taken away last.
+    whose replay is paused. The settings are what the agent changes: whom a standby follows (a seal takes that away), and
+    whether a fenced primary takes writes. pg_rewind reads the source's files through REWIND (its manual page, "Notes").
+    The extension gives its functions, among them what pauses repmgrd, to PUBLIC: taken away last.
     """
     tables = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE")
     return [
@@ -98,6 +117,8 @@ def grants(postgres_version: int) -> list[Grant]:
         Grant(REPMGR_ROLE, "ALL TABLES IN SCHEMA", "repmgr", tables, REPMGR_DATABASE),
         Grant(REPMGR_ROLE, "FUNCTION", "pg_promote(boolean,integer)", ("EXECUTE",), REPMGR_DATABASE),
         Grant(REPMGR_ROLE, "FUNCTION", "pg_wal_replay_resume()", ("EXECUTE",), REPMGR_DATABASE),
+        *(Grant(REPMGR_ROLE, "PARAMETER", name, ("ALTER SYSTEM",)) for name in SETTINGS),
+        *(Grant(REPMGR_ROLE, "FUNCTION", name, ("EXECUTE",), REPMGR_DATABASE) for name in (*RELOAD, *REWIND)),
         Grant(REPMGR_ROLE, "ALL FUNCTIONS IN SCHEMA", "repmgr", ("EXECUTE",), REPMGR_DATABASE),
         Grant(PUBLIC, "ALL FUNCTIONS IN SCHEMA", "repmgr", (), REPMGR_DATABASE),
     ]
@@ -129,6 +150,28 @@ RECORDS_QUERY = (
 def records(server: Server) -> tuple[Record, ...]:
     """All rows of repmgr.nodes on *server*. Raises as Server.rows()."""
     return tuple(Record(**row) for row in server.rows(RECORDS_QUERY))
+
+
+# As update_node_record_set_primary() in repmgr's dbutils.c, and the event of `standby promote`.
+_RECORD_PRIMARY = """
+WITH old AS (UPDATE repmgr.nodes SET active = false WHERE type = 'primary' AND active AND node_id <> %(node)s),
+     event AS (INSERT INTO repmgr.events (node_id, event, successful, details)
+               VALUES (%(node)s, 'standby_promote', true, 'promoted by pgherd'))
+UPDATE repmgr.nodes SET type = 'primary', upstream_node_id = NULL, active = true WHERE node_id = %(node)s
+"""
+
+
+def record_primary(server: Server, node_id: int) -> None:
+    """Write on the new primary *server* that node *node_id* is it, and that no other is. Raises as Server.run()."""
+    server.run(_RECORD_PRIMARY.replace("%(node)s", str(int(node_id))))
+
+
+def record_standby(server: Server, node_id: int, upstream_id: int) -> None:
+    """Write on the primary *server* that *node_id* is a live standby below *upstream_id*."""
+    server.run(
+        "UPDATE repmgr.nodes SET type = 'standby', upstream_node_id = %s, active = true WHERE node_id = %s",
+        (upstream_id, node_id),
+    )
 
 
 def wanted_record(cluster: Cluster, node: Node, kind: str, upstream_id: int | None, version: int) -> Record:

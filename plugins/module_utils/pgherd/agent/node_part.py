@@ -1,0 +1,345 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: pgherd contributors
+"""The agent's part on a data node: fences it, keeps it a good standby, elects where repmgrd does not, keeps slots.
+
+A tick asks all nodes through sessions that stay open, lets the pure functions of failover/ decide, and acts. What takes
+longer than a moment (a promotion, coming back) runs beside it, one at a time; fencing waits for nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from typing import Any
+
+from ..errors import PgherdError
+from ..failover import command, datadir, fence, standby
+from ..failover import slots as slots_
+from ..failover.election import rank
+from ..failover.links import Links, real, session
+from ..failover.memory import Memory, chain, enough, real_primary
+from ..failover.promote import Promotion
+from ..failover.rejoin import Rejoin, kill_postmaster
+from ..failover.seal import make_slot, point
+from ..failover.voice import QUERY, Round, Voice, voice
+from ..files.conf_barman import place
+from ..files.conf_postgres import data_directory, unit
+from ..model import SYSTEM_ROLES, Cluster, Node
+from ..pools.watch import Asker
+from ..ports.run import LocalRunner, Runner
+from ..ports.service import Service, SystemdService
+from ..ports.sql import Server
+from ..programs.repmgr import parse_conninfo, streaming_conninfo
+from .command_part import CommandPart, Run
+from .loop import Decision, Part, log
+
+# Seconds within which a node must answer; from one look at slots and at a silent unit to the next.
+LIMIT, SLOTS, UNIT = 1.5, 5.0, 1.0
+REPMGRD = "repmgrd.service"
+# Seconds for which repmgrd may watch another upstream than its node has, before it is restarted.
+ASTRAY = 15.0
+
+END_SESSIONS = """
+SELECT count(pg_terminate_backend(pid))::int AS ended
+  FROM pg_stat_activity a JOIN pg_roles r ON r.oid = a.usesysid
+ WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() AND NOT rolsuper AND NOT rolname = ANY(%s)
+"""
+
+
+class NodePart:
+    """See the module."""
+
+    name = "node"
+    interval = 0.5
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        me: str,
+        version: int,
+        asker: Asker,
+        links: Links,
+        runner: Runner,
+        service: Service,
+        say: Callable[[str], None] = log,
+    ) -> None:
+        self._log = say
+        self._cluster = cluster
+        self._me = me
+        self._node: Node = cluster.node(me)
+        self._version = version
+        self._asker = asker
+        self._links = links
+        self._runner = runner
+        self._service = service
+        self._memory = Memory(cluster, me)
+        self._system_id = ""
+        self._job: threading.Thread | None = None
+        self._job_ended = float("-inf")
+        self._slots_at = self._unit_at = float("-inf")
+        self._unit = ""
+        self._said: dict[str, str] = {}
+        self._barman_slots = tuple(place(cluster, item.name).slot for item in cluster.barmans)
+
+    def tick(self, now: float) -> Sequence[Decision]:
+        """See loop.Part."""
+        round_ = self._look(now)
+        mine = round_.voices.get(self._me)
+        if mine is None:
+            self._down(now, round_)
+        elif not mine.in_recovery:
+            self._primary(now, mine, round_)
+        else:
+            self._standby(now, mine, round_)
+        if mine is not None and now - self._slots_at >= SLOTS and not self._busy():
+            self._slots_at = now
+            self._keep_slots(now, mine, round_)
+        return ()
+
+    def close(self) -> None:
+        """See loop.Part."""
+        self._asker.close()
+
+    # Looking.
+
+    def _look(self, now: float) -> Round:
+        rows, failed = self._asker.ask(QUERY, LIMIT)
+        round_ = Round({name: voice(name, row) for name, row in rows.items()}, failed)
+        mine = round_.voices.get(self._me)
+        if mine:
+            self._system_id = mine.system_id
+        self._memory.look(now, round_)
+        found = real_primary(self._cluster, self._memory, now, round_, self._system_id)
+        if found:
+            self._memory.primary = found.name
+        return round_
+
+    def _real(self, now: float, round_: Round) -> str:
+        found = real_primary(self._cluster, self._memory, now, round_, self._system_id)
+        return found.name if found else ""
+
+    # Duties.
+
+    def _primary(self, now: float, mine: Voice, round_: Round) -> None:
+        backed = self._memory.backed(now, self._me)
+        good = enough(self._cluster, backed, len(round_.voices))
+        rival = self._rival(now, round_)
+        seen = fence.Primary(
+            self._me,
+            mine.timeline,
+            mine.read_only,
+            backed,
+            self._memory.lasts("alone", now, not good),
+            self._memory.lasts("together", now, good),
+            rival.name if rival else "",
+            rival.timeline if rival else 0,
+            len(self._memory.backed(now, rival.name)) if rival else 0,
+            len(round_.voices),
+        )
+        verdict = fence.decide(self._cluster, seen)
+        if not verdict.action or (verdict.action == "yield" and self._busy()):
+            return
+        self._say(f"{verdict.action}: {verdict.why}")
+        if verdict.action == "yield":
+            self._begin("rejoin", lambda: self._come_back(seen.rival))
+        else:
+            self._fence(verdict.action == "fence")
+
+    def _rival(self, now: float, round_: Round) -> Voice | None:
+        rest = round_.without(self._me)
+        return real_primary(self._cluster, self._memory, now, rest, self._system_id)
+
+    def _fence(self, shut: bool) -> None:
+        """Refuse writes and end all clients' sessions, or let them in again. Raises nothing: what fails is said."""
+        try:
+            with session(self._links, self._me) as server:
+                server.run(f"ALTER SYSTEM SET default_transaction_read_only = {'on' if shut else 'off'}")
+                server.run("SELECT pg_reload_conf()")
+        except PgherdError as error:
+            self._say(f"fence: failed: {' '.join(str(error).split())}")
+            if shut:
+                # A full disk, say. A server that cannot be told to refuse writes must not go on taking them.
+                kill_postmaster(data_directory(self._cluster, self._version))
+            return
+        if shut:
+            self._end_sessions()
+
+    def _end_sessions(self) -> None:
+        try:
+            with session(self._links, self._me) as server:
+                ended = server.rows(END_SESSIONS, (list(SYSTEM_ROLES),))
+        except PgherdError as error:
+            self._say(f"fence: sessions were not ended: {' '.join(str(error).split())}")
+        else:
+            self._say(f"fence: {ended[0]['ended']} sessions ended")
+
+    def _standby(self, now: float, mine: Voice, round_: Round) -> None:
+        primary = self._real(now, round_)
+        heads = {name: chain(self._cluster, round_, name) for name in round_.voices}
+        wanted = standby.wanted_upstream(self._cluster, self._me, primary, heads) if primary else ""
+        head = heads.get(self._me, "")
+        free = mine.sealed and not mine.locked
+        astray = bool(primary) and head != primary and not mine.locked and not mine.sealed
+        upstream = self._pointed_at() if astray else ""
+        seen = standby.Standby(
+            self._me,
+            mine,
+            primary,
+            head,
+            upstream,
+            wanted,
+            self._memory.lasts("sealed", now, free),
+            self._memory.lasts("lost", now, astray),
+            self._memory.lasts("stuck", now, astray and upstream == wanted and not mine.streaming),
+            self._memory.lasts("leaderless", now, not primary and not mine.locked),
+            rank(self._cluster, self._me, round_),
+            self._me in {node.name for node in self._cluster.electable},
+        )
+        self._do(now, standby.decide(seen))
+        self._watch_repmgrd(now, mine, round_)
+
+    def _pointed_at(self) -> str:
+        """The node that primary_conninfo names."""
+        try:
+            with session(self._links, self._me) as server:
+                rows = server.rows("SELECT current_setting('primary_conninfo') AS conninfo")
+        except PgherdError:
+            return ""
+        host = parse_conninfo(rows[0]["conninfo"]).get("host", "")
+        return next((node.name for node in self._cluster.nodes if host in (node.address, node.ip, node.name)), "")
+
+    def _down(self, now: float, round_: Round) -> None:
+        if now - self._unit_at >= UNIT:
+            self._unit_at = now
+            self._unit = self._service.state(unit(self._version))
+        seen = standby.Down(
+            self._me,
+            self._unit,
+            self._real(now, round_),
+            bool(datadir.marked()),
+            self._memory.lasts("down", now, True),
+        )
+        self._do(now, standby.decide_down(seen))
+
+    def _do(self, now: float, duty: standby.Duty) -> None:
+        if not duty.action or self._busy() or now - self._job_ended < standby.AGAIN:
+            return
+        jobs: dict[str, Callable[[], None]] = {
+            "follow": lambda: self._follow(duty.target),
+            "rejoin": lambda: self._come_back(duty.target),
+            "elect": self._elect,
+            "start": lambda: self._service.start(unit(self._version)),
+        }
+        target = f" {duty.target}" if duty.target else ""
+        self._say(f"{duty.action}{target}: {duty.why}")
+        self._begin(duty.action, jobs[duty.action])
+
+    # What is done.
+
+    def _follow(self, target: str) -> None:
+        upstream, slots = self._cluster.node(target), self._cluster.replication_slots
+        if slots:
+            with session(self._links, target) as server:
+                make_slot(server, self._node.slot)
+        wanted = streaming_conninfo(self._cluster, self._node, upstream)
+        with session(self._links, self._me) as server:
+            point(server, wanted, self._node.slot if slots else "")
+
+    def _come_back(self, target: str) -> None:
+        args = (self._cluster, self._me, self._version, self._runner, self._service, self._links, self._say)
+        Rejoin(*args).run(target)
+
+    def _elect(self) -> None:
+        with closing(Promotion(self._cluster, self._me, self._memory.primary, self._links, self._say)) as promotion:
+            promotion.run(patience=1.0)
+
+    def _keep_slots(self, now: float, mine: Voice, round_: Round) -> None:
+        primary = self._real(now, round_)
+        changes = slots_.decide(self._cluster, self._me, primary, round_, self._barman_slots)
+        if not changes:
+            return
+        try:
+            with session(self._links, self._me) as server:
+                for change in changes:
+                    self._change_slot(server, change)
+        except PgherdError as error:
+            self._once("slots", " ".join(str(error).split()))
+
+    def _change_slot(self, server: Server, change: slots_.Change) -> None:
+        if change.action == "create":
+            make_slot(server, change.name)
+        elif change.action == "drop":
+            server.rows("SELECT pg_drop_replication_slot(%s)", (change.name,))
+        else:
+            server.rows("SELECT pg_replication_slot_advance(%s, %s)", (change.name, change.lsn))
+        if change.why:
+            self._say(f"slots: {change.action} {change.name}: {change.why}")
+
+    def _watch_repmgrd(self, now: float, mine: Voice, round_: Round) -> None:
+        """repmgrd that has lost its upstream for good, or has given up, starts anew."""
+        primary = self._real(now, round_)
+        astray = bool(primary) and mine.streaming and (not mine.repmgrd or mine.upstream_seen_age > ASTRAY)
+        if self._memory.lasts("repmgrd astray", now, astray) >= ASTRAY:
+            self._memory.lasts("repmgrd astray", now, False)
+            self._say(f"repmgrd: restarted: it has not reached its upstream for {mine.upstream_seen_age} s")
+            try:
+                self._service.restart(REPMGRD)
+            except PgherdError as error:
+                self._once("repmgrd", " ".join(str(error).split()))
+
+    # Work beside the ticks.
+
+    def _busy(self) -> bool:
+        return self._job is not None and self._job.is_alive()
+
+    def _begin(self, what: str, job: Callable[[], None]) -> None:
+        def run() -> None:
+            try:
+                job()
+            except PgherdError as error:
+                self._say(f"{what}: failed: {' '.join(str(error).split())}")
+            finally:
+                self._job_ended = time.monotonic()
+
+        self._job = threading.Thread(target=run, daemon=True)
+        self._job.start()
+
+    def _say(self, line: str) -> None:
+        self._log(f"node: {line}")
+
+    def _once(self, what: str, line: str) -> None:
+        """Say *line* unless it was the last one about *what*."""
+        if self._said.get(what) != line:
+            self._said[what] = line
+            self._say(f"{what}: {line}")
+
+
+def sessions(cluster: Cluster, me: str) -> Any:
+    """Sessions on all nodes, on this host through its socket, as repmgr's role."""
+    from ..failover.voice import local_parameters, parameters
+    from ..observe.sessions import Sessions
+
+    def target(node: Node) -> dict[str, Any]:
+        given = local_parameters(cluster, node) if node.name == me else parameters(cluster, node)
+        return {**given, "application_name": "pgherd agent"}
+
+    return Sessions({node.name: target(node) for node in cluster.nodes})
+
+
+def parts(cluster: Cluster, me: str, version: int) -> list[Part]:
+    """What the agent runs on the node *me* with PostgreSQL *version*: the node itself unless it only votes, and an ear for
+    repmgrd's commands."""
+    runner = LocalRunner()
+    service = SystemdService(runner, command.SUDO)
+    links = real(cluster, me, lambda: service.stop(unit(version)))
+    commands: dict[str, Run] = {
+        "validate": lambda say, _asked: command.validate(cluster, me, links, say),
+        "promote": lambda say, asked: command.promote(cluster, me, links, say, **asked),
+        "follow": lambda say, asked: command.follow(cluster, me, links, say, **asked),
+    }
+    ear = CommandPart(commands)
+    if cluster.node(me).kind == "witness":
+        return [ear]
+    return [ear, NodePart(cluster, me, version, sessions(cluster, me), links, runner, service)]

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: pgherd contributors
+"""What repmgrd calls, and people: ``pgherd validate``, ``promote``, ``follow``. Each says what it saw and did in lines of
+the journal (systemd-cat(1) is not needed: repmgrd's unit passes them on)."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from contextlib import closing
+
+from ..errors import Conflict, Unreachable
+from ..files.conf_postgres import unit
+from ..model import Cluster
+from ..ports.run import LocalRunner
+from ..ports.service import SystemdService
+from ..ports.sql import Server
+from ..programs.repmgr import record_standby, streaming_conninfo
+from .links import Links, real, session
+from .promote import Promotion
+from .seal import make_slot, point
+
+# Seconds that the primary has to answer repmgrd's validation, which is the second opinion.
+SECOND_OPINION = 0.7
+# Seconds that a standby has to stream from the one it was pointed at.
+STREAM = 20.0
+Say = Callable[[str], None]
+SUDO = ("sudo", "--non-interactive")
+
+
+def say(line: str) -> None:
+    """One line for the journal."""
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
+
+
+def links(cluster: Cluster, me: str, version: int) -> Links:
+    """Links of this host, whose PostgreSQL of major *version* is stopped through sudo."""
+    service = SystemdService(LocalRunner(), SUDO)
+    return real(cluster, me, lambda: service.stop(unit(version)))
+
+
+def version_here(cluster: Cluster, me: str) -> int:
+    """PostgreSQL's major version on this host, by its running server."""
+    with session(real(cluster, me, lambda: None), me) as server:
+        return int(server.rows("SELECT current_setting('server_version_num')::int / 10000 AS major")[0]["major"])
+
+
+def last_primary(cluster: Cluster, me: str, link: Links) -> str:
+    """Who the primary is by the metadata of this node; '' where it does not say, or says this node."""
+    with session(link, me) as server:
+        rows = server.rows("SELECT node_id FROM repmgr.nodes WHERE type = 'primary' AND active")
+    node = cluster.node_by_id(rows[0]["node_id"]) if len(rows) == 1 else None
+    return node.name if node and node.name != me else ""
+
+
+def validate(cluster: Cluster, me: str, link: Links, say: Say) -> int:
+    """Whether repmgrd may promote *me*: 0, or 1 with the reason said. repmgrd asks again later."""
+    with closing(Promotion(cluster, me, last_primary(cluster, me, link), link, say)) as promotion:
+        verdict = promotion.consider(patience=SECOND_OPINION)
+    say(f"validate: {'may' if verdict.allowed else 'may not'} promote {me}: {verdict.why}")
+    return 0 if verdict.allowed else 1
+
+
+def promote(
+    cluster: Cluster,
+    me: str,
+    link: Links,
+    say: Say,
+    primary: str = "",
+    handover: bool = False,
+    accept_loss: bool = False,
+) -> int:
+    """Promote *me* in the place of *primary* ('' takes the metadata's word). Raises as Promotion.run()."""
+    found = primary or last_primary(cluster, me, link)
+    with closing(Promotion(cluster, me, found, link, say)) as promotion:
+        promotion.run(handover, accept_loss, SECOND_OPINION if accept_loss else 0.0)
+    return 0
+
+
+def follow(cluster: Cluster, me: str, link: Links, say: Say, upstream: int) -> int:
+    """Let *me* stream from the node with the ID *upstream*, and write that into the metadata. Raises Conflict for a
+    primary, Unreachable when it does not come to stream."""
+    source = cluster.node_by_id(upstream)
+    if source is None:
+        raise Conflict(f"let {me} follow", "the ID of a node of this cluster", upstream)
+    node, slots = cluster.node(me), cluster.replication_slots
+    wanted = streaming_conninfo(cluster, node, source)
+    with session(link, me) as mine, session(link, source.name) as theirs:
+        if not _standby(mine):
+            raise Conflict(f"let {me} follow {source.name}", "a standby", "a primary")
+        if slots:
+            make_slot(theirs, node.slot)
+        if mine.rows("SELECT current_setting('primary_conninfo') AS found")[0]["found"] != wanted:
+            point(mine, wanted, node.slot if slots else "")
+            say(f"follow: {me} was pointed at {source.name}")
+        await_stream(me, mine)
+        head = source.name if not _standby(theirs) else last_primary(cluster, me, link)
+        if head:
+            with session(link, head) as writer:
+                record_standby(writer, node.id, source.id)
+    say(f"follow: {me} streams from {source.name}")
+    return 0
+
+
+def _standby(server: Server) -> bool:
+    return bool(server.rows("SELECT pg_is_in_recovery() AS standby")[0]["standby"])
+
+
+def await_stream(me: str, server: Server) -> None:
+    """Wait until the WAL receiver streams. Raises Unreachable."""
+    deadline = time.monotonic() + STREAM
+    while not server.rows("SELECT FROM pg_stat_wal_receiver WHERE status = 'streaming'"):
+        if time.monotonic() > deadline:
+            raise Unreachable(f"{me} does not stream after {STREAM:g} s.", "Its reason: PostgreSQL's log.")
+        time.sleep(0.05)

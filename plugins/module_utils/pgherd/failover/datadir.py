@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: pgherd contributors
+"""What failover reads and writes in a data directory while its server is down."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+
+from ..errors import PgherdError
+from ..ports.run import Runner
+from ..ports.sql import literal
+from ..programs.repmgr import binary_directory
+from .guard import Local
+
+# Says that a rewind or a clone was begun here and not finished: such data must not be started. It lies outside of the
+# data directory, which both of them empty.
+MARK = "/var/lib/postgresql/.pgherd-rejoin"
+SIGNAL = "standby.signal"
+
+
+def control(directory: str, version: int, runner: Runner) -> dict[str, str]:
+    """pg_controldata's lines. Raises CommandError."""
+    argv = [f"{binary_directory(version)}/pg_controldata", directory]
+    out = runner.run(argv).expect(f"read pg_control of {directory}").out
+    pairs = (line.split(":", 1) for line in out.splitlines() if ":" in line)
+    return {key.strip(): value.strip() for key, value in pairs}
+
+
+def local(directory: str, version: int, runner: Runner) -> Local:
+    """Who this data directory says it is."""
+    found = control(directory, version, runner)
+    signal = any(os.path.exists(os.path.join(directory, name)) for name in (SIGNAL, "recovery.signal"))
+    timelines = [found.get("Latest checkpoint's TimeLineID"), found.get("Min recovery ending loc's timeline")]
+    newest = max(int(timeline) for timeline in timelines if timeline)
+    return Local(signal, found["Database system identifier"], newest)
+
+
+def write_settings(directory: str, settings: Mapping[str, str | None]) -> None:
+    """Put *settings* into postgresql.auto.conf in the place of what is there; None takes one out. Raises PgherdError."""
+    path = os.path.join(directory, "postgresql.auto.conf")
+    try:
+        with open(path, encoding="utf-8") as stream:
+            lines = stream.read().splitlines()
+    except FileNotFoundError:
+        lines = []
+    except OSError as error:
+        raise PgherdError(f"read {path}: {error.strerror}.") from error
+    kept = [line for line in lines if _name(line) not in settings]
+    kept += [f"{name} = {literal(value).strip()}" for name, value in settings.items() if value is not None]
+    write(path, "".join(f"{line}\n" for line in kept))
+
+
+def _name(line: str) -> str:
+    match = re.match(r"\s*([\w.]+)", line)
+    return match.group(1) if match else ""
+
+
+def write(path: str, text: str) -> None:
+    """Write a file of the data directory's owner, whole or not at all. Raises PgherdError."""
+    owner = os.stat(os.path.dirname(path))
+    try:
+        with open(path + ".new", "w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fchmod(stream.fileno(), 0o600)
+            if os.geteuid() == 0:
+                os.fchown(stream.fileno(), owner.st_uid, owner.st_gid)
+            os.fsync(stream.fileno())
+        os.rename(path + ".new", path)
+        handle = os.open(os.path.dirname(path), os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        raise PgherdError(f"write {path}: {error.strerror}.", "Make room on its file system.") from error
+
+
+def make_standby(directory: str, conninfo: str, slot: str) -> None:
+    """Have the server start as a standby that follows *conninfo* ('' for nobody) through *slot*."""
+    settings = {"primary_conninfo": conninfo, "primary_slot_name": slot, "default_transaction_read_only": None}
+    write_settings(directory, settings)
+    write(os.path.join(directory, SIGNAL), "")
+
+
+def mark(text: str) -> None:
+    """Note that the data directory is not to be started."""
+    write(MARK, f"{text}\n")
+
+
+def marked() -> str:
+    """What mark() noted; '' when nothing."""
+    try:
+        with open(MARK, encoding="utf-8") as stream:
+            return stream.read().strip() or "unfinished"
+    except FileNotFoundError:
+        return ""
+
+
+def unmark() -> None:
+    """Take the note away."""
+    with suppress(FileNotFoundError):
+        os.unlink(MARK)

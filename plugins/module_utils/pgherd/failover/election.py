@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: pgherd contributors
+"""Whether a node may be promoted, and which of the sealed ones is furthest. Pure.
+
+repmgrd's own vote counts who is visible, and compares what was received only; this one counts configured nodes, and
+compares the newest timeline and position that each sealed node holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ..model import Cluster
+from .quorum import acknowledgers, majority, seals_needed
+from .voice import Round, Voice
+
+# Seconds: who has reached the primary within these still sees it.
+RECENT = 2
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether to go on, in words; when so, whom to *seal* (the candidate is one of them), and how many of them at least."""
+
+    allowed: bool
+    why: str
+    seal: tuple[str, ...] = ()
+    needed: int = 0
+
+
+@dataclass(frozen=True)
+class Question:
+    """May *me* be promoted in the place of *primary* ('' where nobody knows who was)?
+
+    *primary_answers*: what a fresh session on the primary said just now, '' when it could not be opened. *handover*: the
+    primary has been stopped on purpose, so others may have seen it a moment ago. *accept_loss*: a person has said that
+    rows which only missing nodes hold may go.
+    """
+
+    me: str
+    primary: str
+    round: Round
+    primary_answers: str = ""
+    handover: bool = False
+    accept_loss: bool = False
+
+
+def decide(cluster: Cluster, asked: Question) -> Verdict:
+    """The verdict, with every number that it rests on in its words."""
+    me, voices = asked.me, asked.round.voices
+    mine = voices.get(me)
+    refusal = _about_me(cluster, asked, mine) or _about_primary(cluster, asked)
+    if refusal or mine is None:
+        return Verdict(False, refusal or f"{me} does not answer itself")
+    strangers = [name for name, voice in voices.items() if _data(cluster, name) and voice.system_id != mine.system_id]
+    seal = tuple(
+        node.name
+        for node in cluster.electable
+        if node.name != asked.primary and node.name in voices and voices[node.name].in_recovery
+        and node.name not in strangers
+    )  # fmt: skip
+    if me not in seal:
+        seal = (*seal, me)
+    return _counted(cluster, asked, seal)
+
+
+def _about_me(cluster: Cluster, asked: Question, mine: Voice | None) -> str:
+    node = cluster.node(asked.me)
+    if mine is None:
+        return f"{asked.me} does not answer itself: {asked.round.silent.get(asked.me, 'no reason known')}"
+    if not mine.in_recovery:
+        return f"{asked.me} is a primary already"
+    if asked.accept_loss or asked.handover:
+        return "" if node.kind == "postgres" else f"{asked.me} is a witness and holds no data"
+    if asked.me not in {item.name for item in cluster.electable}:
+        return f"{asked.me} is not electable (priority {node.priority}, location {node.location})"
+    return ""
+
+
+def _about_primary(cluster: Cluster, asked: Question) -> str:
+    mine = asked.round.voices[asked.me]
+    if asked.primary_answers:
+        return f"the primary {asked.primary} answers: {asked.primary_answers}"
+    for name, voice in asked.round.voices.items():
+        if not _data(cluster, name) or voice.system_id != mine.system_id:
+            continue
+        if not voice.in_recovery and (voice.timeline >= mine.timeline or name != asked.primary):
+            return f"{name} is primary (timeline {voice.timeline})"
+        if not asked.handover and name != asked.me and sees_primary(voice):
+            return f"{name} reached the primary {voice.upstream_seen_age} s ago"
+    return ""
+
+
+def sees_primary(voice: Voice) -> bool:
+    """Whether a standby's repmgrd has reached the upstream just now. Its WAL receiver is no evidence: a primary whose
+    postmaster hangs keeps its senders."""
+    return voice.in_recovery and voice.repmgrd and 0 <= voice.upstream_seen_age <= RECENT and bool(voice.upstream)
+
+
+def _counted(cluster: Cluster, asked: Question, seal: tuple[str, ...]) -> Verdict:
+    needed = seals_needed(cluster, asked.primary)
+    missing = ", ".join(f"{name} ({why})" for name, why in asked.round.silent.items() if name != asked.primary)
+    tail = f"; missing: {missing}" if missing else ""
+    listed = [name for name in seal if name in {node.name for node in cluster.electable}]
+    if asked.accept_loss:
+        return Verdict(True, f"{len(listed)} of {needed} needed standbys answer, loss accepted{tail}", seal, 1)
+    if not acknowledgers(cluster):
+        here, wanted = len(asked.round.voices), majority(cluster)
+        said = f"{here} of {len(cluster.nodes)} nodes answer, {wanted} are needed (asynchronous){tail}"
+        return Verdict(here >= wanted, said, seal, 1)
+    said = f"{len(listed)} listed standbys answer ({', '.join(listed)}), {needed} are needed{tail}"
+    return Verdict(len(listed) >= needed, said, seal, needed)
+
+
+def furthest(cluster: Cluster, me: str, sealed: Mapping[str, Voice]) -> str:
+    """Who of the sealed nodes holds most; *me* when nobody holds more."""
+    best = max(sealed, key=lambda name: (sealed[name].reached, name == me, cluster.node(name).priority))
+    return me if sealed[best].reached == sealed[me].reached else best
+
+
+def rank(cluster: Cluster, me: str, round_: Round) -> int:
+    """How many electable standbys that answer come before *me*: more WAL, then priority, then the lower ID."""
+    electable = {node.name for node in cluster.electable}
+
+    def key(name: str) -> tuple[int, int, int, int]:
+        node, voice = cluster.node(name), round_.voices[name]
+        return (-voice.timeline, -voice.position, -node.priority, node.id)
+
+    standing = [name for name, voice in round_.voices.items() if name in electable and voice.in_recovery]
+    return sorted(standing, key=key).index(me) if me in standing else len(standing)
+
+
+def _data(cluster: Cluster, name: str) -> bool:
+    return cluster.node(name).kind == "postgres"

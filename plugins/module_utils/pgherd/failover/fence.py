@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: pgherd contributors
+"""When a primary must stop serving, and when it may again. Pure.
+
+At most one primary has W listed standbys streaming, since one is promoted only after so many were sealed that W are not
+left for anybody else. So these decide who is real, not the timeline alone: a primary that has them goes on, whatever
+others claim; one that has not them cannot acknowledge anything, and only keeps its clients waiting.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..model import Cluster
+from .quorum import acknowledgers, majority
+
+# Seconds without W standbys (or, under async durability, without a majority of all nodes) after which clients are sent
+# away: a restart of a standby where it stands is over by then. Asynchronous commits are acknowledged meanwhile, so
+# there it is less than any promotion takes.
+FENCE, FENCE_ASYNC = 4.0, 2.5
+# Seconds for which they must be back.
+BACK = 0.5
+
+
+@dataclass(frozen=True)
+class Primary:
+    """What a primary knows of itself. *backed*: listed standbys that have answered it lately. *alone*: seconds for which
+    there were fewer of them than needed, 0.0 when there are enough; *together*: seconds for which there were enough.
+    *rival*: another primary of the cluster, with its *rival_timeline* and how many listed standbys stream from it.
+    *reached*: nodes that answer, itself included."""
+
+    me: str
+    timeline: int
+    fenced: bool
+    backed: tuple[str, ...]
+    alone: float = 0.0
+    together: float = 0.0
+    rival: str = ""
+    rival_timeline: int = 0
+    rival_backed: int = 0
+    reached: int = 1
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """*action*: ``fence``, ``lift``, ``yield`` (stop, and come back as a standby) or '' for none; and why."""
+
+    action: str
+    why: str = ""
+
+
+def decide(cluster: Cluster, seen: Primary) -> Verdict:
+    """What a primary has to do about itself now."""
+    needed = acknowledgers(cluster)
+    enough = len(seen.backed) >= needed if needed else seen.reached >= majority(cluster)
+    if seen.rival:
+        lost = _lost_to(seen, enough, needed)
+        if lost:
+            return Verdict("yield", lost)
+    if len(cluster.electable) < 2:
+        return Verdict("lift", "it is the only electable node") if seen.fenced else Verdict("")
+    limit = FENCE if needed else FENCE_ASYNC
+    if not enough and not seen.fenced and seen.alone >= limit:
+        who = f"{len(seen.backed)} of {needed} needed standbys stream" if needed else f"{seen.reached} nodes answer"
+        return Verdict("fence", f"{who} for {seen.alone:.1f} s")
+    if enough and seen.fenced and seen.together >= BACK:
+        who = ", ".join(seen.backed) if needed else f"{seen.reached} nodes"
+        return Verdict("lift", f"{who} are back, and nobody else is primary")
+    return Verdict("")
+
+
+def _lost_to(seen: Primary, enough: bool, needed: int) -> str:
+    """Why this primary must give way to its rival; '' when it must not."""
+    said = f"{seen.rival} is primary on timeline {seen.rival_timeline}, with {seen.rival_backed} standbys"
+    if needed and enough and seen.rival_backed < needed:
+        return ""
+    if seen.rival_timeline > seen.timeline or (needed and not enough and seen.rival_backed >= needed):
+        return f"{said}; {seen.me} is on {seen.timeline}, with {len(seen.backed)}"
+    return ""

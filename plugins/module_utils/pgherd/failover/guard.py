@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: pgherd contributors
+"""The start guard: what a PostgreSQL that is about to start on this host may be. Pure.
+
+A standby may always start. What was a primary starts writable only when enough others say that none of them can have
+been promoted meanwhile; otherwise it starts as a standby, and the agents find out who is to be primary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ..errors import Conflict
+from ..model import Cluster
+from .quorum import acknowledgers, could_promote, voters
+from .voice import Round, Voice
+
+
+@dataclass(frozen=True)
+class Local:
+    """The data directory by pg_control: *standby* says whether standby.signal is there."""
+
+    standby: bool
+    system_id: str
+    timeline: int
+
+
+@dataclass(frozen=True)
+class Start:
+    """How to start: *as_standby* of *upstream* ('' where nobody is known to be primary), and why."""
+
+    as_standby: bool
+    why: str
+    upstream: str = ""
+    # Whether the answer may change when those that are silent come up a moment later.
+    provisional: bool = False
+
+
+def decide(cluster: Cluster, me: str, local: Local, round_: Round) -> Start:
+    """How *me* may start, given what the other nodes say. Raises Conflict when its data are of another cluster than the
+    others' who run."""
+    others = {
+        name: voice for name, voice in round_.voices.items() if name != me and cluster.node(name).kind == "postgres"
+    }
+    if cluster.node(me).kind == "witness":
+        return Start(False, f"{me} is a witness")
+    _same_cluster(me, local, others)
+    if local.standby:
+        return Start(False, f"{me} is a standby")
+    primaries = [name for name, voice in others.items() if not voice.in_recovery]
+    if primaries:
+        newest = max(primaries, key=lambda name: others[name].timeline)
+        return Start(True, f"{newest} is primary (timeline {others[newest].timeline})", newest)
+    ahead = [name for name, voice in others.items() if voice.timeline > local.timeline]
+    if ahead:
+        return Start(True, f"{ahead[0]} is on timeline {others[ahead[0]].timeline}, {me} on {local.timeline}")
+    return _alone(cluster, me, others, round_)
+
+
+def _same_cluster(me: str, local: Local, others: Mapping[str, Voice]) -> None:
+    strange = [name for name, voice in others.items() if voice.system_id != local.system_id]
+    if strange and 2 * len(strange) > len(others):
+        raise Conflict(
+            f"Start {me}",
+            f"data of the cluster that {', '.join(strange)} hold (system identifier {others[strange[0]].system_id})",
+            local.system_id,
+            "If its data may go, name the host in cluster_wipe.",
+        )
+
+
+def _alone(cluster: Cluster, me: str, others: Mapping[str, Voice], round_: Round) -> Start:
+    """Nobody who answers is primary or further: is anybody missing who could be?"""
+    if me not in {node.name for node in cluster.electable}:
+        return Start(False, f"{me} was promoted by hand, and nobody who answers is further", provisional=False)
+    # A standby that is being sealed is about to follow somebody else.
+    accounted = [name for name, voice in others.items() if not voice.sealed and not voice.locked]
+    if not acknowledgers(cluster):
+        accounted += [name for name in round_.voices if name != me and cluster.node(name).kind == "witness"]
+    behind_back = could_promote(cluster, me, accounted)
+    if behind_back:
+        return Start(True, f"nobody knows whether one of {', '.join(behind_back)} was promoted", provisional=True)
+    said = ", ".join(sorted(set(accounted) & set(voters(cluster, me)))) or "nobody else"
+    return Start(False, f"no other primary is possible: {said} can acknowledge commits, and knows none")

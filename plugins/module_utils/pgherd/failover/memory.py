@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: pgherd contributors
+"""What looking again and again shows, and a single look cannot. Pure: time is given, nothing is asked.
+
+Ages of others' messages are counted by this host's monotonic clock from when a value was seen to change: clocks of other
+hosts may be an hour off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ..model import Cluster
+from .quorum import acknowledgers, majority
+from .voice import Round, Voice
+
+# Seconds within which a standby's answer counts as fresh; standbys answer every second.
+FRESH = 2.5
+
+
+@dataclass
+class Memory:
+    """Since when what is so, in monotonic seconds; '' and {} before the first look."""
+
+    cluster: Cluster
+    me: str
+    _replies: dict[tuple[str, str], tuple[str, float]] = field(default_factory=dict)
+    _since: dict[str, float] = field(default_factory=dict)
+    _looked: float = 0.0
+    #: The last primary that was seen, and when.
+    primary: str = ""
+
+    def look(self, now: float, round_: Round) -> None:
+        """Take in one round."""
+        # After a freeze, nothing that was fresh before it is.
+        thawed = self._looked and now - self._looked > FRESH
+        self._looked = now
+        for name, voice in round_.voices.items():
+            for sender, reply in voice.senders.items():
+                known = self._replies.get((name, sender))
+                if known is None or known[0] != reply:
+                    at = now - FRESH - 0.001 if thawed and known is None else now
+                    self._replies[name, sender] = (reply, at)
+        gone = [
+            key for key in self._replies
+            if key[0] not in round_.voices or key[1] not in round_.voices[key[0]].senders
+        ]  # fmt: skip
+        for key in gone:
+            del self._replies[key]
+        if thawed:
+            self._since["alone"] = min(self._since.get("alone", now), now - 60.0)
+
+    def backed(self, now: float, name: str) -> tuple[str, ...]:
+        """The listed standbys that stream from *name* and have answered it lately."""
+        listed = {node.name for node in self.cluster.electable if node.name != name}
+        return tuple(
+            sender
+            for (primary, sender), (_reply, at) in sorted(self._replies.items())
+            if primary == name and sender in listed and now - at <= FRESH
+        )
+
+    def lasts(self, what: str, now: float, holds: bool) -> float:
+        """For how many seconds *what* has held without a break; 0.0 when it does not."""
+        if not holds:
+            self._since.pop(what, None)
+            return 0.0
+        return now - self._since.setdefault(what, now)
+
+
+def primaries(cluster: Cluster, round_: Round, system_id: str) -> list[Voice]:
+    """The data nodes of this cluster that run outside recovery."""
+    return [
+        voice
+        for name, voice in round_.voices.items()
+        if cluster.node(name).kind == "postgres" and not voice.in_recovery and system_id in ("", voice.system_id)
+    ]
+
+
+def real_primary(cluster: Cluster, memory: Memory, now: float, round_: Round, system_id: str) -> Voice | None:
+    """The primary that counts: one with W standbys behind it before one without, then the newest timeline."""
+    needed = acknowledgers(cluster)
+
+    def key(voice: Voice) -> tuple[bool, int, int]:
+        backed = len(memory.backed(now, voice.name))
+        return (bool(needed) and backed >= needed, voice.timeline, backed)
+
+    return max(primaries(cluster, round_, system_id), key=key, default=None)
+
+
+def reached(cluster: Cluster, round_: Round) -> int:
+    """How many configured nodes answer."""
+    return len(round_.voices)
+
+
+def enough(cluster: Cluster, backed: Mapping[str, object] | tuple[str, ...], answering: int) -> bool:
+    """Whether a primary may go on: W standbys behind it, or under async durability a majority of all nodes."""
+    needed = acknowledgers(cluster)
+    return len(backed) >= needed if needed else answering >= majority(cluster)
+
+
+def chain(cluster: Cluster, round_: Round, name: str) -> str:
+    """The node at the head of the streams that *name* follows; '' where the chain is broken or a circle."""
+    names = {alias: node.name for node in cluster.nodes for alias in (node.name, node.address, node.ip) if alias}
+    seen: set[str] = set()
+    while name and name not in seen:
+        seen.add(name)
+        voice = round_.voices.get(name)
+        if voice is None:
+            return ""
+        if not voice.in_recovery:
+            return name
+        name = names.get(voice.upstream, voice.upstream) if voice.streaming else ""
+        if name and name not in names.values():
+            return ""
+    return ""

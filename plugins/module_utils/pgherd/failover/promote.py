@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: pgherd contributors
+"""Promotion: lock, seal, compare, catch up, promote, repoint, record; in this order, and nothing in between is assumed.
+
+repmgrd calls it through ``pgherd promote``, the agent when repmgrd does not, and a switchover once the old primary is
+down. Whatever happens half-way, the locks end with this process, and the agents of the sealed nodes point them at the
+primary that there is.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TypeVar
+
+from ..errors import Conflict, PgherdError, Unreachable
+from ..model import Cluster
+from ..observe.gather import gather
+from ..ports.sql import Server
+from ..programs.repmgr import record_primary, record_standby, streaming_conninfo
+from . import seal as sealing
+from .election import Question, Verdict, decide, furthest
+from .links import Links, Meeting
+from .voice import Voice
+
+T = TypeVar("T")
+Say = Callable[[str], None]
+
+# Seconds: for sessions and statements on others; for catching up with one that is ahead; for pg_promote().
+LIMIT, CATCH_UP, PROMOTE = 2.0, 30.0, 60
+
+
+class Promotion:
+    """One attempt to make *me* the primary in the place of *primary*."""
+
+    def __init__(self, cluster: Cluster, me: str, primary: str, links: Links, say: Say) -> None:
+        self._cluster = cluster
+        self._me = me
+        self._primary = primary
+        self._links = links
+        self._say = say
+        self._began = time.monotonic()
+        self._meeting: Meeting | None = None
+        self._servers: dict[str, Server] = {}
+        # Whom the locked nodes followed.
+        self._before: dict[str, sealing.Following] = {}
+
+    def run(self, handover: bool = False, accept_loss: bool = False, patience: float = 0.0) -> None:
+        """Do it. *patience*: seconds that the old primary has to answer, counted from the beginning. Raises Conflict when it
+        is refused, with the reason, PgherdError when it failed; neither leaves this node promoted and followed."""
+        verdict = self.consider(handover, accept_loss, patience)
+        if not verdict.allowed:
+            raise Conflict(f"promote {self._me}", "a safe promotion", verdict.why)
+        try:
+            sealed = self._seal(verdict)
+            self._catch_up(sealed)
+            self._holding(verdict, sealed)
+        except PgherdError as error:
+            self._step("given up", " ".join(str(error).split()))
+            self._let_go()
+            raise
+        self._promote(verdict, sealed)
+        self._repoint(sealed)
+        self._record(sealed)
+
+    def close(self) -> None:
+        """End all sessions, and with them the locks."""
+        if self._meeting:
+            self._meeting.close()
+
+    def consider(self, handover: bool = False, accept_loss: bool = False, patience: float = 0.0) -> Verdict:
+        """Ask all nodes and decide; changes nothing."""
+        others = [node.name for node in self._cluster.nodes if node.name != self._primary]
+        meeting = self._meeting = Meeting([*others, *([self._primary] if self._primary else [])], self._links)
+        meeting.wait(others, LIMIT)
+        if self._primary:
+            meeting.wait([self._primary], patience)
+        self._servers, round_ = meeting.servers, meeting.round()
+        self._step("connected", ", ".join(sorted(round_.voices)))
+        theirs = round_.voices.get(self._primary)
+        answers = f"on timeline {theirs.timeline}" if theirs and not theirs.in_recovery else ""
+        # A primary that runs as a standby now is one of those to seal.
+        primary = "" if theirs and theirs.in_recovery else self._primary
+        rest = round_.without(self._primary) if answers else round_
+        verdict = decide(self._cluster, Question(self._me, primary, rest, answers, handover, accept_loss))
+        self._step("considered", verdict.why)
+        return verdict
+
+    def _step(self, what: str, words: str = "") -> None:
+        passed = (time.monotonic() - self._began) * 1000
+        self._say(f"promote: {what} after {passed:.0f} ms" + (f": {words}" if words else ""))
+
+    def _each(
+        self, names: Sequence[str], do: Callable[[str, Server], T], limit: float = LIMIT
+    ) -> tuple[dict[str, T], dict[str, str]]:
+        done, failed = gather({name: partial(do, name, self._servers[name]) for name in names}, limit)
+        late = {name: "no answer in time" for name in names if name not in done and name not in failed}
+        return done, {**late, **failed}
+
+    def _seal(self, verdict: Verdict) -> dict[str, Voice]:
+        """Lock and seal; what the sealed nodes hold. Raises Conflict when there are fewer than needed."""
+        self._before, refused = self._each(verdict.seal, sealing.lock)
+        locked = list(self._before)
+        self._step("locked", ", ".join(locked))
+        if len(locked) < verdict.needed or self._me not in locked:
+            raise Conflict(f"promote {self._me}", f"{verdict.needed} locked nodes", _counted(locked, refused))
+        sealed, failed = self._each(locked, sealing.seal, LIMIT + sealing.STOP)
+        found = ", ".join(f"{name} at {voice.timeline}:{_lsn(voice)}" for name, voice in sealed.items())
+        self._step("sealed", found)
+        if len(sealed) < verdict.needed or self._me not in sealed:
+            raise Conflict(f"promote {self._me}", f"{verdict.needed} sealed nodes", _counted(list(sealed), failed))
+        return sealed
+
+    def _catch_up(self, sealed: dict[str, Voice]) -> None:
+        """Get what another sealed node holds beyond this one. Raises Unreachable when that takes too long."""
+        best = furthest(self._cluster, self._me, sealed)
+        if best == self._me:
+            self._step("compared", f"nobody holds more than {self._me}")
+            return
+        mine, theirs = self._servers[self._me], sealed[best]
+        node, source = self._cluster.node(self._me), self._cluster.node(best)
+        self._step("compared", f"{best} holds more ({theirs.timeline}:{_lsn(theirs)}), which is fetched first")
+        sealing.point(mine, streaming_conninfo(self._cluster, node, source), "")
+        deadline = time.monotonic() + CATCH_UP
+        while (now := sealing.ask(self._me, mine)).reached < theirs.reached:
+            if time.monotonic() > deadline:
+                raise Unreachable(
+                    f"promote {self._me}: {best} is ahead and did not hand its WAL over in {CATCH_UP:g} s."
+                )
+            time.sleep(0.02)
+        sealed[self._me] = sealing.seal(self._me, mine)
+        self._step("caught up", f"{self._me} is at {now.timeline}:{_lsn(now)}")
+
+    def _promote(self, verdict: Verdict, sealed: Mapping[str, Voice]) -> None:
+        """Promote, holding the locks from before to after. A node that was let go meanwhile may have followed the old
+        primary again: then this one stops, followed by nobody. Raises Conflict."""
+        mine = self._servers[self._me]
+        mine.run("ALTER SYSTEM RESET default_transaction_read_only")
+        mine.run("SELECT pg_reload_conf()")
+        mine.run("SET statement_timeout = 0")
+        if not mine.rows(f"SELECT pg_promote(true, {PROMOTE}) AS done")[0]["done"]:
+            raise Unreachable(f"promote {self._me}: PostgreSQL has not left recovery within {PROMOTE} s.")
+        self._step("promoted")
+        try:
+            self._holding(verdict, sealed)
+        except PgherdError:
+            self._step("stopping", "a lock was lost meanwhile")
+            self._links.stop()
+            raise
+
+    def _holding(self, verdict: Verdict, sealed: Mapping[str, Voice]) -> None:
+        holding, why = self._each(list(sealed), sealing.held)
+        kept = [name for name, held in holding.items() if held]
+        if len(kept) < verdict.needed or self._me not in kept:
+            raise Conflict(f"promote {self._me}", f"{verdict.needed} nodes locked throughout", _counted(kept, why))
+
+    def _let_go(self) -> None:
+        """Let the locked nodes follow whom they followed."""
+
+        def back(name: str, server: Server) -> None:
+            following = self._before[name]
+            sealing.point(server, following.conninfo, following.slot)
+
+        done, failed = self._each([name for name, following in self._before.items() if following.conninfo], back)
+        self._step("let go", _counted(list(done), failed))
+
+    def _repoint(self, sealed: Mapping[str, Voice]) -> None:
+        """Let the sealed nodes follow, and all others that followed the old primary, without waiting for any of them."""
+        mine, me = self._servers[self._me], self._cluster.node(self._me)
+        others = [name for name in self._servers if name != self._me and self._cluster.node(name).kind == "postgres"]
+        lost = [name for name in others if name in sealed]
+        asked, _why = self._each([name for name in others if name not in sealed], sealing.ask)
+        lost += [name for name, voice in asked.items() if voice.in_recovery and self._lost(voice)]
+        slots = self._cluster.replication_slots
+        if slots:
+            for name in lost:
+                sealing.make_slot(mine, self._cluster.node(name).slot)
+
+        def follow(name: str, server: Server) -> None:
+            node = self._cluster.node(name)
+            sealing.point(server, streaming_conninfo(self._cluster, node, me), node.slot if slots else "")
+
+        done, failed = self._each(lost, follow)
+        self._step("repointed", _counted(list(done), failed))
+
+    def _lost(self, voice: Voice) -> bool:
+        """Whether a standby that was not sealed has followed the old primary and nobody else."""
+        gone = self._cluster.node(self._primary) if self._primary else None
+        return not voice.streaming or bool(gone and voice.upstream in (gone.name, gone.address, gone.ip))
+
+    def _record(self, sealed: Mapping[str, Voice]) -> None:
+        """Write it into repmgr's metadata, from where the others replicate it. Not on the write path: a failure is said,
+        and the agents make it good."""
+        mine, me = self._servers[self._me], self._cluster.node(self._me)
+        try:
+            record_primary(mine, me.id)
+            for name in sealed:
+                if name != self._me:
+                    record_standby(mine, self._cluster.node(name).id, me.id)
+        except PgherdError as error:
+            self._step("not recorded", " ".join(str(error).split()))
+        else:
+            self._step("recorded")
+
+
+def _lsn(voice: Voice) -> str:
+    return f"{voice.position >> 32:X}/{voice.position & 0xFFFFFFFF:X}"
+
+
+def _counted(names: Sequence[str], failed: Mapping[str, str]) -> str:
+    tail = "".join(f"; {name}: {why}" for name, why in failed.items())
+    return f"{len(names)} ({', '.join(names)}){tail}" if names else f"none{tail}"

@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: pgherd contributors
+"""Coming back as a standby: follow where that is enough, else rewind, else clone; what only this node had is kept.
+
+Nothing here decides who is primary: it is told. A half-rewound or half-cloned data directory is marked, and the start
+guard refuses it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..errors import PgherdError
+from ..files.conf_postgres import configuration_directory, data_directory, unit
+from ..model import Cluster, Node, lsn_to_int
+from ..nodes.node_apply import Executor
+from ..ports.run import Runner
+from ..ports.service import Service
+from ..ports.sql import connect, conninfo
+from ..programs.repmgr import binary_directory, record_standby, streaming_conninfo
+from . import datadir
+from .links import Links, session
+from .seal import make_slot
+from .voice import parameters
+
+# Where the WAL goes that only this node had, and what it says, in one directory per occasion.
+KEPT = "/var/lib/postgresql/pgherd-kept"
+# Seconds for a rewind, and for a server to stop before it is killed.
+REWIND, STOP = 3600.0, 15.0
+
+
+@dataclass(frozen=True)
+class Fork:
+    """Where this node's history left the primary's: *lsn* in bytes on *timeline*, the last one that both have."""
+
+    timeline: int
+    lsn: int
+
+
+def parse_history(text: str) -> dict[int, int]:
+    """By timeline where its successor begins, in bytes, from a timeline history file (manual, 26.3.5)."""
+    found = {}
+    for line in text.splitlines():
+        match = re.match(r"\s*(\d+)\s+([0-9A-Fa-f]+/[0-9A-Fa-f]+)", line)
+        if match:
+            found[int(match.group(1))] = lsn_to_int(match.group(2))
+    return found
+
+
+def fork(timeline: int, primary_timeline: int, history: dict[int, int]) -> Fork | None:
+    """Where a node on *timeline* must end to follow a primary on *primary_timeline*; None on the same timeline. A timeline
+    that the primary's history does not know forked off before: the newest one that is below it in the history."""
+    if timeline == primary_timeline:
+        return None
+    known = [one for one in history if one <= timeline]
+    if not known:
+        return Fork(timeline, 0)
+    last = max(known)
+    return Fork(last, history[last])
+
+
+class Rejoin:
+    """Brings *me* back below *target*, the primary."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        me: str,
+        version: int,
+        runner: Runner,
+        service: Service,
+        links: Links,
+        say: Callable[[str], None],
+    ) -> None:
+        self._cluster = cluster
+        self._me = cluster.node(me)
+        self._version = version
+        self._runner = runner
+        self._service = service
+        self._links = links
+        self._say = say
+        self._directory = data_directory(cluster, version)
+
+    def run(self, target: str) -> str:
+        """Do it, and return what it was: ``rewind`` or ``clone``. Raises PgherdError with what failed."""
+        source = self._cluster.node(target)
+        resumed = datadir.marked()
+        self._stop()
+        reason = f"an earlier attempt was interrupted ({resumed})" if resumed else self._cannot_rewind(source)
+        if not reason:
+            reason = self._rewind(source)
+        if reason:
+            self._say(f"rejoin: {self._me.name} is cloned from {target}: {reason}")
+            datadir.mark(f"clone from {target}")
+            maker = Executor(self._cluster, self._me.name, self._version, self._runner, self._service, 120.0)
+            maker.clone(target, wipe=True)
+        self._follow(source)
+        datadir.unmark()
+        self._service.start(unit(self._version), timeout=3600)
+        self._stream(target)
+        return "clone" if reason else "rewind"
+
+    def _stop(self) -> None:
+        """Stop the server; one that does not stop in time is killed."""
+        try:
+            self._service.stop(unit(self._version), timeout=STOP)
+        except PgherdError as error:
+            self._say(f"rejoin: {' '.join(str(error).split())}; its postmaster is killed")
+            kill_postmaster(self._directory)
+            self._service.stop(unit(self._version), timeout=60.0)
+
+    def _cannot_rewind(self, source: Node) -> str:
+        """Why the data here cannot be rewound to *source*; '' when they can."""
+        if not os.path.exists(os.path.join(self._directory, "PG_VERSION")):
+            return "there is no cluster in its data directory"
+        with session(self._links, source.name) as server:
+            theirs = server.rows("SELECT system_identifier::text AS id FROM pg_control_system()")
+        mine = datadir.local(self._directory, self._version, self._runner)
+        if theirs[0]["id"] != mine.system_id:
+            raise PgherdError(
+                f"rejoin {self._me.name}: its data are of another cluster (system identifier {mine.system_id}, and "
+                f"{theirs[0]['id']} on {source.name}).",
+                "If its data may go, name the host in cluster_wipe and run the site playbook.",
+            )
+        return ""
+
+    def _rewind(self, source: Node) -> str:
+        """Keep what only this node has, and rewind; why that failed, or ''."""
+        mine = datadir.local(self._directory, self._version, self._runner)
+        self._keep(source, mine.timeline)
+        datadir.mark(f"rewind to {source.name}")
+        # pg_rewind recovers a server that has crashed by itself, but not as a standby.
+        for name in (datadir.SIGNAL, "recovery.signal"):
+            if os.path.exists(os.path.join(self._directory, name)):
+                os.unlink(os.path.join(self._directory, name))
+        wanted = {**parameters(self._cluster, source)}
+        del wanted["options"]
+        argv = [
+            f"{binary_directory(self._version)}/pg_rewind",
+            f"--target-pgdata={self._directory}",
+            f"--source-server={conninfo(wanted)}",
+            f"--config-file={configuration_directory(self._version)}/postgresql.conf",
+        ]
+        done = self._runner.run(argv, user="postgres", timeout=REWIND)
+        said = " ".join((done.err or done.out).split())
+        if done.rc:
+            return f"it cannot be rewound: {said[-400:]}"
+        self._say(f"rejoin: {self._me.name} was rewound to {source.name}: {said[-200:]}")
+        return ""
+
+    def _keep(self, source: Node, timeline: int) -> None:
+        """Copy the WAL from the fork on, with what it says in words. Raises PgherdError: it does not go unless it is kept."""
+        with session(self._links, source.name) as theirs:
+            now = int(theirs.rows("SELECT substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) AS tli")[0]["tli"], 16)
+        split = fork(timeline, now, self._history(source, now))
+        if split is None:
+            return
+        wal = os.path.join(self._directory, "pg_wal")
+        size = int(datadir.control(self._directory, self._version, self._runner)["Bytes per WAL segment"])
+        first = split.lsn // size
+        names = [name for name in sorted(os.listdir(wal)) if _beyond(name, timeline, first, size)]
+        listing = self._dump(wal, timeline, split.lsn) if names else ""
+        if not listing.strip():
+            return
+        kept = os.path.join(KEPT, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()) + f"-timeline-{timeline}")
+        os.makedirs(kept, mode=0o700, exist_ok=True)
+        for name in names:
+            shutil.copy2(os.path.join(wal, name), kept)
+        datadir.write(os.path.join(kept, "listing.txt"), listing)
+        self._say(
+            f"rejoin: {self._me.name} had WAL of its own after {split.lsn >> 32:X}/{split.lsn & 0xFFFFFFFF:X} on timeline "
+            f"{timeline}: {len(names)} segments and a listing are kept in {kept}"
+        )
+
+    def _history(self, source: Node, timeline: int) -> dict[int, int]:
+        wanted = {**parameters(self._cluster, source), "replication": "true"}
+        del wanted["options"]
+        with connect(source.name, wanted) as server:
+            content = server.rows(f"TIMELINE_HISTORY {timeline}")[0]["content"]
+        text = bytes(content).decode() if isinstance(content, (bytes, memoryview)) else str(content)
+        return parse_history(text)
+
+    def _dump(self, wal: str, timeline: int, lsn: int) -> str:
+        """pg_waldump's listing from *lsn* on. Its complaint about the end of the WAL is how it always ends."""
+        start = f"{lsn >> 32:X}/{lsn & 0xFFFFFFFF:X}"
+        program = f"{binary_directory(self._version)}/pg_waldump"
+        return self._runner.run(
+            [program, f"--path={wal}", f"--timeline={timeline}", f"--start={start}"], timeout=600
+        ).out
+
+    def _follow(self, source: Node) -> None:
+        slot = self._me.slot if self._cluster.replication_slots else ""
+        if slot:
+            with session(self._links, source.name) as server:
+                make_slot(server, slot)
+        datadir.make_standby(self._directory, streaming_conninfo(self._cluster, self._me, source), slot)
+
+    def _stream(self, target: str) -> None:
+        """Wait until it streams, and write its row."""
+        deadline = time.monotonic() + 60.0
+        while True:
+            try:
+                with session(self._links, self._me.name) as mine:
+                    if mine.rows("SELECT FROM pg_stat_wal_receiver WHERE status = 'streaming'"):
+                        break
+            except PgherdError:
+                pass
+            if time.monotonic() > deadline:
+                raise PgherdError(
+                    f"rejoin {self._me.name}: it does not stream from {target} after 60 s.",
+                    f"Its reason: journalctl -u {unit(self._version)} -n 50",
+                )
+            time.sleep(0.2)
+        with session(self._links, target) as server:
+            record_standby(server, self._me.id, self._cluster.node(target).id)
+
+
+def kill_postmaster(directory: str) -> None:
+    """SIGKILL to the postmaster of *directory*; its children end by themselves."""
+    try:
+        with open(os.path.join(directory, "postmaster.pid"), encoding="ascii") as stream:
+            os.kill(int(stream.readline()), 9)
+    except (OSError, ValueError):
+        return
+
+
+def _beyond(name: str, timeline: int, first: int, size: int) -> bool:
+    """Whether the WAL segment *name* is of *timeline* and holds something from segment number *first* on."""
+    if not re.fullmatch(r"[0-9A-F]{24}", name) or int(name[:8], 16) != timeline:
+        return False
+    return int(name[8:16], 16) * (0x100000000 // size) + int(name[16:], 16) >= first

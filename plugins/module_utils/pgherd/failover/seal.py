@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: pgherd contributors
+"""Sealing: having standbys follow nobody, exclusively, so that the old primary can get no acknowledgement any more.
+
+Tried on PostgreSQL 17: an empty primary_conninfo and a reload end the WAL receiver within 0.3 s, and its last positions
+stay readable.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..errors import Conflict, Unreachable
+from ..ports.sql import Server, literal
+from .voice import QUERY, SEAL_LOCK, Voice, voice
+
+# Seconds that a receiver has to end; tried: 0.1 to 0.3.
+STOP = 3.0
+
+
+def ask(name: str, server: Server) -> Voice:
+    """What the node called *name* says now."""
+    return voice(name, server.rows(QUERY)[0])
+
+
+@dataclass(frozen=True)
+class Following:
+    """Whom a standby follows: its primary_conninfo and slot."""
+
+    conninfo: str
+    slot: str
+
+
+def lock(name: str, server: Server) -> Following:
+    """Take the seal's lock on a node, for as long as the session lives; whom it follows. Raises Conflict when another
+    holds it."""
+    row = server.rows(
+        f"SELECT pg_try_advisory_lock({SEAL_LOCK}) AS taken, current_setting('primary_conninfo') AS conninfo,"
+        " current_setting('primary_slot_name') AS slot"
+    )[0]
+    if not row["taken"]:
+        raise Conflict(f"Lock {name} for a promotion", "nobody else at it", "another promotion at work")
+    return Following(row["conninfo"], row["slot"])
+
+
+def seal(name: str, server: Server, sleep: Callable[[float], None] = time.sleep) -> Voice:
+    """Have the standby follow nobody, and say where it stands once its WAL receiver has ended. Raises Unreachable when
+    that does not end."""
+    server.run("ALTER SYSTEM SET primary_conninfo = ''")
+    server.run("SELECT pg_reload_conf()")
+    deadline = time.monotonic() + STOP
+    while True:
+        found = ask(name, server)
+        if found.sealed and not found.receiver:
+            return found
+        if time.monotonic() > deadline:
+            raise Unreachable(f"seal {name}: its WAL receiver has not ended within {STOP:g} s.")
+        sleep(0.01)
+
+
+def point(server: Server, conninfo: str, slot: str) -> None:
+    """Have the standby stream from *conninfo* through *slot* ('' for none)."""
+    server.run(f"ALTER SYSTEM SET primary_conninfo = {literal(conninfo)}")
+    server.run(f"ALTER SYSTEM SET primary_slot_name = {literal(slot)}")
+    server.run("SELECT pg_reload_conf()")
+
+
+def make_slot(server: Server, slot: str) -> None:
+    """Make the physical *slot*, holding WAL from now on, unless it is there."""
+    if not server.rows("SELECT FROM pg_replication_slots WHERE slot_name = %s", (slot,)):
+        server.rows("SELECT pg_create_physical_replication_slot(%s, true)", (slot,))
+
+
+def held(_name: str, server: Server) -> bool:
+    """Whether this session still holds the lock: a round trip that a session which has ended cannot make."""
+    query = (
+        "SELECT count(*) > 0 AS held FROM pg_locks WHERE locktype = 'advisory' AND granted AND pid = pg_backend_pid()"  # noqa: S608
+        f" AND (classid::int8 << 32) + objid::int8 = {SEAL_LOCK}"
+    )
+    return bool(server.rows(query)[0]["held"])

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: pgherd contributors
+"""The physical slots that others need, on every node that may become their upstream, before it does. Pure.
+
+A slot that nobody reads keeps WAL: those on a standby are moved on to where their reader is, and left-over ones of ours
+are dropped. Slots of other names are nobody's business here.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from ..model import BARMAN_SLOT, Cluster, lsn_to_int
+from .voice import Round
+
+OURS = re.compile(r"repmgr_slot_(\d+)")
+
+
+@dataclass(frozen=True)
+class Change:
+    """``create``, ``advance`` (to *lsn*) or ``drop`` the slot *name*."""
+
+    action: str
+    name: str
+    lsn: str = ""
+    why: str = ""
+
+
+def decide(cluster: Cluster, me: str, primary: str, round_: Round, barman_slots: tuple[str, ...]) -> list[Change]:
+    """What to change on *me*, so that every reader finds its slot here if this becomes the primary."""
+    mine = round_.voices.get(me)
+    if mine is None or not cluster.replication_slots:
+        return []
+    wanted = _wanted(cluster, me, primary, barman_slots)
+    changes = [
+        Change("create", name, "", f"{reader} may come to read it here")
+        for name, reader in wanted.items()
+        if name not in mine.slots
+    ]
+    for name, (lsn, active) in mine.slots.items():
+        match = OURS.fullmatch(name)
+        if active or (match is None and name not in barman_slots):
+            continue
+        if name in wanted:
+            to = _position(wanted[name], name, primary, me, round_)
+            if mine.in_recovery and to and (not lsn or lsn_to_int(to) > lsn_to_int(lsn)):
+                changes.append(Change("advance", name, to))
+        elif match and _left_over(cluster, int(match.group(1)), me, round_):
+            changes.append(Change("drop", name, "", "its reader is gone or reads elsewhere"))
+    return changes
+
+
+def _wanted(cluster: Cluster, me: str, primary: str, barman_slots: tuple[str, ...]) -> dict[str, str]:
+    """By slot who reads it."""
+    listed = {node.name for node in cluster.electable}
+    if me not in listed and me != primary:
+        return {node.slot: node.name for node in cluster.data_nodes if node.upstream == me}
+    first = cluster.first_primary.name
+    readers = [
+        node for node in cluster.data_nodes
+        if node.name != me and (node.name in listed or node.upstream in (me, first))
+    ]  # fmt: skip
+    return {**{node.slot: node.name for node in readers}, **dict.fromkeys(barman_slots, "Barman")}
+
+
+def _position(reader: str, name: str, primary: str, me: str, round_: Round) -> str:
+    """Up to where the reader of slot *name* certainly needs no WAL any more; '' when that is not known."""
+    head = round_.voices.get(primary) if primary != me else None
+    here = head.slots.get(name) if head else None
+    if here and here[0] and here[1]:
+        return here[0]
+    voice = round_.voices.get(reader)
+    return (voice.replay_lsn or "") if voice and voice.in_recovery and voice.streaming else ""
+
+
+def _left_over(cluster: Cluster, node_id: int, me: str, round_: Round) -> bool:
+    node = cluster.node_by_id(node_id)
+    if node is None:
+        return True
+    voice = round_.voices.get(node.name)
+    return node.name == me or bool(voice and (voice.streaming or not voice.in_recovery))
+
+
+def barman_slots(cluster: Cluster, settings: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """The names of the Barman hosts' slots."""
+    return settings or ((BARMAN_SLOT,) if cluster.barmans else ())

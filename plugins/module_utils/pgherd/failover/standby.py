@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: pgherd contributors
+"""What a standby, or a node whose PostgreSQL is down, has to do about itself. Pure.
+
+repmgrd comes first: it elects and has standbys follow within some five seconds. These duties are for what it leaves
+undone: cancelled elections, orphans, sealed nodes whose promoter died, nodes that come back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..model import Cluster
+from .voice import Voice
+
+# Seconds: a seal without its lock and a standby without a stream are left to repmgrd for so long; one that is pointed
+# right and does not stream has then tried several times.
+UNSEAL, LOST, STUCK = 2.0, 6.0, 6.0
+# Seconds without any primary after which the first in rank tries a promotion, and how much later the next in rank.
+ELECT, RANK = 9.0, 3.0
+# Seconds from one attempt to the next.
+AGAIN = 5.0
+
+
+@dataclass(frozen=True)
+class Standby:
+    """*primary* is the real one ('' for none seen). *head* is where its chain of streams ends. *upstream* is whom it is
+    pointed at, *wanted* whom it should follow. The rest are seconds: sealed and without a lock, without a stream to the
+    primary, pointed at *wanted* and yet without a stream, without any primary. *rank* among the electable ones."""
+
+    me: str
+    voice: Voice
+    primary: str
+    head: str
+    upstream: str
+    wanted: str
+    sealed: float = 0.0
+    lost: float = 0.0
+    stuck: float = 0.0
+    leaderless: float = 0.0
+    rank: int = 0
+    electable: bool = True
+
+
+@dataclass(frozen=True)
+class Duty:
+    """*action*: ``follow``, ``rejoin``, ``elect``, ``start`` or '' for none; *target* is whom to follow."""
+
+    action: str
+    target: str = ""
+    why: str = ""
+
+
+def decide(seen: Standby) -> Duty:
+    """What a running standby has to do now."""
+    if seen.voice.locked:
+        return Duty("")
+    if not seen.primary:
+        wait = ELECT + RANK * seen.rank
+        if seen.electable and seen.leaderless >= wait:
+            return Duty("elect", "", f"no primary for {seen.leaderless:.0f} s, and number {seen.rank + 1} in rank")
+        return Duty("")
+    if seen.voice.sealed:
+        late = seen.sealed >= UNSEAL
+        return (
+            Duty("follow", seen.wanted, f"sealed, and its promoter is gone for {seen.sealed:.1f} s")
+            if late
+            else Duty("")
+        )
+    if seen.head == seen.primary:
+        return Duty("")
+    if seen.stuck >= STUCK:
+        return Duty("rejoin", seen.wanted, f"pointed at {seen.wanted} and without a stream for {seen.stuck:.0f} s")
+    if seen.lost >= LOST and seen.upstream != seen.wanted:
+        found = f"its stream leads to {seen.head}" if seen.head else "it has no stream"
+        return Duty("follow", seen.wanted, f"{found} for {seen.lost:.0f} s, and {seen.primary} is primary")
+    return Duty("")
+
+
+def wanted_upstream(cluster: Cluster, me: str, primary: str, heads: dict[str, str]) -> str:
+    """Whom *me* should follow: its upstream by design while that streams from the primary (*heads*: by node where its
+    chain ends), else the primary itself."""
+    designed = cluster.node(me).upstream
+    if designed and designed != primary and heads.get(designed) == primary and cluster.node(designed).upstream:
+        return designed
+    return primary
+
+
+@dataclass(frozen=True)
+class Down:
+    """A node whose PostgreSQL does not answer here. *unit*: systemd's ActiveState of it. *unfinished*: a rejoin was
+    interrupted. *for_seconds* it has been so."""
+
+    me: str
+    unit: str
+    primary: str
+    unfinished: bool = False
+    for_seconds: float = 0.0
+
+
+def decide_down(seen: Down) -> Duty:
+    """What to do about a server that does not run. One that a person has stopped is left alone."""
+    if seen.unfinished and seen.primary:
+        return Duty("rejoin", seen.primary, "an earlier attempt to come back was interrupted")
+    if seen.unit != "failed":
+        return Duty("")
+    if seen.primary and seen.for_seconds >= 2.0:
+        return Duty("rejoin", seen.primary, f"it failed to start, and {seen.primary} is primary")
+    if seen.for_seconds >= 10.0:
+        return Duty("start", "", "it failed to start, and nobody is primary")
+    return Duty("")

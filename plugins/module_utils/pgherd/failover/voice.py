@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: pgherd contributors
+"""What each node says when it matters who is primary, in one statement."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..model import Cluster, Node, build, lsn_to_int
+from ..ports.sql import Row
+from ..programs.repmgr import node_parameters
+
+# Whoever seals a node holds this session lock on it ("pgherd" in ASCII, as one number): two promotions at once exclude
+# each other, and the lock ends with the session when its holder dies.
+SEAL_LOCK = 0x706768657264
+# Rows of synchronous commits must not wait for standbys that may be what is missing.
+OPTIONS = "-c synchronous_commit=local -c default_transaction_read_only=off -c statement_timeout=10000"
+SOCKETS = "/var/run/postgresql"
+
+# As observe/ask.py's STATE, and what a promotion must know besides. A standby without primary_conninfo is sealed. The
+# lock's number is split over two columns of pg_locks. get_upstream_last_seen() counts since repmgrd last got an answer.
+QUERY = f"""
+SELECT pg_is_in_recovery() AS in_recovery,
+       CASE WHEN pg_is_in_recovery()
+            THEN greatest(w.received_tli, c.timeline_id, r.min_recovery_end_timeline)
+            ELSE ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int END AS timeline,
+       s.system_identifier::text AS system_id,
+       CASE WHEN NOT pg_is_in_recovery() THEN pg_current_wal_lsn()::text END AS write_lsn,
+       CASE WHEN pg_is_in_recovery() THEN pg_last_wal_receive_lsn()::text END AS receive_lsn,
+       CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()::text END AS replay_lsn,
+       current_setting('primary_conninfo') <> '' AS has_upstream,
+       coalesce(w.sender_host, '') AS upstream,
+       coalesce(w.status, '') AS receiver,
+       (SELECT count(*)::int FROM pg_locks WHERE locktype = 'advisory' AND granted AND pid <> pg_backend_pid()
+           AND (classid::int8 << 32) + objid::int8 = {SEAL_LOCK}) AS locked,
+       current_setting('default_transaction_read_only')::bool AS read_only,
+       coalesce(repmgr.repmgrd_is_running(), false) AS repmgrd,
+       coalesce(repmgr.get_upstream_last_seen(), -1) AS upstream_seen_age,
+       (SELECT coalesce(jsonb_object_agg(application_name, reply_time), '{{}}') FROM pg_stat_replication
+         WHERE state = 'streaming')::text AS senders,
+       (SELECT coalesce(jsonb_object_agg(slot_name, jsonb_build_array(restart_lsn, active)), '{{}}')
+          FROM pg_replication_slots WHERE slot_type = 'physical' AND NOT temporary)::text AS slots
+  FROM pg_control_system() s, pg_control_checkpoint() c, pg_control_recovery() r
+  LEFT JOIN pg_stat_wal_receiver w ON true
+"""  # noqa: S608
+
+
+@dataclass(frozen=True)
+class Voice:
+    """One node's answer. *upstream* is the host its WAL receiver is connected to, *receiver* that receiver's status or ''.
+    *locked*: others' sessions that hold the seal's lock. *upstream_seen_age*: seconds since its repmgrd last reached its
+    upstream, -1 when never. *senders*: who streams from it, with the time in its last answer as text (another clock's, good
+    only for seeing that it changes). *slots*: physical ones, with their restart_lsn and whether they are in use."""
+
+    name: str
+    in_recovery: bool
+    timeline: int
+    system_id: str
+    write_lsn: str | None = None
+    receive_lsn: str | None = None
+    replay_lsn: str | None = None
+    has_upstream: bool = True
+    upstream: str = ""
+    receiver: str = ""
+    locked: int = 0
+    read_only: bool = False
+    repmgrd: bool = True
+    upstream_seen_age: int = -1
+    senders: Mapping[str, str] = field(default_factory=dict)
+    slots: Mapping[str, tuple[str | None, bool]] = field(default_factory=dict)
+
+    @property
+    def position(self) -> int:
+        """The newest WAL it holds, in bytes. A standby that was restarted has replayed more than it has received since."""
+        known = (self.write_lsn, self.receive_lsn, self.replay_lsn)
+        return max((lsn_to_int(lsn) for lsn in known if lsn), default=0)
+
+    @property
+    def reached(self) -> tuple[int, int]:
+        """How far it is: timeline, then bytes."""
+        return self.timeline, self.position
+
+    @property
+    def streaming(self) -> bool:
+        """Whether its WAL receiver streams."""
+        return self.receiver == "streaming"
+
+    @property
+    def sealed(self) -> bool:
+        """Whether it is a standby that was told to follow nobody."""
+        return self.in_recovery and not self.has_upstream
+
+
+@dataclass(frozen=True)
+class Round:
+    """All nodes' answers of about one moment, and why others gave none."""
+
+    voices: Mapping[str, Voice] = field(default_factory=dict)
+    silent: Mapping[str, str] = field(default_factory=dict)
+
+    def without(self, *names: str) -> Round:
+        """The same without the nodes *names*."""
+        return Round(
+            {name: voice for name, voice in self.voices.items() if name not in names},
+            {name: why for name, why in self.silent.items() if name not in names},
+        )
+
+
+def voice(name: str, row: Row) -> Voice:
+    """The answer of the node called *name*."""
+    found = {**row, "name": name, "senders": json.loads(row["senders"])}
+    slots = {slot: (lsn, bool(active)) for slot, (lsn, active) in json.loads(row["slots"]).items()}
+    return build(Voice, {**found, "slots": slots})
+
+
+def parameters(cluster: Cluster, node: Node, passfile: str = "") -> dict[str, Any]:
+    """libpq parameters of repmgr's role on *node*, from any other node."""
+    given = {**node_parameters(cluster, node), "options": OPTIONS, "application_name": "pgherd"}
+    return {**given, "passfile": passfile} if passfile else given
+
+
+def local_parameters(cluster: Cluster, node: Node, passfile: str = "") -> dict[str, Any]:
+    """The same on this host, through the socket: it needs no name service and no network."""
+    return {**parameters(cluster, node, passfile), "host": SOCKETS, "sslmode": "disable"}
