@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: pgherd contributors
+"""Every fault begins on a whole cluster and ends on one; what it cost is written down for the table of results.
+
+LAB_CLUSTER names the test hosts, PGHERD_TEST_INVENTORY what they are (default: molecule/faults/inventory.yml).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import pytest
+
+from faults import endstate, inject
+from faults.cluster import CHECKOUT, LAB, Cluster
+from faults.mend import mend
+from faults.records import Record, collect
+from faults.trial import Trial
+
+T_FENCE = 10.0  # seconds: two nodes may look writable to clients for no longer
+Breaking = Callable[..., AbstractContextManager[Trial]]
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Cluster:
+    """The cluster that is broken."""
+    default = CHECKOUT / "molecule/faults/inventory.yml"
+    return Cluster(os.environ.get("LAB_CLUSTER", "faults"), Path(os.environ.get("PGHERD_TEST_INVENTORY", default)))
+
+
+@pytest.fixture(autouse=True)
+def _whole(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[None]:
+    """All is well before a fault; whatever happens, it is healed after it."""
+    if request.node.get_closest_marker("tree") and len(cluster.nodes) < 5:
+        pytest.skip("needs the tree of five nodes")
+    healed = inject.sweep(cluster)
+    mend(cluster, seconds=90 if healed else 30)
+    yield
+    inject.sweep(cluster)
+
+
+@pytest.fixture
+def breaking(cluster: Cluster, request: pytest.FixtureRequest) -> Breaking:
+    """``with breaking() as trial``: writers run; the test breaks something and says what must hold. Then everything is
+    healed, the end state is waited for, and the history is judged. *settle*: seconds that may take."""
+    fault, title = request.node.get_closest_marker("fault").args
+    directory = LAB / cluster.name / "trials" / request.node.name.replace("/", "_")
+
+    @contextmanager
+    def broken(settle: float = 120.0, fence: float = T_FENCE, **how: object) -> Iterator[Trial]:
+        trial = Trial(cluster, directory, **how)  # type: ignore[arg-type]
+        record = Record(fault, title, time.time())
+        try:
+            with trial:
+                yield trial
+                inject.sweep(cluster)
+                record.settled = endstate.gate(cluster, settle)
+                trial.until_written(30)
+            found = trial.judge()
+            record.judged(trial)
+            assert not found.problems, found.problems
+            slow = [overlap for overlap in trial.overlaps if overlap.grade == "B" and overlap.seconds > fence]
+            assert not slow, f"two nodes took writes from clients: {slow}"
+            record.verdict = "ok"
+        except BaseException as error:
+            record.verdict = f"{type(error).__name__}: {str(error)[:500]}"
+            collect(cluster, directory, trial.began)
+            raise
+        finally:
+            record.save(LAB / cluster.name / "results.jsonl")
+            print(f"\n{fault}: {json.dumps(record.__dict__)}")
+
+    return broken

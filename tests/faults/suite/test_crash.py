@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: pgherd contributors
+"""Processes and hosts die."""
+
+from __future__ import annotations
+
+import pytest
+
+from faults import inject
+from faults.cluster import LabError, until
+from faults.suite.conftest import Breaking, Cluster
+from faults.suite.steps import fails_over, new_primary, nobody, others, same, stays
+
+fault = pytest.mark.fault
+
+
+@pytest.mark.dozen
+@fault("F01", "postmaster of the primary killed")
+def test_a_killed_postmaster_restarts_where_it_is(breaking: Breaking, cluster: Cluster) -> None:
+    with breaking() as trial:
+        trial.now()
+        inject.kill(cluster, trial.first_primary, "postmaster")
+        trial.until_written(30)
+        stays(trial, 8)
+
+
+@pytest.mark.dozen
+@fault("F02", "a backend of the primary killed")
+def test_a_killed_backend_is_no_failover(breaking: Breaking, cluster: Cluster) -> None:
+    with breaking() as trial:
+        trial.now()
+        inject.kill(cluster, trial.first_primary, "backend", only=1)
+        trial.until_written(30)
+        stays(trial, 8)
+
+
+@fault("F03", "the primary is killed and cannot start again")
+def test_a_primary_that_cannot_start_is_replaced(breaking: Breaking, cluster: Cluster) -> None:
+    with breaking() as trial:
+        old = trial.first_primary
+        inject.append(cluster, old, f"{cluster.data}/postgresql.auto.conf", "no_such_setting = on")
+        trial.now()
+        inject.kill(cluster, old, "postmaster")
+        fails_over(trial, old)
+        with pytest.raises((LabError, LookupError, OSError, Exception)):
+            cluster.value(old, "SELECT 1")
+        inject.restore(cluster, old)
+        cluster.run(old, "systemctl", "reset-failed", cluster.unit, check=False)
+        cluster.run(old, "systemctl", "start", cluster.unit, check=False)
+
+
+@pytest.mark.dozen
+@fault("F04", "the primary's host loses power")
+def test_a_host_that_is_gone_is_replaced_and_comes_back_as_a_standby(breaking: Breaking, cluster: Cluster) -> None:
+    with breaking() as trial:
+        old = trial.first_primary
+        trial.now()
+        inject.power_cut(cluster, old)
+        fails_over(trial, old)
+        inject.power_on(cluster, old)
+
+
+@pytest.mark.dozen
+@fault("F05", "the primary's host freezes and thaws")
+def test_a_frozen_host_is_replaced_and_does_no_harm_when_it_thaws(breaking: Breaking, cluster: Cluster) -> None:
+    with breaking() as trial:
+        old = trial.first_primary
+        trial.now()
+        inject.freeze(cluster, old)
+        fails_over(trial, old)
+        inject.thaw(cluster, old)
+
+
+@pytest.mark.dozen
+@fault("F06", "only the primary's postmaster stands still")
+def test_a_stopped_postmaster_loses_nothing(breaking: Breaking, cluster: Cluster) -> None:
+    with breaking() as trial:
+        old = trial.first_primary
+        trial.now()
+        stopped = inject.stop(cluster, old, "postmaster")
+        new_primary(trial, old)
+        trial.until_written(60, "pgpool", trial.first_timeline + 1)
+        inject.go_on(stopped)
+
+
+@fault("F15", "the primary and a standby die together, that standby comes back")
+def test_one_standby_alone_is_not_promoted_and_two_are(breaking: Breaking, cluster: Cluster) -> None:
+    with breaking() as trial:
+        old = trial.first_primary
+        candidate = cluster.standbys(old)[0]
+        trial.now()
+        inject.power_cut(cluster, old, candidate)
+        nobody(trial, 20, *others(cluster, old, candidate))
+        inject.power_on(cluster, candidate)
+        fails_over(trial, old, seconds=90)
+        inject.power_on(cluster, old)
+
+
+@fault("F16", "the primary dies, then the new primary")
+def test_the_second_failure_waits_for_a_majority(breaking: Breaking, cluster: Cluster) -> None:
+    with breaking() as trial:
+        old = trial.first_primary
+        trial.now()
+        inject.power_cut(cluster, old)
+        second = fails_over(trial, old)
+        inject.power_cut(cluster, second)
+        if len(cluster.nodes) == 3:
+            nobody(trial, 15, *others(cluster, old, second))
+        inject.power_on(cluster, old)
+        trial.until_written(120, timeline=trial.first_timeline + 2)
+        inject.power_on(cluster, second)
+
+
+@fault("F17", "the best standby's repmgrd is dead and the other lags when the primary dies")
+def test_a_standby_without_repmgrd_still_counts(breaking: Breaking, cluster: Cluster) -> None:
+    with breaking() as trial:
+        old = trial.first_primary
+        best, behind = cluster.standbys(old)[:2]
+        stopped = inject.stop(cluster, behind, "walreceiver")
+        inject.kill(cluster, best, "repmgrd")
+        cluster.run(best, "systemctl", "stop", "repmgrd.service")
+        more = trial.acknowledged()
+        until("writes that only the best standby has", lambda: trial.acknowledged() > more + 50, 20)
+        trial.now()
+        inject.power_cut(cluster, old)
+        inject.go_on(stopped)
+        fails_over(trial, old, seconds=90)
+        cluster.run(best, "systemctl", "start", "repmgrd.service", check=False)
+        inject.power_on(cluster, old)
+
+
+@fault("F18", "the best standby restarts just before the primary dies")
+def test_a_restarted_standby_is_not_taken_for_one_that_lags(breaking: Breaking, cluster: Cluster) -> None:
+    with breaking() as trial:
+        old = trial.first_primary
+        best, behind = cluster.standbys(old)[:2]
+        stopped = inject.stop(cluster, behind, "walreceiver")
+        more = trial.acknowledged()
+        until("writes that only the best standby has", lambda: trial.acknowledged() > more + 50, 20)
+        inject.cut(cluster, [best], [old])  # so that it cannot stream after its restart
+        inject.go_on([])
+        trial.now()
+        inject.power_cut(cluster, old)
+        cluster.run(best, "systemctl", "restart", cluster.unit)
+        inject.go_on(stopped)
+        inject.join(cluster, best)
+        fails_over(trial, old, seconds=90)
+        inject.power_on(cluster, old)
+
+
+@fault("F19", "every repmgrd is killed in the middle of the election")
+def test_an_election_that_was_killed_is_held_again(breaking: Breaking, cluster: Cluster) -> None:
+    with breaking() as trial:
+        old = trial.first_primary
+        rest = cluster.standbys(old)[:2]
+        trial.now()
+        inject.power_cut(cluster, old)
+        until("an election", lambda: any(_electing(cluster, node, trial.broken_at) for node in rest), 40, every=0.05)
+        for node in rest:
+            inject.kill(cluster, node, "repmgrd")
+        fails_over(trial, old, seconds=90)
+        inject.power_on(cluster, old)
+
+
+def _electing(cluster: Cluster, node: str, since: float) -> bool:
+    words = ("follower", "election", "candidate", "promot", "validat", "unable to reconnect")
+    lines = cluster.journal(node, since, "-u", "repmgrd.service")
+    return any(word in line for _at, line in lines for word in words)
+
+
+@fault("F20", "the promotion fails on one standby")
+def test_a_promotion_that_fails_leaves_no_two_primaries(breaking: Breaking, cluster: Cluster) -> None:
+    with breaking() as trial:
+        old = trial.first_primary
+        candidate = cluster.standbys(old)[0]
+        inject.no_promotion(cluster, candidate)
+        trial.now()
+        inject.power_cut(cluster, old)
+        try:
+            fails_over(trial, old, seconds=45)
+        except AssertionError:  # nobody, which is allowed; never two
+            assert len(cluster.primaries(others(cluster, old))) <= 1
+            inject.restore(cluster, candidate)
+            cluster.run(candidate, "systemctl", "restart", "repmgrd.service")
+            fails_over(trial, old, seconds=60)
+        inject.power_on(cluster, old)
+
+
+@pytest.mark.dozen
+@fault("F24", "all nodes restart at once")
+def test_after_a_restart_of_all_the_same_primary_goes_on(breaking: Breaking, cluster: Cluster) -> None:
+    with breaking() as trial:
+        trial.now()
+        inject.power_cut(cluster, *cluster.nodes)
+        inject.power_on(cluster, *cluster.nodes)
+        trial.until_written(90)
+
+
+@fault("F24", "all nodes lose power and the primary does not come back")
+def test_after_a_restart_without_the_primary_another_is_elected(breaking: Breaking, cluster: Cluster) -> None:
+    with breaking() as trial:
+        old = trial.first_primary
+        trial.now()
+        inject.power_cut(cluster, *cluster.nodes)
+        inject.power_on(cluster, *others(cluster, old))
+        fails_over(trial, old, seconds=120)
+        inject.power_on(cluster, old)
+
+
+@fault("F28", "every agent is killed, then stopped")
+def test_a_cluster_without_agents_keeps_serving(breaking: Breaking, cluster: Cluster) -> None:
+    with breaking() as trial:
+        trial.now()
+        for host in cluster.everyone:
+            inject.kill(cluster, host, "agent")
+        stays(trial, 5)
+        for host in cluster.everyone:
+            cluster.run(host, "systemctl", "stop", "pgherd-agent.service")
+        trial.until_written(10)
+        trial.hold(10, lambda: same(trial), "the primary stays")
+        trial.until_written(10)
+        for host in cluster.everyone:
+            cluster.run(host, "systemctl", "start", "pgherd-agent.service")
