@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -262,8 +262,8 @@ def inventory() -> Path:
     raise pytest.UsageError("say in PGHERD_TEST_INVENTORY which hosts to test on")
 
 
-@pytest.fixture(scope="session")
-def cluster() -> Deployed:
+@cache
+def described() -> Deployed:
     """The cluster that the inventory describes."""
     command = ["ansible-inventory", "-i", str(inventory()), "--list"]
     listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
@@ -275,3 +275,9 @@ def cluster() -> Deployed:
     groups = {name: group.get("hosts", []) for name, group in found.items() if name not in ("_meta", "all")}
     common = set.intersection(*(set(host.vars) for host in hosts.values()))
     return Deployed(hosts, groups, {key: next(iter(hosts.values())).vars[key] for key in common})
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Deployed:
+    """The cluster that the inventory describes."""
+    return described()
