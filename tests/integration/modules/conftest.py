@@ -7,14 +7,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from driving import Host, play, psql, rows, sql
+from deployed import described, everywhere
+from driving import Host
 
 
 @pytest.fixture(scope="session")
 def hosts() -> list[tuple[Host, bool]]:
     """The data nodes, each with whether it is a primary: asked of the servers, whatever the inventory says."""
-    facts = psql("SELECT current_setting('server_version_num')::int / 10000 AS version, pg_is_in_recovery() AS standby")
-    answers = {name: rows(results[0])[0] for name, results in play("postgres", [facts])[0].items()}
+    facts = "SELECT current_setting('server_version_num')::int / 10000 AS version, pg_is_in_recovery() AS standby"
+    answers = {
+        name: rows[0] for name, rows in everywhere(described().data_nodes, lambda host: host.rows(facts)).items()
+    }
     return [(Host(name, answer["version"]), not answer["standby"]) for name, answer in sorted(answers.items())]
 
 
@@ -41,14 +44,15 @@ _LEFT = (
 @pytest.fixture(scope="session", autouse=True)
 def _nothing_left_behind(primary: Host, standby: Host) -> Iterator[None]:
     """Remove what an interrupted run left; and fail when this one leaves something."""
-    slots = sql("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name LIKE 'test\\_%'")
-    databases = sql("DROP DATABASE IF EXISTS test_shop")
-    granted = sql(
+    slots = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name LIKE 'test\\_%'"
+    standby.sql(slots)
+    for statement in (
+        slots,
+        "DROP DATABASE IF EXISTS test_shop",
         "DO $$ DECLARE r name; BEGIN FOR r IN SELECT rolname FROM pg_roles WHERE rolname LIKE 'test\\_%' LOOP"
-        " EXECUTE format('DROP OWNED BY %I', r); EXECUTE format('DROP ROLE %I', r); END LOOP; END $$"
-    )
-    standby.play(slots)
-    primary.play(slots, databases, granted)
+        " EXECUTE format('DROP OWNED BY %I', r); EXECUTE format('DROP ROLE %I', r); END LOOP; END $$",
+    ):
+        primary.sql(statement)
     yield
     for host in (primary, standby):
         assert host.read(_LEFT) == []

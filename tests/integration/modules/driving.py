@@ -2,9 +2,9 @@
 # SPDX-FileCopyrightText: pgherd contributors
 """Drives modules as users do, with ansible-playbook over ssh, on the hosts of a scenario.
 
-The inventory is PGHERD_TEST_INVENTORY, or molecule's own while it verifies; its group ``postgres`` has one primary and
-at least one standby, all with ``wal_level=logical`` and of one version. What a module did is read back with psql, never
-from its result. Everything that is made is called test_*, and removed at the end.
+The inventory's group ``postgres`` has one primary and at least one standby, all with ``wal_level=logical`` and of one
+version. What a module did is read back with psql, never from its result. Everything that is made is called test_*, and
+removed at the end.
 """
 
 from __future__ import annotations
@@ -14,21 +14,11 @@ import os
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import pytest
+from deployed import described, inventory
 
 Task = dict[str, Any]
-
-
-def inventory() -> Path:
-    """Where the hosts are described. Molecule names the one file it wrote itself; the rest is linked beside it."""
-    if "PGHERD_TEST_INVENTORY" in os.environ:
-        return Path(os.environ["PGHERD_TEST_INVENTORY"])
-    if "MOLECULE_INVENTORY_FILE" in os.environ:
-        return Path(os.environ["MOLECULE_INVENTORY_FILE"]).parent
-    raise pytest.UsageError("say in PGHERD_TEST_INVENTORY which hosts to test on")
 
 
 def psql(query: str, database: str = "postgres") -> Task:
@@ -68,7 +58,16 @@ class Host:
 
     def read(self, query: str, database: str = "postgres") -> list[dict[str, Any]]:
         """Rows of one query."""
-        return rows(self.play(psql(query, database))[0])
+        return described().hosts[self.name].rows(query, database)
+
+    def run(self, *argv: str, rc: int | None = 0) -> str:
+        """Standard output of a command that root runs there. Its exit code has to be *rc*."""
+        return described().hosts[self.name].run(" ".join(["%s"] * len(argv)), *argv, rc=rc)
+
+    def sql(self, statement: str, database: str = "postgres") -> str:
+        """Run *statement* on the server; it does not wait for standbys."""
+        psql = ("psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-d", database, "-c", statement)
+        return self.run("env", "PGOPTIONS=-c synchronous_commit=local", *psql)
 
     def refusals(self, *tasks: Task) -> list[str]:
         """The messages of tasks that all have to fail."""

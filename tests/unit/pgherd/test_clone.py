@@ -196,11 +196,21 @@ def test_wal_that_nobody_can_place_is_not_removed(place: Path, tmp_path: Path, a
         staging(place, wal_directory=str(wal)).prepare(CONFIG, False)
         assert os.listdir(wal) == []
         return
-    with pytest.raises(Conflict, match="move them away"):
+    with pytest.raises(Conflict, match="move it away"):
         staging(place, wal_directory=str(wal)).prepare(CONFIG, False)
     assert len(os.listdir(wal)) == 1
     staging(place, wal_directory=str(wal)).prepare(CONFIG, True)
     assert os.listdir(wal) == []
+
+
+def test_a_tablespace_that_nobody_can_place_is_not_removed(place: Path, tmp_path: Path) -> None:
+    space = tmp_path / "space"
+    (space / "PG_17_202406281" / "1").mkdir(parents=True)
+    options = {"tablespaces": (str(space),)}
+    with pytest.raises(Conflict, match="PG_17_202406281"):
+        staging(place, **options).prepare(CONFIG, False)
+    staging(place, **options).prepare(CONFIG, True)
+    assert os.listdir(space) == []
 
 
 def test_interrupted_while_clearing_it_is_made_anew(

@@ -68,12 +68,13 @@ class Staging:
                 f"{len(entries)} entries",
                 "Move them away, or name the host in cluster_wipe.",
             )
-        if self._wal_directory and not entries and self._entries(self._wal_directory) and not wipe:
+        outside = self._outside()
+        if outside and not entries and not wipe:
             raise Conflict(
-                f"Fill {self._directory}: its WAL directory {self._wal_directory}",
-                "an empty directory",
-                f"{len(self._entries(self._wal_directory))} entries",
-                "It may be the WAL of a cluster whose data directory is missing: look what they are and move them away.",
+                f"Fill {self._directory}, whose WAL or tablespaces are elsewhere",
+                "nothing there",
+                ", ".join(outside[:3]),
+                "It may belong to a cluster whose data directory is missing: look what it is and move it away.",
             )
         end(naming(self._stage, PROGRAMS))
         for directory in (self._directory, self._wal_directory):
@@ -129,15 +130,22 @@ class Staging:
             self._remove(os.path.join(self._directory, entry))
             if entry == MARK:
                 self._sync()
-        if self._wal_directory:
-            for entry in self._entries(self._wal_directory):
-                self._remove(os.path.join(self._wal_directory, entry))
-        for location in self._tablespaces:
-            for entry in os.listdir(location) if os.path.isdir(location) else []:
-                if entry.startswith(f"PG_{self._version}_"):
-                    self._remove(os.path.join(location, entry))
+        for path in self._outside():
+            self._remove(path)
         if STAGE in entries:
             self._remove(self._stage)
+
+    def _outside(self) -> list[str]:
+        """What is there of a cluster's files that are not in its data directory: WAL, and this version's in tablespaces."""
+        wal = self._entries(self._wal_directory) if self._wal_directory else []
+        paths = [os.path.join(self._wal_directory, entry) for entry in wal]
+        for location in self._tablespaces:
+            paths += [
+                os.path.join(location, entry)
+                for entry in self._entries(location)
+                if entry.startswith(f"PG_{self._version}_")
+            ]
+        return paths
 
     @staticmethod
     def _remove(path: str) -> None:
