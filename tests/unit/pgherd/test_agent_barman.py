@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from pgherd.agent.barman_part import BAD, FAILED, GOOD, BarmanPart
 from pgherd.errors import Unreachable
-from pgherd.programs.barman import Client, parse_view
+from pgherd.programs.barman import Client
+from pgherd.programs.barman_view import parse_view
 from scripted import ScriptedRunner
 
 BACKUP = {"backup_id": "1", "status": "DONE", "end_time_timestamp": "100", "size_bytes": 6}

@@ -12,7 +12,8 @@ from pgherd.files.backend_list import Backend, configure, parse_backends, rewrit
 from pgherd.observe.topology import Topology
 from pgherd.observe.views import NodeView, PostgresView
 from pgherd.pools.backends import ALONE, IDLE, Doubt, decide, demand, foresee, has_enough_backends, has_write_node, plan
-from pgherd.programs.pgpool import NodeInfo, parse_configuration
+from pgherd.programs.pgpool import NodeInfo
+from pgherd.programs.pgpool_settings import parse_configuration
 
 NAMES = {0: "pg1", 1: "pg2", 3: "pg3"}
 D, F = "/var/lib/postgresql/data", "ALLOW_TO_FAILOVER"

@@ -17,7 +17,8 @@ from pgherd.backups.backup_apply import Executor
 from pgherd.errors import CommandError, Conflict, PgherdError, Unreachable
 from pgherd.files.conf_barman import BACKUP_TIMER, BACKUP_UNIT, CRON_TIMER, RECEIVER_UNIT, Place
 from pgherd.programs import barman
-from pgherd.programs.barman import DONE, FAILED, WAITING, Backup, BarmanView, Check, Client
+from pgherd.programs.barman import Client
+from pgherd.programs.barman_view import DONE, FAILED, WAITING, Backup, BarmanView, Check
 from scripted import ScriptedRunner, ScriptedServer
 
 PLACE = Place("demo", "barman", "/nowhere")

@@ -13,22 +13,8 @@ from typing import Any
 
 import pytest
 from pgherd.errors import CommandError, ProtocolError, Unreachable
-from pgherd.programs.barman import (
-    CHECK_ARCHIVE,
-    CHECK_CONNECTION,
-    CHECK_RECEIVING,
-    DONE,
-    FAILED,
-    WAITING,
-    Backup,
-    BarmanView,
-    Check,
-    Client,
-    grants,
-    parse_view,
-    roles,
-    running,
-)
+from pgherd.programs.barman import CHECK_ARCHIVE, CHECK_CONNECTION, CHECK_RECEIVING, Client, grants, roles, running
+from pgherd.programs.barman_view import DONE, FAILED, WAITING, Backup, BarmanView, Check, parse_view
 from scripted import ScriptedRunner
 
 RECORDED = Path(__file__).parent / "recorded" / "barman"

@@ -10,16 +10,8 @@ from typing import Any
 
 import pytest
 from pgherd.errors import CommandError, ConfigError, ProtocolError, Unreachable
-from pgherd.programs.pgpool import (
-    Pcp,
-    from_row,
-    needs_restart,
-    parse_configuration,
-    parse_node_info,
-    parse_status_file,
-    pcp_passfile,
-    setting,
-)
+from pgherd.programs.pgpool import Pcp, from_row, parse_node_info, parse_status_file, pcp_passfile
+from pgherd.programs.pgpool_settings import needs_restart, parse_configuration, setting
 from scripted import ScriptedRunner
 
 RECORDED = Path(__file__).parent / "recorded" / "pgpool"

@@ -18,7 +18,8 @@ from pgherd.files.units import plan as plan_units
 from pgherd.model import SYSTEM_ROLES, Barman, Cluster, Node, Pgpool
 from pgherd.pools.pgpool_service import FILES, State, plan
 from pgherd.programs import pgpool
-from pgherd.programs.pgpool import CONFIGURATION, HBA, PASSWORDS, NodeInfo, parse_configuration
+from pgherd.programs.pgpool import CONFIGURATION, HBA, PASSWORDS, NodeInfo
+from pgherd.programs.pgpool_settings import parse_configuration
 
 CONF = "port = 9999\nlog_connections = off\nbackend_hostname0 = 'a'\nbackend_port0 = 5432\n"
 TEXTS: dict[str, str | None] = {

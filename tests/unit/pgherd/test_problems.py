@@ -12,7 +12,7 @@ import pytest
 from pgherd.model import Node
 from pgherd.observe.topology import Topology
 from pgherd.observe.views import BarmanSeen, Copy, Event, Slot
-from pgherd.programs.barman import Backup, Check
+from pgherd.programs.barman_view import Backup, Check
 from pgherd.status.problem import Limits, Problem, duration, names, size
 from pgherd.status.problems import exit_code, problems
 from world import (

@@ -20,7 +20,7 @@ from pgherd.observe.views import (
     Sender,
     Slot,
 )
-from pgherd.programs.barman import Backup, BarmanView, Check
+from pgherd.programs.barman_view import Backup, BarmanView, Check
 
 NOW = 1_800_000_000.0
 UPSTREAMS = {"pg1": "", "pg2": "pg1", "pg3": "pg2", "pg4": "pg1", "pg5": "pg4"}

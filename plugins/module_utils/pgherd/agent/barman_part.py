@@ -20,7 +20,8 @@ from ..errors import PgherdError
 from ..files.conf_barman import MAIN_FILE, server_file
 from ..model import Barman, Cluster
 from ..ports.run import LocalRunner
-from ..programs.barman import Backup, BarmanView, Client, running
+from ..programs.barman import Client, running
+from ..programs.barman_view import Backup, BarmanView
 from .http import Answer, HttpPart, as_json
 from .loop import Decision, Part
 

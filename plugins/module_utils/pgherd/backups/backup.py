@@ -17,8 +17,9 @@ from ..model import BARMAN_ROLE, Cluster
 from ..plan import Plan, Step
 from ..ports.service import Service
 from ..ports.sql import Server, connect
-from ..programs import barman
-from ..programs.barman import Backup, Check, Client
+from ..programs import barman, barman_view
+from ..programs.barman import Client
+from ..programs.barman_view import Backup, Check
 
 # Opens a session on the primary; its argument bounds each statement, in seconds.
 Open = Callable[[float], AbstractContextManager[Server]]
@@ -76,7 +77,7 @@ class State:
     @property
     def remains(self) -> tuple[Backup, ...]:
         """What backups left that failed, or that nobody takes any more; they can never be restored."""
-        dead = (barman.FAILED,) if self.backing_up else (barman.FAILED, *barman.UNFINISHED)
+        dead = (barman_view.FAILED,) if self.backing_up else (barman_view.FAILED, *barman_view.UNFINISHED)
         return tuple(backup for backup in self.backups if backup.status in dead)
 
     def shown(self) -> dict[str, Any]:
@@ -188,7 +189,7 @@ def plan(place: Place, state: State) -> Plan:
     steps = [*_slot_steps(place, state, lost), *_unit_steps(state, lost)]
     if not state.archived:
         steps.append(Step("archive", "have a first WAL file archived"))
-    waiting = [backup for backup in state.backups if backup.status == barman.WAITING]
+    waiting = [backup for backup in state.backups if backup.status == barman_view.WAITING]
     # After a gap in the WAL, older backups can be restored only up to the gap.
     gap = lost or state.gap
     if gap or not state.finished:

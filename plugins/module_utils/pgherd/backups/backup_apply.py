@@ -13,8 +13,9 @@ from ..errors import CommandError, PgherdError, Unreachable
 from ..files import conf_agent
 from ..files.conf_barman import BACKUP_UNIT, RECEIVER_UNIT, Place
 from ..ports.service import Service
-from ..programs import barman
-from ..programs.barman import BarmanView, Check, Client
+from ..programs import barman, barman_view
+from ..programs.barman import Client
+from ..programs.barman_view import BarmanView, Check
 from .backup import Open, State, observe_slot, plan
 
 # What to do about a check that stays bad, by Barman's key.
@@ -104,7 +105,7 @@ class Executor:
         if joined:
             look = "See /var/log/barman/barman.log on the Barman host."
             self._wait("wait for the backup that is being taken", look, self._not_taking, self._backup_timeout)
-        if not joined or self._newest_status() in (barman.FAILED, *barman.UNFINISHED):
+        if not joined or self._newest_status() in (barman_view.FAILED, *barman_view.UNFINISHED):
             self._take()
         newest = self._client.backups()[0]
         if not newest.finished:
@@ -190,7 +191,7 @@ class Executor:
             raise PgherdError(f"take a backup of {self._place.server}: {self._why_not()}", str(error)) from error
 
     def _newest_status(self) -> str:
-        return next((backup.status for backup in self._client.backups()), barman.FAILED)
+        return next((backup.status for backup in self._client.backups()), barman_view.FAILED)
 
     def _why_not(self) -> str:
         """Barman refuses to begin while a check is bad; of one that began and failed it keeps the reason."""
@@ -198,7 +199,7 @@ class Executor:
         if bad:
             return f"{said(bad)}. {cure(bad)}"
         newest = next(iter(self._client.backups()), None)
-        error = self._client.backup(newest.id).error if newest and newest.status == barman.FAILED else ""
+        error = self._client.backup(newest.id).error if newest and newest.status == barman_view.FAILED else ""
         return f"{error}." if error else "Barman says no more."
 
     def _switch(self) -> None:

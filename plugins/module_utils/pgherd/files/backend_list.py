@@ -12,7 +12,8 @@ from typing import Any
 from ..errors import ConfigError, Conflict
 from ..model import PGPOOL_BACKENDS
 from ..plan import Plan, Step
-from ..programs.pgpool import NodeInfo, parse_configuration, setting
+from ..programs.pgpool import NodeInfo
+from ..programs.pgpool_settings import parse_configuration, setting
 
 DATA_DIRECTORY = "/var/lib/postgresql/data"
 FLAG = "ALLOW_TO_FAILOVER"

@@ -24,7 +24,7 @@ from ..model import (
     Node,
     Pgpool,
 )
-from ..programs import pgpool
+from ..programs import pgpool, pgpool_settings
 from . import conf_agent
 from .backend_list import Backend, number_of
 from .hostfiles import File
@@ -109,7 +109,7 @@ def configuration(cluster: Cluster, host: Pgpool) -> str:
     wanted = settings(cluster, host)
     mine = {key: value for backend in backends(cluster) for key, value in backend.settings().items()}
     lines = {**mine, **wanted}
-    return HEADER + "".join(pgpool.setting(key, value) for key, value in lines.items())
+    return HEADER + "".join(pgpool_settings.setting(key, value) for key, value in lines.items())
 
 
 def hba(cluster: Cluster) -> list[str]:

@@ -14,7 +14,7 @@ from ..errors import PgherdError, Unreachable
 from ..model import CA_FILE, MONITOR_ROLE, REPMGR_DATABASE, Barman, Cluster, Pgpool
 from ..objects.roles import Grant, Role
 from ..ports.sql import connect
-from ..programs.barman import BarmanView, parse_view
+from ..programs.barman_view import BarmanView, parse_view
 from ..programs.pgpool import NodeInfo, from_row
 from .ask import STEP_LIMIT, Open, ask_node, parameters, reason
 from .topology import Topology, named

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..model import build, lsn_to_int
-from ..programs.barman import BarmanView
+from ..programs.barman_view import BarmanView
 
 
 @dataclass(frozen=True)

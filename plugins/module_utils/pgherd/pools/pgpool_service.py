@@ -14,18 +14,8 @@ from ..files.backend_list import label
 from ..model import PGPOOL_ROLE, SERVER_CERT_FILE
 from ..plan import Plan, Step
 from ..ports.service import Service
-from ..programs.pgpool import (
-    CONFIGURATION,
-    HBA,
-    LOADED,
-    PASSWORDS,
-    UNIT,
-    NodeInfo,
-    Pcp,
-    needs_restart,
-    parse_configuration,
-    password_entries,
-)
+from ..programs.pgpool import CONFIGURATION, HBA, LOADED, PASSWORDS, UNIT, NodeInfo, Pcp, password_entries
+from ..programs.pgpool_settings import needs_restart, parse_configuration
 
 CURRENT = "running with the files as they stand"
 FILES = (CONFIGURATION, PASSWORDS, HBA, SERVER_CERT_FILE)

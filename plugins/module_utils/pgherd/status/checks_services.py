@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from ..model import PCP_USER, Barman, Cluster, Pgpool, lsn_to_int
 from ..observe.topology import Topology
 from ..observe.views import BackendView, PgpoolView
-from ..programs.barman import UNFINISHED, WAITING, BarmanView
+from ..programs.barman_view import UNFINISHED, WAITING, BarmanView
 from .problem import CRITICAL, SITE, UNKNOWN, WARNING, Cure, Limits, Problem, barman, blind, duration, names
 
 SEGMENT = 16 << 20
