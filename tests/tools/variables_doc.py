@@ -33,6 +33,9 @@ What they say of roles is true for the first day only: after a failover the site
 
 ## Of the cluster
 
+Each holds for the whole cluster, unless it says that it may differ by host: set it for all hosts, for the group `postgres`,
+or, of `cluster_pgpool_*` and `cluster_barman_*`, for the group `pgpool` or `barman`. At some hosts only it is refused.
+
 """
 
 
