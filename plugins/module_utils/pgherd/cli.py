@@ -110,13 +110,42 @@ def _failover(options: argparse.Namespace) -> int:
 
 
 def _guard(options: argparse.Namespace) -> int:
+    from .failover.mark import marked
+    from .nodes import permit
+
+    me = options.host
+    if unfinished := marked():
+        cure = "The agent clones it as soon as there is a primary."
+        raise PgherdError(f"start {me}: an attempt to come back was interrupted ({unfinished}).", cure)
+    if permit.take():
+        _say(f"guard: {me} starts as it is: the playbook has asked all hosts")
+        return 0
+    from .agent.command_part import ask
+
+    # A running agent has everything loaded, and answers at once.
+    lines: list[str] = []
+    if ask("guard", {}, lines.append) == 0 and lines:
+        import json
+
+        decision = json.loads(lines[-1])
+        if not decision["as_standby"]:
+            _say(f"guard: {me} starts as it is: {decision['why']}")
+            return 0
+    return _guard_here(options)
+
+
+def _guard_here(options: argparse.Namespace) -> int:
+    from .failover import start
     from .failover.links import real
-    from .failover.start import run
+    from .ports.run import LocalRunner
     from .status.report import read_cluster
 
-    cluster = read_cluster(options.cluster)
-    links = real(cluster, options.host, lambda: None)
-    return run(cluster, options.host, options.postgres, links, _say)
+    cluster, me = read_cluster(options.cluster), options.host
+    links = real(cluster, me, lambda: None)
+    decision = start.decide(cluster, me, options.postgres, links, LocalRunner())
+    _say(f"guard: {me} starts {'as a standby' if decision.as_standby else 'as it is'}: {decision.why}")
+    start.prepare(cluster, me, options.postgres, decision)
+    return 0
 
 
 def _agent(options: argparse.Namespace) -> int:

@@ -8,17 +8,20 @@ longer than a moment (a promotion, coming back) runs beside it, one at a time; f
 
 from __future__ import annotations
 
+import json
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from dataclasses import asdict
 from typing import Any
 
 from ..errors import PgherdError
-from ..failover import command, datadir, fence, standby
+from ..failover import command, datadir, fence, standby, start
 from ..failover import slots as slots_
 from ..failover.election import rank
 from ..failover.links import Links, real, session
+from ..failover.mark import marked, unmark
 from ..failover.memory import Memory, chain, enough, real_primary
 from ..failover.promote import Promotion
 from ..failover.rejoin import Rejoin, kill_postmaster
@@ -218,7 +221,7 @@ class NodePart:
             self._me,
             self._unit,
             self._real(now, round_),
-            bool(datadir.marked()),
+            marked(),
             self._memory.lasts("down", now, True),
         )
         self._do(now, standby.decide_down(seen))
@@ -230,7 +233,7 @@ class NodePart:
             "follow": lambda: self._follow(duty.target),
             "rejoin": lambda: self._come_back(duty.target),
             "elect": self._elect,
-            "start": lambda: self._service.start(unit(self._version)),
+            "start": self._start,
         }
         target = f" {duty.target}" if duty.target else ""
         self._say(f"{duty.action}{target}: {duty.why}")
@@ -250,6 +253,13 @@ class NodePart:
     def _come_back(self, target: str) -> None:
         args = (self._cluster, self._me, self._version, self._runner, self._service, self._links, self._say)
         Rejoin(*args).run(target)
+
+    def _start(self) -> None:
+        """Start as a standby that waits for a primary; the guard has the last word."""
+        if marked():
+            datadir.make_standby(data_directory(self._cluster, self._version), "", "")
+            unmark()
+        self._service.start(unit(self._version))
 
     def _elect(self) -> None:
         with closing(Promotion(self._cluster, self._me, self._memory.primary, self._links, self._say)) as promotion:
@@ -339,7 +349,12 @@ def parts(cluster: Cluster, me: str, version: int) -> list[Part]:
         "promote": lambda say, asked: command.promote(cluster, me, links, say, **asked),
         "follow": lambda say, asked: command.follow(cluster, me, links, say, **asked),
     }
-    ear = CommandPart(commands)
+
+    def guard(say: Callable[[str], None], _asked: Mapping[str, Any]) -> int:
+        say(json.dumps(asdict(start.decide(cluster, me, version, links, runner))))
+        return 0
+
+    ear = CommandPart({**commands, "guard": guard})
     if cluster.node(me).kind == "witness":
         return [ear]
     return [ear, NodePart(cluster, me, version, sessions(cluster, me), links, runner, service)]

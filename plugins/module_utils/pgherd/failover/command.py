@@ -57,6 +57,9 @@ def last_primary(cluster: Cluster, me: str, link: Links) -> str:
 
 def validate(cluster: Cluster, me: str, link: Links, say: Say) -> int:
     """Whether repmgrd may promote *me*: 0, or 1 with the reason said. repmgrd asks again later."""
+    if not _is_standby(link, me):
+        say(f"validate: {me} is the primary already")
+        return 0
     with closing(Promotion(cluster, me, last_primary(cluster, me, link), link, say)) as promotion:
         verdict = promotion.consider(patience=SECOND_OPINION)
     say(f"validate: {'may' if verdict.allowed else 'may not'} promote {me}: {verdict.why}")
@@ -73,6 +76,9 @@ def promote(
     accept_loss: bool = False,
 ) -> int:
     """Promote *me* in the place of *primary* ('' takes the metadata's word). Raises as Promotion.run()."""
+    if not _is_standby(link, me):
+        say(f"promote: {me} is the primary already")
+        return 0
     found = primary or last_primary(cluster, me, link)
     with closing(Promotion(cluster, me, found, link, say)) as promotion:
         promotion.run(handover, accept_loss, SECOND_OPINION if accept_loss else 0.0)
@@ -102,6 +108,11 @@ def follow(cluster: Cluster, me: str, link: Links, say: Say, upstream: int) -> i
                 record_standby(writer, node.id, source.id)
     say(f"follow: {me} streams from {source.name}")
     return 0
+
+
+def _is_standby(link: Links, name: str) -> bool:
+    with session(link, name) as server:
+        return _standby(server)
 
 
 def _standby(server: Server) -> bool:

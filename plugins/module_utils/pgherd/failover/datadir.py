@@ -7,7 +7,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from contextlib import suppress
 
 from ..errors import PgherdError
 from ..ports.run import Runner
@@ -15,9 +14,6 @@ from ..ports.sql import literal
 from ..programs.repmgr import binary_directory
 from .guard import Local
 
-# Says that a rewind or a clone was begun here and not finished: such data must not be started. It lies outside of the
-# data directory, which both of them empty.
-MARK = "/var/lib/postgresql/.pgherd-rejoin"
 SIGNAL = "standby.signal"
 
 
@@ -84,23 +80,3 @@ def make_standby(directory: str, conninfo: str, slot: str) -> None:
     settings = {"primary_conninfo": conninfo, "primary_slot_name": slot, "default_transaction_read_only": None}
     write_settings(directory, settings)
     write(os.path.join(directory, SIGNAL), "")
-
-
-def mark(text: str) -> None:
-    """Note that the data directory is not to be started."""
-    write(MARK, f"{text}\n")
-
-
-def marked() -> str:
-    """What mark() noted; '' when nothing."""
-    try:
-        with open(MARK, encoding="utf-8") as stream:
-            return stream.read().strip() or "unfinished"
-    except FileNotFoundError:
-        return ""
-
-
-def unmark() -> None:
-    """Take the note away."""
-    with suppress(FileNotFoundError):
-        os.unlink(MARK)

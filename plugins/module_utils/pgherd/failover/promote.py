@@ -138,6 +138,8 @@ class Promotion:
         mine = self._servers[self._me]
         mine.run("ALTER SYSTEM RESET default_transaction_read_only")
         mine.run("SELECT pg_reload_conf()")
+        # This session began before the reload.
+        mine.run("SET default_transaction_read_only = off")
         mine.run("SET statement_timeout = 0")
         if not mine.rows(f"SELECT pg_promote(true, {PROMOTE}) AS done")[0]["done"]:
             raise Unreachable(f"promote {self._me}: PostgreSQL has not left recovery within {PROMOTE} s.")

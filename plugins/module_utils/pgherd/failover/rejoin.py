@@ -25,6 +25,7 @@ from ..ports.sql import connect, conninfo
 from ..programs.repmgr import binary_directory, record_standby, streaming_conninfo
 from . import datadir
 from .links import Links, session
+from .mark import STOPPED, mark, marked, unmark
 from .seal import make_slot
 from .voice import parameters
 
@@ -32,6 +33,11 @@ from .voice import parameters
 KEPT = "/var/lib/postgresql/pgherd-kept"
 # Seconds for a rewind, and for a server to stop before it is killed.
 REWIND, STOP = 3600.0, 15.0
+
+
+# A timeline that has not ended.
+OPEN = 1 << 64
+Path = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
@@ -52,16 +58,19 @@ def parse_history(text: str) -> dict[int, int]:
     return found
 
 
-def fork(timeline: int, primary_timeline: int, history: dict[int, int]) -> Fork | None:
-    """Where a node on *timeline* must end to follow a primary on *primary_timeline*; None on the same timeline. A timeline
-    that the primary's history does not know forked off before: the newest one that is below it in the history."""
-    if timeline == primary_timeline:
-        return None
-    known = [one for one in history if one <= timeline]
-    if not known:
-        return Fork(timeline, 0)
-    last = max(known)
-    return Fork(last, history[last])
+def fork(mine: Path, theirs: Path) -> Fork | None:
+    """Where the history *mine* leaves *theirs*; None when it does not: theirs goes on where mine ends or later."""
+    for (timeline, end), (other, their_end) in zip(mine, theirs):
+        if timeline != other:
+            return Fork(timeline, 0)
+        if end != their_end:
+            return Fork(timeline, min(end, their_end)) if their_end < end or len(mine) > 1 else None
+    return None
+
+
+def path(timeline: int, history: dict[int, int]) -> Path:
+    """The timelines that lead to *timeline*, each with its end in bytes; the last one's is open."""
+    return (*((one, history[one]) for one in sorted(history)), (timeline, OPEN))
 
 
 class Rejoin:
@@ -89,18 +98,21 @@ class Rejoin:
     def run(self, target: str) -> str:
         """Do it, and return what it was: ``rewind`` or ``clone``. Raises PgherdError with what failed."""
         source = self._cluster.node(target)
-        resumed = datadir.marked()
+        begun = marked()
+        # Stopped by us and not by a person: whatever happens now, the agent comes back to it.
+        mark(begun or f"{STOPPED} to come back below {target}")
         self._stop()
-        reason = f"an earlier attempt was interrupted ({resumed})" if resumed else self._cannot_rewind(source)
+        half = begun and not begun.startswith(STOPPED)
+        reason = f"an earlier attempt was interrupted ({begun})" if half else self._cannot_rewind(source)
         if not reason:
             reason = self._rewind(source)
         if reason:
             self._say(f"rejoin: {self._me.name} is cloned from {target}: {reason}")
-            datadir.mark(f"clone from {target}")
+            mark(f"clone from {target}")
             maker = Executor(self._cluster, self._me.name, self._version, self._runner, self._service, 120.0)
             maker.clone(target, wipe=True)
         self._follow(source)
-        datadir.unmark()
+        unmark()
         self._service.start(unit(self._version), timeout=3600)
         self._stream(target)
         return "clone" if reason else "rewind"
@@ -133,7 +145,7 @@ class Rejoin:
         """Keep what only this node has, and rewind; why that failed, or ''."""
         mine = datadir.local(self._directory, self._version, self._runner)
         self._keep(source, mine.timeline)
-        datadir.mark(f"rewind to {source.name}")
+        mark(f"rewind to {source.name}")
         # pg_rewind recovers a server that has crashed by itself, but not as a standby.
         for name in (datadir.SIGNAL, "recovery.signal"):
             if os.path.exists(os.path.join(self._directory, name)):
@@ -154,18 +166,20 @@ class Rejoin:
         return ""
 
     def _keep(self, source: Node, timeline: int) -> None:
-        """Copy the WAL from the fork on, with what it says in words. Raises PgherdError: it does not go unless it is kept."""
+        """Copy the WAL from the fork on, with what it says in words. Raises PgherdError: nothing goes before it is kept."""
         with session(self._links, source.name) as theirs:
-            now = int(theirs.rows("SELECT substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) AS tli")[0]["tli"], 16)
-        split = fork(timeline, now, self._history(source, now))
+            walfile = theirs.rows("SELECT pg_walfile_name(pg_current_wal_lsn()) AS name")[0]["name"]
+        wal = os.path.join(self._directory, "pg_wal")
+        mine = path(timeline, self._own_history(wal, timeline))
+        now = int(walfile[:8], 16)
+        split = fork(mine, path(now, self._history(source, now)))
         if split is None:
             return
-        wal = os.path.join(self._directory, "pg_wal")
         size = int(datadir.control(self._directory, self._version, self._runner)["Bytes per WAL segment"])
-        first = split.lsn // size
-        names = [name for name in sorted(os.listdir(wal)) if _beyond(name, timeline, first, size)]
-        listing = self._dump(wal, timeline, split.lsn) if names else ""
-        if not listing.strip():
+        alone = {one for one, _end in mine if one >= split.timeline}
+        names = [name for name in sorted(os.listdir(wal)) if _beyond(name, alone, split.lsn // size, size)]
+        listing = "".join(self._dump(wal, one, max(split.lsn, begin)) for one, begin in _begins(mine) if one in alone)
+        if not names or not listing.strip():
             return
         kept = os.path.join(KEPT, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()) + f"-timeline-{timeline}")
         os.makedirs(kept, mode=0o700, exist_ok=True)
@@ -173,11 +187,24 @@ class Rejoin:
             shutil.copy2(os.path.join(wal, name), kept)
         datadir.write(os.path.join(kept, "listing.txt"), listing)
         self._say(
-            f"rejoin: {self._me.name} had WAL of its own after {split.lsn >> 32:X}/{split.lsn & 0xFFFFFFFF:X} on timeline "
-            f"{timeline}: {len(names)} segments and a listing are kept in {kept}"
+            f"rejoin: {self._me.name} had WAL of its own after {_lsn(split.lsn)} on timeline {split.timeline}: "
+            f"{len(names)} segments and a listing are kept in {kept}"
         )
 
+    def _own_history(self, wal: str, timeline: int) -> dict[int, int]:
+        if timeline == 1:
+            return {}
+        try:
+            with open(os.path.join(wal, f"{timeline:08X}.history"), encoding="utf-8") as stream:
+                return parse_history(stream.read())
+        except OSError as error:
+            raise PgherdError(
+                f"read the history of timeline {timeline} on {self._me.name}: {error.strerror}."
+            ) from error
+
     def _history(self, source: Node, timeline: int) -> dict[int, int]:
+        if timeline == 1:
+            return {}
         wanted = {**parameters(self._cluster, source), "replication": "true"}
         del wanted["options"]
         with connect(source.name, wanted) as server:
@@ -187,11 +214,9 @@ class Rejoin:
 
     def _dump(self, wal: str, timeline: int, lsn: int) -> str:
         """pg_waldump's listing from *lsn* on. Its complaint about the end of the WAL is how it always ends."""
-        start = f"{lsn >> 32:X}/{lsn & 0xFFFFFFFF:X}"
         program = f"{binary_directory(self._version)}/pg_waldump"
-        return self._runner.run(
-            [program, f"--path={wal}", f"--timeline={timeline}", f"--start={start}"], timeout=600
-        ).out
+        argv = [program, f"--path={wal}", f"--timeline={timeline}", f"--start={_lsn(lsn)}"]
+        return self._runner.run(argv, timeout=600).out
 
     def _follow(self, source: Node) -> None:
         slot = self._me.slot if self._cluster.replication_slots else ""
@@ -229,8 +254,18 @@ def kill_postmaster(directory: str) -> None:
         return
 
 
-def _beyond(name: str, timeline: int, first: int, size: int) -> bool:
-    """Whether the WAL segment *name* is of *timeline* and holds something from segment number *first* on."""
-    if not re.fullmatch(r"[0-9A-F]{24}", name) or int(name[:8], 16) != timeline:
+def _beyond(name: str, timelines: set[int], first: int, size: int) -> bool:
+    """Whether the WAL segment *name* is of *timelines* and holds something from segment number *first* on."""
+    if not re.fullmatch(r"[0-9A-F]{24}", name) or int(name[:8], 16) not in timelines:
         return False
     return int(name[8:16], 16) * (0x100000000 // size) + int(name[16:], 16) >= first
+
+
+def _begins(timelines: Path) -> list[tuple[int, int]]:
+    """Each timeline with where it begins, in bytes."""
+    begins = [0, *(end for _timeline, end in timelines)]
+    return [(timeline, begin) for (timeline, _end), begin in zip(timelines, begins)]
+
+
+def _lsn(position: int) -> str:
+    return f"{position >> 32:X}/{position & 0xFFFFFFFF:X}"

@@ -11,13 +11,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..model import Cluster
+from .mark import STOPPED
 from .voice import Voice
 
 # Seconds: a seal without its lock and a standby without a stream are left to repmgrd for so long; one that is pointed
 # right and does not stream has then tried several times.
 UNSEAL, LOST, STUCK = 2.0, 6.0, 6.0
-# Seconds without any primary after which the first in rank tries a promotion, and how much later the next in rank.
-ELECT, RANK = 9.0, 3.0
+# Seconds without any primary after which the first in rank tries a promotion, and how much later the next in rank. The
+# promotion's own questions are the second opinion, and its locks keep it apart from repmgrd's.
+ELECT, RANK = 5.0, 2.0
 # Seconds from one attempt to the next.
 AGAIN = 5.0
 
@@ -88,13 +90,13 @@ def wanted_upstream(cluster: Cluster, me: str, primary: str, heads: dict[str, st
 
 @dataclass(frozen=True)
 class Down:
-    """A node whose PostgreSQL does not answer here. *unit*: systemd's ActiveState of it. *unfinished*: a rejoin was
-    interrupted. *for_seconds* it has been so."""
+    """A node whose PostgreSQL does not answer here. *unit*: systemd's ActiveState of it. *unfinished*: the note (mark.py)
+    of a rejoin that was interrupted. *for_seconds* it has been so."""
 
     me: str
     unit: str
     primary: str
-    unfinished: bool = False
+    unfinished: str = ""
     for_seconds: float = 0.0
 
 
@@ -102,6 +104,8 @@ def decide_down(seen: Down) -> Duty:
     """What to do about a server that does not run. One that a person has stopped is left alone."""
     if seen.unfinished and seen.primary:
         return Duty("rejoin", seen.primary, "an earlier attempt to come back was interrupted")
+    if seen.unfinished.startswith(STOPPED) and seen.for_seconds >= 10.0:
+        return Duty("start", "", "it was stopped to come back, and nobody is primary: its data may be needed")
     if seen.unit != "failed":
         return Duty("")
     if seen.primary and seen.for_seconds >= 2.0:

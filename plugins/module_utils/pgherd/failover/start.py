@@ -5,13 +5,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 
-from ..errors import Conflict
 from ..files.conf_postgres import data_directory
 from ..model import Cluster
-from ..nodes import permit
-from ..ports.run import LocalRunner, Runner
+from ..ports.run import Runner
 from ..programs.repmgr import streaming_conninfo
 from . import datadir, guard
 from .links import Links, Meeting
@@ -20,30 +17,20 @@ from .links import Links, Meeting
 PATIENCE, INTERVAL = 3.0, 0.02
 
 
-def run(
-    cluster: Cluster, me: str, version: int, links: Links, say: Callable[[str], None], runner: Runner | None = None
-) -> int:
-    """Decide and prepare. Returns 0 when PostgreSQL may be started now. Raises Conflict when it must not at all."""
-    runner = runner or LocalRunner()
-    unfinished = datadir.marked()
-    if unfinished:
-        raise Conflict(
-            f"Start {me}", "whole data", f"an interrupted attempt to come back ({unfinished})",
-            "The agent clones it again as soon as there is a primary.",
-        )  # fmt: skip
-    directory = data_directory(cluster, version)
-    local = datadir.local(directory, version, runner)
-    if permit.take():
-        say(f"guard: {me} starts as it is: the playbook has asked all hosts")
-        return 0
-    decision = _decide(cluster, me, local, links)
-    say(f"guard: {me} starts {'as a standby' if decision.as_standby else 'as it is'}: {decision.why}")
-    if decision.as_standby:
-        node = cluster.node(me)
-        upstream = cluster.node(decision.upstream) if decision.upstream else None
-        conninfo = streaming_conninfo(cluster, node, upstream) if upstream else ""
-        datadir.make_standby(directory, conninfo, node.slot if cluster.replication_slots else "")
-    return 0
+def decide(cluster: Cluster, me: str, version: int, links: Links, runner: Runner) -> guard.Start:
+    """How the server here may start now. Raises Conflict when it must not at all."""
+    return _decide(cluster, me, datadir.local(data_directory(cluster, version), version, runner), links)
+
+
+def prepare(cluster: Cluster, me: str, version: int, decision: guard.Start) -> None:
+    """Make the data directory start as *decision* says. Raises PgherdError."""
+    if not decision.as_standby:
+        return
+    node = cluster.node(me)
+    upstream = cluster.node(decision.upstream) if decision.upstream else None
+    conninfo = streaming_conninfo(cluster, node, upstream) if upstream else ""
+    slot = node.slot if cluster.replication_slots else ""
+    datadir.make_standby(data_directory(cluster, version), conninfo, slot)
 
 
 def _decide(cluster: Cluster, me: str, local: guard.Local, links: Links) -> guard.Start:

@@ -17,7 +17,7 @@ from ..programs.repmgr import node_parameters
 # each other, and the lock ends with the session when its holder dies.
 SEAL_LOCK = 0x706768657264
 # Rows of synchronous commits must not wait for standbys that may be what is missing.
-OPTIONS = "-c synchronous_commit=local -c default_transaction_read_only=off -c statement_timeout=10000"
+OPTIONS = "-c synchronous_commit=local -c statement_timeout=10000"
 SOCKETS = "/var/run/postgresql"
 
 # As observe/ask.py's STATE, and what a promotion must know besides. A standby without primary_conninfo is sealed. The

@@ -62,7 +62,7 @@ def node_parameters(cluster: Cluster, node: Node) -> dict[str, Any]:
     """How every node, and each standby's WAL receiver, connects to *node*. Holds no password: the passfile does.
 
     A dead peer is noticed after ``connect_timeout`` when connecting and after ``tcp_user_timeout`` (milliseconds) or
-    the keepalives (5 + 3 x 1 s) in a session.
+    the keepalives (2 + 2 x 1 s) in a session: repmgrd asks its upstream in a session before it asks by a new one.
     """
     return {
         "host": node.address,
@@ -74,10 +74,10 @@ def node_parameters(cluster: Cluster, node: Node) -> dict[str, Any]:
         "sslrootcert": CA_FILE,
         "passfile": POSTGRES_PASSFILE,
         "keepalives": 1,
-        "keepalives_idle": 5,
+        "keepalives_idle": 2,
         "keepalives_interval": 1,
-        "keepalives_count": 3,
-        "tcp_user_timeout": 5000,
+        "keepalives_count": 2,
+        "tcp_user_timeout": 3000,
     }
 
 
