@@ -5,7 +5,8 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help venv images demo demo-dsn demo-status demo-down test test-slow check bench-site clean
+.PHONY: help venv images demo demo-dsn demo-status demo-down test test-slow test-faults test-chaos check bench-site \
+  bench-failover faults-down clean
 
 COLLECTIONS := $(CURDIR)/.cache/collections
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -16,6 +17,8 @@ export PYTHONDONTWRITEBYTECODE := 1
 
 LAB := python tests/lab/lab.py
 DEMO := examples/demo/inventory.yml
+FAULTS ?= tree
+FAULTS_INVENTORY ?= tests/faults/tree.yml
 PLAYBOOK := ansible-playbook -i $(DEMO) -i .cache/lab/demo/hosts.yml
 SAY = @printf '\n== %s\n' >&2
 
@@ -57,11 +60,29 @@ test: venv ## everything that proves the project
 test-slow: venv ## promotions, interrupted runs and small clusters, on the hosts that `molecule converge -s default` made
 	@LAB_CLUSTER=default python -m pytest -v -m slow molecule/change/tests
 
+test-faults: venv ## every fault, on five nodes in a tree; ONLY=expression, RUNS=3
+	@python tests/faults/prepare.py $(FAULTS) $(FAULTS_INVENTORY)
+	@for run in $$(seq $(or $(RUNS),1)); do \
+	  LAB_CLUSTER=$(FAULTS) PGHERD_TEST_INVENTORY=$(FAULTS_INVENTORY) \
+	    python -m pytest -v -m 'fault' -k '$(ONLY)' tests/faults/suite || failed=1; \
+	done; PYTHONPATH=tests python -m faults.records .cache/lab/$(FAULTS)/results.jsonl; exit $${failed:-0}
+
+test-chaos: venv ## random faults and switchovers under load; MINUTES=60 SEED=n
+	@python tests/faults/prepare.py $(FAULTS) $(FAULTS_INVENTORY)
+	@PYTHONPATH=tests python -m faults.chaos $(FAULTS) $(FAULTS_INVENTORY) --minutes $(or $(MINUTES),60) --seed $(or $(SEED),0)
+
 check: venv ## lint, types, unit tests, sanity, docs: at every edit
 	@python tests/tools/prove.py check
 
 bench-site: venv ## first and second run of the site playbook on eight fresh hosts; RUNS=3
 	@python tests/bench/site.py --runs $(or $(RUNS),1)
 
-clean: demo-down ## remove the demo and all that was made in this checkout
+bench-failover: venv ## how long nobody can write when the primary fails; RUNS=5 ONLY=killed,gone,frozen,cut,switchover
+	@python tests/faults/prepare.py faults molecule/faults/inventory.yml
+	@python tests/bench/failover.py --runs $(or $(RUNS),5) $(if $(ONLY),--only $(ONLY))
+
+faults-down: ## remove the hosts of test-faults, test-chaos and bench-failover
+	@for cluster in $(FAULTS) faults; do python3 tests/lab/lab.py down $$cluster; done
+
+clean: demo-down faults-down ## remove the demo and all that was made in this checkout
 	rm -rf .venv .cache .ansible .mypy_cache .pytest_cache .ruff_cache examples/demo/.pgherd *.tar.gz

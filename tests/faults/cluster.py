@@ -29,7 +29,7 @@ for _more in ("tests/lab", "tests/integration/change"):
         sys.path.append(str(CHECKOUT / _more))
 
 import hosts as lab  # noqa: E402
-from machine import LAB, LabError, podman  # noqa: E402
+from machine import LAB, LabError, podman, run  # noqa: E402
 from playbook import Event, Run, ansible_playbook  # noqa: E402
 
 CLIENT = "client"  # this machine, as the hosts see it
@@ -57,6 +57,13 @@ def until(what: str, ask: Callable[[], T], seconds: float, every: float = 0.2) -
         if time.monotonic() > deadline:
             raise Late(f"waited {seconds:.0f} s in vain for {what}; last seen: {seen[:1500]}")
         time.sleep(every)  # between two questions
+
+
+def hosts_of(inventory: Path) -> list[str]:
+    """Names of all hosts of an inventory file."""
+    described = yaml.safe_load(inventory.read_text(encoding="utf-8"))
+    groups = ("postgres", "witness", "pgpool", "barman")
+    return [name for group in groups for name in (described.get(group) or {}).get("hosts") or {}]
 
 
 _PIDS: dict[str, int] = {}
@@ -133,7 +140,7 @@ class Cluster:
     @property
     def everyone(self) -> list[str]:
         """All hosts that the inventory names."""
-        return list(dict.fromkeys([*self.nodes, *self.group("witness"), *self.pools, *self.group("barman")]))
+        return hosts_of(self.inventory)
 
     @property
     def version(self) -> int:
@@ -336,8 +343,11 @@ __all__ = [
     "LabError",
     "Late",
     "Run",
+    "hosts_of",
+    "lab",
     "pid",
     "podman",
+    "run",
     "socket_dsn",
     "until",
 ]

@@ -10,11 +10,12 @@ A sparse file in the host, mounted through a loop device by systemd at every boo
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from faults.cluster import lab, pid, podman, run
+from faults.cluster import LabError, lab, pid, podman, run
 
 SIZE = "2G"
 MOUNT = "var-lib-postgresql.mount"
@@ -49,21 +50,19 @@ rmdir /var/lib/postgresql/lost+found 2>/dev/null || :
 """
 
 
-def main() -> int:
-    """Disks for the named hosts of a cluster; one that has its disk keeps it."""
-    for name in sys.argv[2:]:
-        container = lab.host(sys.argv[1], name).container
-        if podman(
-            "exec", container, "sh", "-c", "mountpoint -q /var/lib/postgresql || ls -A /var/lib/postgresql", check=False
-        ):
-            sys.exit(f"disks: {name} has something in /var/lib/postgresql: this is for empty hosts")
+def make(cluster: str, nodes: Iterable[str]) -> None:
+    """Disks for empty hosts of a cluster; one that has its disk keeps it. Raises LabError."""
+    for name in nodes:
+        container = lab.host(cluster, name).container
+        script = "mountpoint -q /var/lib/postgresql || ls -A /var/lib/postgresql"
+        if podman("exec", container, "sh", "-c", script, check=False).strip():
+            raise LabError(f"{name} has something in /var/lib/postgresql: a disk is for an empty host")
         image = Path(f"/proc/{pid(container)}/root/srv/postgresql.img")
         if not image.exists():
             run(["truncate", "-s", SIZE, str(image)])
             run(["mkfs.ext4", "-q", "-F", str(image)])  # the hosts have no mkfs
         podman("exec", "-i", container, "sh", "-eu", stdin=_UNITS)
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    make(sys.argv[1], sys.argv[2:])

@@ -92,6 +92,25 @@ def go_on(processes_: Iterable[int]) -> None:
             os.kill(process, signal.SIGCONT)
 
 
+def children(what: str) -> list[int]:
+    """Processes that this one started, directly or not, whose command line holds *what*."""
+    parents, lines = {}, {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with suppress(OSError, ValueError):
+                parents[int(entry.name)] = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
+                lines[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+
+    def ours(process: int) -> bool:
+        while process in parents:
+            process = parents[process]
+            if process == os.getpid():
+                return True
+        return False
+
+    return [process for process, line in lines.items() if what in line and ours(process)]
+
+
 # Hosts
 
 

@@ -30,8 +30,9 @@ class Way:
     """One way in: writers of their own, in a process of their own, with a history of their own."""
 
     via: str
-    history: Path
+    path: Path
     process: subprocess.Popen[bytes]
+    tail: history.Tail
 
 
 @dataclass
@@ -79,7 +80,7 @@ class Trial:
         words = ["--dsn", self.cluster.dsn(via), "--history", str(path), "--via", via, "--first", str(first)]
         words += ["--writers", str(self.writers), "--period", str(self.period), "--give-up", str(self.give_up)]
         command = [sys.executable, "-m", "faults.checker.workload", *words]
-        return Way(via, path, subprocess.Popen(command, env=_ENV, start_new_session=True))
+        return Way(via, path, subprocess.Popen(command, env=_ENV, start_new_session=True), history.Tail(path))
 
     def _observe(self) -> subprocess.Popen[bytes]:
         self._seen = self.directory / "observed.jsonl"
@@ -108,7 +109,8 @@ class Trial:
 
     def ops(self, via: str = "") -> list[history.Op]:
         """What was done until now, by one way or all."""
-        return history.load(*(way.history for way in self._running if via in ("", way.via) and way.history.exists()))
+        found = [op for way in self._running if via in ("", way.via) for op in way.tail.ops()]
+        return sorted(found, key=lambda op: op.invoked)
 
     def acknowledged(self, via: str = "", since: float = 0.0) -> int:
         """Rows acknowledged until now that were sent after *since*."""

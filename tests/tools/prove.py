@@ -65,8 +65,9 @@ SCENARIOS = (
     step("scenario default", "molecule", "test", "-s", "default", "--destroy=never"),
     step("scenario change", "molecule", "test", "-s", "change"),
     step("scenario bookworm", "molecule", "test", "-s", "bookworm"),
+    step("scenario faults", "molecule", "test", "-s", "faults"),
 )
-CLUSTERS = ("default", "bookworm")  # of the scenarios; nothing of them is left behind
+CLUSTERS = ("default", "bookworm", "faults")  # of the scenarios; nothing of them is left behind
 
 
 def run(one: Step, together: bool = False) -> Result:

@@ -66,19 +66,21 @@ class Log:
         os.close(self._file)
 
 
-def read(lines: Iterable[str]) -> list[Op]:
-    """The operations of a history, in the order in which they were sent."""
-    ops: dict[int, Op] = {}
-    for line in lines:
-        if not line.endswith("\n"):
-            continue  # the writer was killed in the middle of it
+class Reader:
+    """Operations out of a history's lines, as they come."""
+
+    def __init__(self) -> None:
+        self._ops: dict[int, Op] = {}
+
+    def feed(self, line: str) -> None:
+        """One whole line."""
         item = json.loads(line)
         number = item["id"]
         if item["is"] == "invoke":
-            ops[number] = Op(number, item["at"], via=item.get("via", ""))
-            continue
-        sent = ops[number]
-        ops[number] = Op(
+            self._ops[number] = Op(number, item["at"], via=item.get("via", ""))
+            return
+        sent = self._ops[number]
+        self._ops[number] = Op(
             id=number,
             invoked=sent.invoked,
             answered=item["at"],
@@ -88,7 +90,39 @@ def read(lines: Iterable[str]) -> list[Op]:
             why=item.get("why", ""),
             via=sent.via,
         )
-    return sorted(ops.values(), key=lambda op: op.invoked)
+
+    @property
+    def ops(self) -> list[Op]:
+        """What was read, in the order in which it was sent."""
+        return sorted(self._ops.values(), key=lambda op: op.invoked)
+
+
+class Tail:
+    """A history that is still being written."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._at, self._rest, self._reader = path, 0, b"", Reader()
+
+    def ops(self) -> list[Op]:
+        """The operations until now."""
+        if self._path.exists():
+            with self._path.open("rb") as file:
+                file.seek(self._at)
+                new = file.read()
+            self._at += len(new)
+            *lines, self._rest = (self._rest + new).split(b"\n")
+            for line in lines:
+                self._reader.feed(line.decode())
+        return self._reader.ops
+
+
+def read(lines: Iterable[str]) -> list[Op]:
+    """The operations of a history, in the order in which they were sent."""
+    reader = Reader()
+    for line in lines:
+        if line.endswith("\n"):  # else the writer was killed in the middle of it
+            reader.feed(line)
+    return reader.ops
 
 
 def load(*paths: Path) -> list[Op]:

@@ -11,7 +11,7 @@ import pytest
 from faults import inject
 from faults.cluster import CLIENT, Cluster, until
 from faults.suite.conftest import T_FENCE, Breaking
-from faults.suite.steps import fails_over, new_primary, others, same, stays
+from faults.suite.steps import fails_over, new_primary, others, stays
 from faults.trial import Trial
 
 fault = pytest.mark.fault
@@ -236,6 +236,3 @@ def _by_clients(trial: Trial) -> list[str]:
 
 def _failovers(trial: Trial) -> int:
     return trial.cluster.timeline(trial.cluster.primary()) - trial.first_timeline
-
-
-__all__ = ["same"]

@@ -12,7 +12,7 @@ import pytest
 
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 
-from faults.checker.history import FAIL, INFO, OK, WRITER, Log, Op, load, read
+from faults.checker.history import FAIL, INFO, OK, WRITER, Log, Op, Tail, load, read
 from faults.checker.observer import Sight, two_primaries
 from faults.checker.verdict import gaps, judge, stale
 
@@ -118,6 +118,20 @@ def test_a_history_is_read_back_as_it_was_logged(tmp_path: Path) -> None:
     assert (found[0].node, found[0].timeline, found[0].via) == (A, 7, "pgpool")
     assert found[3].answered is None
     assert found[0].writer == 1
+
+
+def test_a_history_can_be_followed_while_it_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "history.jsonl"
+    tail = Tail(path)
+    assert tail.ops() == []
+    log = Log(path)
+    log.invoke(WRITER + 1)
+    with path.open("a") as file:
+        file.write('{"at": 1, "id": 1000000001, ')
+        file.flush()
+        assert [o.outcome for o in tail.ops()] == [INFO]
+        file.write('"is": "ok", "node": "n", "tli": 3}\n')
+    assert [(o.outcome, o.timeline) for o in tail.ops()] == [(OK, 3)]
 
 
 def test_an_answer_without_a_question_is_an_error() -> None:

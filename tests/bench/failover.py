@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: pgherd contributors
+"""How long nobody can write when the primary fails, through pgpool and straight through libpq's host list.
+
+    failover.py --cluster faults --inventory molecule/faults/inventory.yml --runs 5 [--only killed,gone]
+
+Every run begins and ends on a whole cluster of tests/lab, and its rows are judged. Printed: median and worst write gap
+by each way in, rows lost, where the time goes by the hosts' own journals, and what the agents cost. Nothing is asserted
+but that no row is lost.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(CHECKOUT / "tests"))
+
+from faults import endstate, inject  # noqa: E402
+from faults.cluster import CLIENT, LAB, Cluster  # noqa: E402
+from faults.mend import mend  # noqa: E402
+from faults.records import collect  # noqa: E402
+from faults.trial import Trial  # noqa: E402
+
+TO_REACH = {"killed": 2.0, "gone": 6.0, "frozen": 6.0, "cut": 10.0, "switchover": 1.5}  # seconds, median
+
+# step -> what a line of a host's journal says when it is done; the first such line after the fault counts
+STEPS = {
+    "noticed": r"unable to (ping|connect|reconnect)|not reachable|does not answer|NOTICE: .*node.*down",
+    "decided": r"promote: considered",
+    "sealed": r"promote: sealed",
+    "promoted": r"promote: promoted",
+    "repointed": r"promote: repointed",
+    "pgpool told": r"pgpool: promote backend",
+}
+
+
+@dataclass
+class Run:
+    """One run: gaps by way and steps in seconds after the fault, rows lost, timelines begun."""
+
+    gaps: dict[str, float]
+    steps: dict[str, float] = field(default_factory=dict)
+    lost: int = 0
+    failovers: int = 0
+    problems: list[str] = field(default_factory=list)
+
+
+def killed(trial: Trial) -> None:
+    """The primary's postmaster is killed."""
+    inject.kill(trial.cluster, trial.first_primary, "postmaster")
+    trial.until_written(60)
+
+
+def gone(trial: Trial) -> None:
+    """The primary's host loses power."""
+    inject.power_cut(trial.cluster, trial.first_primary)
+    trial.until_written(90, timeline=trial.first_timeline + 1)
+
+
+def frozen(trial: Trial) -> None:
+    """The primary's host stands still."""
+    inject.freeze(trial.cluster, trial.first_primary)
+    trial.until_written(90, timeline=trial.first_timeline + 1)
+
+
+def cut(trial: Trial) -> None:
+    """The primary is cut from its standbys, not from pgpools and clients."""
+    inject.isolate(trial.cluster, trial.first_primary, but=[CLIENT, *trial.cluster.pools])
+    trial.until_written(90, timeline=trial.first_timeline + 1)
+
+
+def switchover(trial: Trial) -> None:
+    """Another node takes over on purpose."""
+    target = trial.cluster.standbys(trial.first_primary)[0]
+    run = trial.cluster.play("switchover", {"cluster_switchover_to": target})
+    if run.rc:
+        raise AssertionError(str(run))
+    trial.until_written(60, timeline=trial.first_timeline + 1)
+
+
+FAULTS: dict[str, Callable[[Trial], None]] = {
+    "killed": killed,
+    "gone": gone,
+    "frozen": frozen,
+    "cut": cut,
+    "switchover": switchover,
+}
+
+
+def once(cluster: Cluster, name: str, directory: Path) -> Run:
+    """One run of a fault."""
+    mend(cluster, 120)
+    trial = Trial(cluster, directory, writers=4, period=0.02, give_up=30.0)
+    with trial:
+        trial.now()
+        try:
+            FAULTS[name](trial)
+        finally:
+            inject.sweep(cluster)
+        endstate.gate(cluster, 180)
+        trial.until_written(30)
+    found = trial.judge()
+    collect(cluster, directory, trial.began)
+    return Run(
+        gaps={way: verdict.gaps.overall for way, verdict in trial.verdicts.items()},
+        steps=steps(trial),
+        lost=len(found.lost),
+        failovers=cluster.timeline(cluster.primary()) - trial.first_timeline,
+        problems=found.problems,
+    )
+
+
+def steps(trial: Trial) -> dict[str, float]:
+    """When each step was done, in seconds after the fault."""
+    lines = [
+        line
+        for host in trial.cluster.everyone
+        for line in trial.cluster.journal(host, trial.broken_at, "-u", "repmgrd", "-u", "pgherd-agent", "-t", "pgherd")
+    ]
+    found = {}
+    for step, pattern in STEPS.items():
+        times = [at for at, line in lines if at >= trial.broken_at and re.search(pattern, line)]
+        if times:
+            found[step] = min(times) - trial.broken_at
+    for way, verdict in trial.verdicts.items():
+        found[f"write by {way}"] = verdict.gaps.ended - trial.broken
+    return found
+
+
+def cost(cluster: Cluster, seconds: float) -> dict[str, tuple[float, float]]:
+    """By host: the agent's share of one core over *seconds*, and its resident memory in MiB."""
+    tick = os.sysconf("SC_CLK_TCK")
+
+    def used(process: int) -> float:
+        fields = Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / tick
+
+    agents = {host: inject.processes(cluster, host, "agent") for host in cluster.everyone}
+    before, began = {host: sum(map(used, found)) for host, found in agents.items()}, time.monotonic()
+    time.sleep(seconds)  # the measurement's own length
+    passed = time.monotonic() - began
+
+    def resident(process: int) -> float:
+        return int(re.findall(r"VmRSS:\s+(\d+)", Path(f"/proc/{process}/status").read_text())[0]) / 1024
+
+    return {
+        host: ((sum(map(used, found)) - before[host]) / passed, sum(map(resident, found)))
+        for host, found in agents.items()
+    }
+
+
+def show(name: str, runs: list[Run]) -> None:
+    """Print what runs of one fault came to."""
+    print(f"\n{name}: {(FAULTS[name].__doc__ or '').strip()} {len(runs)} runs, to reach {TO_REACH[name]:.1f} s")
+    for way in runs[0].gaps:
+        gaps = [run.gaps[way] for run in runs]
+        each = " ".join(f"{gap:.2f}" for gap in gaps)
+        print(f"  through {way:7} median {statistics.median(gaps):6.2f} s  worst {max(gaps):6.2f} s   ({each})")
+    failovers = " ".join(str(run.failovers) for run in runs)
+    print(f"  lost {sum(run.lost for run in runs)}, failovers {failovers}")
+    for step in (*STEPS, *(f"write by {way}" for way in runs[0].gaps)):
+        times = [run.steps[step] for run in runs if step in run.steps]
+        if times:
+            print(
+                f"    {step:18} {statistics.median(times):6.2f} s after the fault  (in {len(times)} of {len(runs)} runs)"
+            )
+    for run in runs:
+        for problem in run.problems:
+            print(f"  PROBLEM {problem}")
+
+
+def main() -> int:
+    """Measure and print; exit code 1 when a row was lost or anything else was wrong with a history."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cluster", default="faults")
+    parser.add_argument("--inventory", type=Path, default=CHECKOUT / "molecule/faults/inventory.yml")
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--only", default=",".join(FAULTS))
+    parser.add_argument("--cost", type=float, default=60.0, help="seconds for measuring the agents; 0: not at all")
+    given = parser.parse_args()
+    cluster = Cluster(given.cluster, given.inventory)
+    inject.sweep(cluster)
+    all_runs: dict[str, list[Run]] = {}
+    for name in given.only.split(","):
+        for number in range(given.runs):
+            directory = LAB / cluster.name / "bench" / f"{name}-{number + 1}"
+            try:
+                run = once(cluster, name, directory)
+            except AssertionError as error:
+                run = Run({"pgpool": float("inf"), "nodes": float("inf")}, problems=[str(error)[:400]])
+            all_runs.setdefault(name, []).append(run)
+            print(f"bench: {name} {number + 1}: {json.dumps(run.__dict__)}", file=sys.stderr, flush=True)
+    print(
+        f"Write gaps on {len(cluster.nodes)} nodes, {len(cluster.pools)} pgpools; {os.cpu_count()} cores for all hosts"
+    )
+    for name, runs in all_runs.items():
+        show(name, runs)
+    if given.cost:
+        print("\nagents")
+        mend(cluster, 60)
+        for host, (share, resident) in cost(cluster, given.cost).items():
+            print(f"  {host:10} {share:6.2%} of a core  {resident:5.1f} MiB")
+    return 1 if any(run.problems for runs in all_runs.values() for run in runs) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

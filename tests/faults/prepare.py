@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: pgherd contributors
+"""Makes the hosts that faults are made on, with disks of their own, and runs the site playbook; what is there stays.
+
+python tests/faults/prepare.py CLUSTER INVENTORY
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from faults import disks, inject
+from faults.cluster import Cluster, LabError, hosts_of, lab
+
+
+def main() -> int:
+    """From nothing, or from what an earlier run left, to a cluster."""
+    name, inventory = sys.argv[1], Path(sys.argv[2])
+    fresh = not lab.hosts(name)
+    lab.up(name, dict.fromkeys(hosts_of(inventory), "trixie"))
+    cluster = Cluster(name, inventory)
+    if fresh:
+        disks.make(name, cluster.nodes)
+    inject.sweep(cluster)
+    run = cluster.play("site")
+    if run.rc:
+        print(run, file=sys.stderr)
+    return run.rc
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except LabError as error:
+        sys.exit(f"faults: {error}")
