@@ -9,6 +9,7 @@ longer than a moment (a promotion, coming back) runs beside it, one at a time; f
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -29,7 +30,7 @@ from ..failover.seal import make_slot, point
 from ..failover.voice import QUERY, Round, Voice, voice
 from ..files.conf_barman import place
 from ..files.conf_postgres import data_directory, unit
-from ..model import SYSTEM_ROLES, Cluster, Node
+from ..model import CLUSTER_FILE, SYSTEM_ROLES, Cluster, Node
 from ..pools.watch import Asker
 from ..ports.run import LocalRunner, Runner
 from ..ports.service import Service, SystemdService
@@ -84,6 +85,7 @@ class NodePart:
         self._slots_at = self._unit_at = float("-inf")
         self._unit = ""
         self._said: dict[str, str] = {}
+        self._told = _written(CLUSTER_FILE)
         self._barman_slots = tuple(place(cluster, item.name).slot for item in cluster.barmans)
 
     def tick(self, now: float) -> Sequence[Decision]:
@@ -267,7 +269,8 @@ class NodePart:
 
     def _keep_slots(self, now: float, mine: Voice, round_: Round) -> None:
         primary = self._real(now, round_)
-        changes = slots_.decide(self._cluster, self._me, primary, round_, self._barman_slots)
+        current = _written(CLUSTER_FILE) == self._told
+        changes = slots_.decide(self._cluster, self._me, primary, round_, self._barman_slots, current)
         if not changes:
             return
         try:
@@ -336,6 +339,14 @@ def sessions(cluster: Cluster, me: str) -> Any:
         return {**given, "application_name": "pgherd agent"}
 
     return Sessions({node.name: target(node) for node in cluster.nodes})
+
+
+def _written(path: str) -> float:
+    """When a file was written, 0 where it is not there."""
+    try:
+        return os.stat(path).st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def parts(cluster: Cluster, me: str, version: int) -> list[Part]:

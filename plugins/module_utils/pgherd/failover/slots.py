@@ -27,8 +27,14 @@ class Change:
     why: str = ""
 
 
-def decide(cluster: Cluster, me: str, primary: str, round_: Round, barman_slots: tuple[str, ...]) -> list[Change]:
-    """What to change on *me*, so that every reader finds its slot here if this becomes the primary."""
+def decide(
+    cluster: Cluster, me: str, primary: str, round_: Round, barman_slots: tuple[str, ...], current: bool = True
+) -> list[Change]:
+    """What to change on *me*, so that every reader finds its slot here if this becomes the primary.
+
+    *current*: whether *cluster* is what this host has been told last. Else a slot of a node that it does not know may be
+    that of a node that is just being added, whose clone needs it.
+    """
     mine = round_.voices.get(me)
     if mine is None or not cluster.replication_slots:
         return []
@@ -46,7 +52,7 @@ def decide(cluster: Cluster, me: str, primary: str, round_: Round, barman_slots:
             to = _position(wanted[name], name, primary, me, round_)
             if mine.in_recovery and to and (not lsn or lsn_to_int(to) > lsn_to_int(lsn)):
                 changes.append(Change("advance", name, to))
-        elif match and _left_over(cluster, int(match.group(1)), me, round_):
+        elif match and _left_over(cluster, int(match.group(1)), me, round_, current):
             changes.append(Change("drop", name, "", "its reader is gone or reads elsewhere"))
     return changes
 
@@ -74,10 +80,10 @@ def _position(reader: str, name: str, primary: str, me: str, round_: Round) -> s
     return (voice.replay_lsn or "") if voice and voice.in_recovery and voice.streaming else ""
 
 
-def _left_over(cluster: Cluster, node_id: int, me: str, round_: Round) -> bool:
+def _left_over(cluster: Cluster, node_id: int, me: str, round_: Round, current: bool) -> bool:
     node = cluster.node_by_id(node_id)
     if node is None:
-        return True
+        return current
     voice = round_.voices.get(node.name)
     return node.name == me or bool(voice and (voice.streaming or not voice.in_recovery))
 
