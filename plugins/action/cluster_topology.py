@@ -46,9 +46,12 @@ class ActionModule(ActionBase):
         forecast = bool(self._task.check_mode)
         try:
             options = _options()
-            _inside_the_role(task_vars)
+            if self._task.args.get("only") != "variables":
+                _inside_the_role(task_vars)
             hosts = [_host(name, task_vars) for name in _names(task_vars)]
             _check(options, hosts)
+            if self._task.args.get("only") == "variables":
+                return result
             # Raw in task_vars: a role's default may be a template, such as that of cluster_secrets_directory.
             template = self._templar.template
             values = {name: plain(template(task_vars.get(name, spec.get("default")))) for name, spec in options.items()}

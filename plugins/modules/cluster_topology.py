@@ -19,6 +19,14 @@ version_added: 0.1.0
 author: pgherd contributors (@pgherd)
 extends_documentation_fragment:
   - pgherd.cluster.attributes
+options:
+  only:
+    description:
+      - V(variables) only checks the names and types of all C(cluster_*) variables, for playbooks that need no role, and
+        makes and returns nothing.
+    type: str
+    choices: [all, variables]
+    default: all
 """
 
 EXAMPLES = r"""

@@ -71,7 +71,6 @@ def _parser() -> argparse.ArgumentParser:
             one.add_argument(
                 "--primary", default="", metavar="NAME", help="whose place it takes; default: repmgr's word"
             )
-            one.add_argument("--handover", action="store_true", help="the primary was stopped for this on purpose")
             one.add_argument("--accept-loss", action="store_true", help="rows that only missing nodes hold may go")
         if name == "follow":
             one.add_argument("--upstream", required=True, type=int, metavar="ID", help="the upstream's node ID")
@@ -94,7 +93,7 @@ def _say(line: str) -> None:
 def _failover(options: argparse.Namespace) -> int:
     from .agent.command_part import ask
 
-    words = {"promote": ("primary", "handover", "accept_loss"), "follow": ("upstream",)}.get(options.command, ())
+    words = {"promote": ("primary", "accept_loss"), "follow": ("upstream",)}.get(options.command, ())
     arguments = {word: getattr(options, word) for word in words}
 
     code = ask(options.command, arguments, _say)

@@ -21,13 +21,14 @@ from ..errors import PgherdError
 from ..failover import command, datadir, fence, standby, start
 from ..failover import slots as slots_
 from ..failover.election import rank
+from ..failover.handover import END_SESSIONS
 from ..failover.links import Links, real, session
-from ..failover.mark import marked, unmark
+from ..failover.mark import STOPPED, mark, marked, unmark
 from ..failover.memory import Memory, chain, enough, real_primary
 from ..failover.promote import Promotion
 from ..failover.rejoin import Rejoin, kill_postmaster
 from ..failover.seal import make_slot, point
-from ..failover.voice import QUERY, Round, Voice, voice
+from ..failover.voice import ASKING, QUERY, Round, Voice, voice
 from ..files.conf_barman import place
 from ..files.conf_postgres import data_directory, unit
 from ..model import CLUSTER_FILE, SYSTEM_ROLES, Cluster, Node
@@ -44,12 +45,6 @@ LIMIT, SLOTS, UNIT = 1.5, 5.0, 1.0
 REPMGRD = "repmgrd.service"
 # Seconds for which repmgrd may watch another upstream than its node has, before it is restarted.
 ASTRAY = 15.0
-
-END_SESSIONS = """
-SELECT count(pg_terminate_backend(pid))::int AS ended
-  FROM pg_stat_activity a JOIN pg_roles r ON r.oid = a.usesysid
- WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() AND NOT rolsuper AND NOT rolname = ANY(%s)
-"""
 
 
 class NodePart:
@@ -142,7 +137,15 @@ class NodePart:
             rival.timeline if rival else 0,
             len(self._memory.backed(now, rival.name)) if rival else 0,
             len(round_.voices),
+            bool(mine.locked),
         )
+        # A switchover waits for the answers of this part.
+        self.interval = 0.05 if mine.locked else 0.5
+        if mine.stop_asked.startswith(ASKING) and not self._busy():
+            heir = mine.stop_asked[len(ASKING) :]
+            self._say(f"switchover: stops for {heir}")
+            self._begin("switchover", lambda: self._give(heir))
+            return
         verdict = fence.decide(self._cluster, seen)
         if not verdict.action or (verdict.action == "yield" and self._busy()):
             return
@@ -255,6 +258,17 @@ class NodePart:
     def _come_back(self, target: str) -> None:
         args = (self._cluster, self._me, self._version, self._runner, self._service, self._links, self._say)
         Rejoin(*args).run(target)
+
+    def _give(self, heir: str) -> None:
+        """Stop the primary, and start it as a standby of *heir*."""
+        mark(f"{STOPPED} to come back below {heir}")
+        self._service.stop(unit(self._version), timeout=60.0)
+        node, slots = self._node, self._cluster.replication_slots
+        conninfo = streaming_conninfo(self._cluster, node, self._cluster.node(heir))
+        datadir.make_standby(data_directory(self._cluster, self._version), conninfo, node.slot if slots else "")
+        unmark()
+        self._service.start(unit(self._version))
+        self.interval = 0.5
 
     def _start(self) -> None:
         """Start as a standby that waits for a primary; the guard has the last word."""

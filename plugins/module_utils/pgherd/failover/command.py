@@ -41,6 +41,18 @@ def links(cluster: Cluster, me: str, version: int) -> Links:
     return real(cluster, me, lambda: service.stop(unit(version)))
 
 
+def root_links(cluster: Cluster, me: str) -> Links:
+    """Links of this host for root: what must be stopped is stopped without sudo."""
+    service = SystemdService(LocalRunner())
+    return real(cluster, me, lambda: service.stop(unit(version_here(cluster, me))))
+
+
+def refuse_elsewhere(me: str, target: str, changes: bool) -> None:
+    """A handover is run by its target. Raises Conflict on another host."""
+    if changes and me != target:
+        raise Conflict(f"Switch over to {target}", f"to run on {target}", me, f"Delegate the task to {target}.")
+
+
 def version_here(cluster: Cluster, me: str) -> int:
     """PostgreSQL's major version on this host, by its running server."""
     with session(real(cluster, me, lambda: None), me) as server:
@@ -72,7 +84,6 @@ def promote(
     link: Links,
     say: Say,
     primary: str = "",
-    handover: bool = False,
     accept_loss: bool = False,
 ) -> int:
     """Promote *me* in the place of *primary* ('' takes the metadata's word). Raises as Promotion.run()."""
@@ -81,7 +92,7 @@ def promote(
         return 0
     found = primary or last_primary(cluster, me, link)
     with closing(Promotion(cluster, me, found, link, say)) as promotion:
-        promotion.run(handover, accept_loss, SECOND_OPINION if accept_loss else 0.0)
+        promotion.run("", accept_loss, SECOND_OPINION if accept_loss else 0.0)
     return 0
 
 

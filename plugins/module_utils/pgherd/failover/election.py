@@ -33,8 +33,9 @@ class Verdict:
 class Question:
     """May *me* be promoted in the place of *primary* ('' where nobody knows who was)?
 
-    *primary_answers*: what a fresh session on the primary said just now, '' when it could not be opened. *handover*: the
-    primary has been stopped on purpose, so others may have seen it a moment ago. *accept_loss*: a person has said that
+    *primary_answers*: what a fresh session on the primary said just now, '' when it could not be opened. *handover*:
+    the primary is ``stopped`` or ``fenced`` on purpose, and *me* has all that it wrote; others may have seen it a moment ago.
+    *accept_loss*: a person has said that
     rows which only missing nodes hold may go.
     """
 
@@ -42,7 +43,7 @@ class Question:
     primary: str
     round: Round
     primary_answers: str = ""
-    handover: bool = False
+    handover: str = ""
     accept_loss: bool = False
 
 
@@ -80,7 +81,7 @@ def _about_me(cluster: Cluster, asked: Question, mine: Voice | None) -> str:
 
 def _about_primary(cluster: Cluster, asked: Question) -> str:
     mine = asked.round.voices[asked.me]
-    if asked.primary_answers:
+    if asked.primary_answers and asked.handover != "fenced":
         return f"the primary {asked.primary} answers: {asked.primary_answers}"
     for name, voice in asked.round.voices.items():
         if not _data(cluster, name) or voice.system_id != mine.system_id:
@@ -102,6 +103,8 @@ def _counted(cluster: Cluster, asked: Question, seal: tuple[str, ...]) -> Verdic
     needed = seals_needed(cluster, asked.primary)
     missing = ", ".join(f"{name} ({why})" for name, why in asked.round.silent.items() if name != asked.primary)
     tail = f"; missing: {missing}" if missing else ""
+    if asked.handover == "stopped":
+        return Verdict(True, f"{asked.primary} was stopped for {asked.me}, which has all its WAL{tail}", seal, 1)
     listed = [name for name in seal if name in {node.name for node in cluster.electable}]
     if asked.accept_loss:
         return Verdict(True, f"{len(listed)} of {needed} needed standbys answer, loss accepted{tail}", seal, 1)

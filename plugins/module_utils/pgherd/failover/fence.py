@@ -27,7 +27,7 @@ class Primary:
     """What a primary knows of itself. *backed*: listed standbys that have answered it lately. *alone*: seconds for which
     there were fewer of them than needed, 0.0 when there are enough; *together*: seconds for which there were enough.
     *rival*: another primary of the cluster, with its *rival_timeline* and how many listed standbys stream from it.
-    *reached*: nodes that answer, itself included."""
+    *reached*: nodes that answer, itself included. *locked*: a switchover is at work on it."""
 
     me: str
     timeline: int
@@ -39,6 +39,7 @@ class Primary:
     rival_timeline: int = 0
     rival_backed: int = 0
     reached: int = 1
+    locked: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def decide(cluster: Cluster, seen: Primary) -> Verdict:
     if not enough and not seen.fenced and seen.alone >= limit:
         who = f"{len(seen.backed)} of {needed} needed standbys stream" if needed else f"{seen.reached} nodes answer"
         return Verdict("fence", f"{who} for {seen.alone:.1f} s")
-    if enough and seen.fenced and seen.together >= BACK:
+    if enough and seen.fenced and not seen.locked and seen.together >= BACK:
         who = ", ".join(seen.backed) if needed else f"{seen.reached} nodes"
         return Verdict("lift", f"{who} are back, and nobody else is primary")
     return Verdict("")

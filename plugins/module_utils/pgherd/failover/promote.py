@@ -46,7 +46,7 @@ class Promotion:
         # Whom the locked nodes followed.
         self._before: dict[str, sealing.Following] = {}
 
-    def run(self, handover: bool = False, accept_loss: bool = False, patience: float = 0.0) -> None:
+    def run(self, handover: str = "", accept_loss: bool = False, patience: float = 0.0) -> None:
         """Do it. *patience*: seconds that the old primary has to answer, counted from the beginning. Raises Conflict when it
         is refused, with the reason, PgherdError when it failed; neither leaves this node promoted and followed."""
         verdict = self.consider(handover, accept_loss, patience)
@@ -69,7 +69,7 @@ class Promotion:
         if self._meeting:
             self._meeting.close()
 
-    def consider(self, handover: bool = False, accept_loss: bool = False, patience: float = 0.0) -> Verdict:
+    def consider(self, handover: str = "", accept_loss: bool = False, patience: float = 0.0) -> Verdict:
         """Ask all nodes and decide; changes nothing."""
         others = [node.name for node in self._cluster.nodes if node.name != self._primary]
         meeting = self._meeting = Meeting([*others, *([self._primary] if self._primary else [])], self._links)

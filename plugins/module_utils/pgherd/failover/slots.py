@@ -76,6 +76,9 @@ def _position(reader: str, name: str, primary: str, me: str, round_: Round) -> s
     here = head.slots.get(name) if head else None
     if here and here[0] and here[1]:
         return here[0]
+    if reader == primary:
+        # It would come back from where its successor began, and that is not before where this node is now.
+        return round_.voices[me].replay_lsn or ""
     voice = round_.voices.get(reader)
     return (voice.replay_lsn or "") if voice and voice.in_recovery and voice.streaming else ""
 

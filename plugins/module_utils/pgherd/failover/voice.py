@@ -16,6 +16,9 @@ from ..programs.repmgr import node_parameters
 # Whoever seals a node holds this session lock on it ("pgherd" in ASCII, as one number): two promotions at once exclude
 # each other, and the lock ends with the session when its holder dies.
 SEAL_LOCK = 0x706768657264
+# Whoever holds this one on a primary asks its agent to stop it; the session's application_name says for whom.
+STOP_LOCK = 0x706768657265
+ASKING = "pgherd handover to "
 # Rows of synchronous commits must not wait for standbys that may be what is missing.
 OPTIONS = "-c synchronous_commit=local -c statement_timeout=10000"
 SOCKETS = "/var/run/postgresql"
@@ -39,6 +42,9 @@ SELECT pg_is_in_recovery() AS in_recovery,
        current_setting('default_transaction_read_only')::bool AS read_only,
        coalesce(repmgr.repmgrd_is_running(), false) AS repmgrd,
        coalesce(repmgr.get_upstream_last_seen(), -1) AS upstream_seen_age,
+       coalesce((SELECT min(application_name) FROM pg_locks JOIN pg_stat_activity a USING (pid)
+                  WHERE locktype = 'advisory' AND granted
+                    AND (classid::int8 << 32) + objid::int8 = {STOP_LOCK}), '') AS stop_asked,
        (SELECT coalesce(jsonb_object_agg(application_name, reply_time), '{{}}') FROM pg_stat_replication
          WHERE state = 'streaming')::text AS senders,
        (SELECT coalesce(jsonb_object_agg(slot_name, jsonb_build_array(restart_lsn, active)), '{{}}')
@@ -52,7 +58,8 @@ SELECT pg_is_in_recovery() AS in_recovery,
 class Voice:
     """One node's answer. *upstream* is the host its WAL receiver is connected to, *receiver* that receiver's status or ''.
     *locked*: others' sessions that hold the seal's lock. *upstream_seen_age*: seconds since its repmgrd last reached its
-    upstream, -1 when never. *senders*: who streams from it, with the time in its last answer as text (another clock's, good
+    upstream, -1 when never. *stop_asked*: who asks it to stop for a switchover, as ASKING and a name. *senders*: who
+    streams from it, with the time in its last answer as text (another clock's, good
     only for seeing that it changes). *slots*: physical ones, with their restart_lsn and whether they are in use."""
 
     name: str
@@ -69,6 +76,7 @@ class Voice:
     read_only: bool = False
     repmgrd: bool = True
     upstream_seen_age: int = -1
+    stop_asked: str = ""
     senders: Mapping[str, str] = field(default_factory=dict)
     slots: Mapping[str, tuple[str | None, bool]] = field(default_factory=dict)
 
