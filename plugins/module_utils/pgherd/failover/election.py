@@ -88,15 +88,19 @@ def _about_primary(cluster: Cluster, asked: Question) -> str:
             continue
         if not voice.in_recovery and (voice.timeline >= mine.timeline or name != asked.primary):
             return f"{name} is primary (timeline {voice.timeline})"
-        if not asked.handover and name != asked.me and sees_primary(voice):
+        if not asked.handover and name != asked.me and sees_primary(cluster, asked.round, voice):
             return f"{name} reached the primary {voice.upstream_seen_age} s ago"
     return ""
 
 
-def sees_primary(voice: Voice) -> bool:
-    """Whether a standby's repmgrd has reached the upstream just now. Its WAL receiver is no evidence: a primary whose
+def sees_primary(cluster: Cluster, round_: Round, voice: Voice) -> bool:
+    """Whether a standby's repmgrd has reached the upstream just now, which says of itself no other than that it is primary:
+    in a cascade the upstream is a standby, and lives on without one. The WAL receiver is no evidence: a primary whose
     postmaster hangs keeps its senders."""
-    return voice.in_recovery and voice.repmgrd and 0 <= voice.upstream_seen_age <= RECENT and bool(voice.upstream)
+    reached = voice.in_recovery and voice.repmgrd and 0 <= voice.upstream_seen_age <= RECENT and bool(voice.upstream)
+    names = (node.name for node in cluster.nodes if voice.upstream in (node.name, node.address, node.ip))
+    upstream = round_.voices.get(next(names, ""))
+    return reached and not (upstream and upstream.in_recovery)
 
 
 def _counted(cluster: Cluster, asked: Question, seal: tuple[str, ...]) -> Verdict:
