@@ -19,32 +19,27 @@ from typing import Any
 
 from ..errors import PgherdError
 from ..failover import command, datadir, fence, standby, start
-from ..failover import slots as slots_
 from ..failover.election import rank
 from ..failover.handover import END_SESSIONS
 from ..failover.links import Links, real, session
 from ..failover.mark import STOPPED, mark, marked, unmark
 from ..failover.memory import Memory, chain, enough, real_primary
 from ..failover.promote import Promotion
-from ..failover.rejoin import Rejoin, kill_postmaster
+from ..failover.rejoin import Rejoin, kill_postmaster, stop_postmaster
 from ..failover.seal import make_slot, point
 from ..failover.voice import ASKING, QUERY, Round, Voice, voice
-from ..files.conf_barman import place
 from ..files.conf_postgres import data_directory, unit
 from ..model import CLUSTER_FILE, SYSTEM_ROLES, Cluster, Node
 from ..pools.watch import Asker
 from ..ports.run import LocalRunner, Runner
 from ..ports.service import Service, SystemdService
-from ..ports.sql import Server
 from ..programs.repmgr import parse_conninfo, streaming_conninfo
 from .command_part import CommandPart, Run
 from .loop import Decision, Part, log
+from .upkeep import Upkeep
 
-# Seconds within which a node must answer; from one look at slots and at a silent unit to the next.
-LIMIT, SLOTS, UNIT = 1.5, 5.0, 1.0
-REPMGRD = "repmgrd.service"
-# Seconds for which repmgrd may watch another upstream than its node has, before it is restarted.
-ASTRAY = 15.0
+# Seconds within which a node must answer; from one look at a silent unit to the next.
+LIMIT, UNIT = 1.5, 1.0
 
 
 class NodePart:
@@ -77,11 +72,10 @@ class NodePart:
         self._system_id = ""
         self._job: threading.Thread | None = None
         self._job_ended = float("-inf")
-        self._slots_at = self._unit_at = float("-inf")
+        self._unit_at = float("-inf")
         self._unit = ""
-        self._said: dict[str, str] = {}
         self._told = _written(CLUSTER_FILE)
-        self._barman_slots = tuple(place(cluster, item.name).slot for item in cluster.barmans)
+        self._upkeep = Upkeep(cluster, self._node, links, service, self._memory, self._say)
 
     def tick(self, now: float) -> Sequence[Decision]:
         """See loop.Part."""
@@ -93,9 +87,8 @@ class NodePart:
             self._primary(now, mine, round_)
         else:
             self._standby(now, mine, round_)
-        if mine is not None and now - self._slots_at >= SLOTS and not self._busy():
-            self._slots_at = now
-            self._keep_slots(now, mine, round_)
+        if mine is not None and not self._busy():
+            self._upkeep.tick(now, mine, round_, self._real(now, round_))
         return ()
 
     def close(self) -> None:
@@ -206,7 +199,6 @@ class NodePart:
             self._me in {node.name for node in self._cluster.electable},
         )
         self._do(now, standby.decide(seen))
-        self._watch_repmgrd(now, mine, round_)
 
     def _pointed_at(self) -> str:
         """The node that primary_conninfo names."""
@@ -262,10 +254,13 @@ class NodePart:
     def _give(self, heir: str) -> None:
         """Stop the primary, and start it as a standby of *heir*."""
         mark(f"{STOPPED} to come back below {heir}")
+        directory = data_directory(self._cluster, self._version)
+        if not stop_postmaster(directory, 20.0):
+            kill_postmaster(directory)
         self._service.stop(unit(self._version), timeout=60.0)
         node, slots = self._node, self._cluster.replication_slots
         conninfo = streaming_conninfo(self._cluster, node, self._cluster.node(heir))
-        datadir.make_standby(data_directory(self._cluster, self._version), conninfo, node.slot if slots else "")
+        datadir.make_standby(directory, conninfo, node.slot if slots else "")
         unmark()
         self._service.start(unit(self._version))
         self.interval = 0.5
@@ -280,41 +275,6 @@ class NodePart:
     def _elect(self) -> None:
         with closing(Promotion(self._cluster, self._me, self._memory.primary, self._links, self._say)) as promotion:
             promotion.run(patience=1.0)
-
-    def _keep_slots(self, now: float, mine: Voice, round_: Round) -> None:
-        primary = self._real(now, round_)
-        current = _written(CLUSTER_FILE) == self._told
-        changes = slots_.decide(self._cluster, self._me, primary, round_, self._barman_slots, current)
-        if not changes:
-            return
-        try:
-            with session(self._links, self._me) as server:
-                for change in changes:
-                    self._change_slot(server, change)
-        except PgherdError as error:
-            self._once("slots", " ".join(str(error).split()))
-
-    def _change_slot(self, server: Server, change: slots_.Change) -> None:
-        if change.action == "create":
-            make_slot(server, change.name)
-        elif change.action == "drop":
-            server.rows("SELECT pg_drop_replication_slot(%s)", (change.name,))
-        else:
-            server.rows("SELECT pg_replication_slot_advance(%s, %s)", (change.name, change.lsn))
-        if change.why:
-            self._say(f"slots: {change.action} {change.name}: {change.why}")
-
-    def _watch_repmgrd(self, now: float, mine: Voice, round_: Round) -> None:
-        """repmgrd that has lost its upstream for good, or has given up, starts anew."""
-        primary = self._real(now, round_)
-        astray = bool(primary) and mine.streaming and (not mine.repmgrd or mine.upstream_seen_age > ASTRAY)
-        if self._memory.lasts("repmgrd astray", now, astray) >= ASTRAY:
-            self._memory.lasts("repmgrd astray", now, False)
-            self._say(f"repmgrd: restarted: it has not reached its upstream for {mine.upstream_seen_age} s")
-            try:
-                self._service.restart(REPMGRD)
-            except PgherdError as error:
-                self._once("repmgrd", " ".join(str(error).split()))
 
     # Work beside the ticks.
 
@@ -335,12 +295,6 @@ class NodePart:
 
     def _say(self, line: str) -> None:
         self._log(f"node: {line}")
-
-    def _once(self, what: str, line: str) -> None:
-        """Say *line* unless it was the last one about *what*."""
-        if self._said.get(what) != line:
-            self._said[what] = line
-            self._say(f"{what}: {line}")
 
 
 def sessions(cluster: Cluster, me: str) -> Any:

@@ -151,24 +151,31 @@ class Handover:
 
     def run(self) -> None:
         """Do it. Raises PgherdError; the primary then is whoever it was, or is elected."""
-        with session(self._links, self._primary) as theirs, session(self._links, self._me) as mine:
-            theirs.run(f"SET application_name = '{ASKING}{self._me}'")
-            sealing.lock(self._primary, theirs)
-            theirs.run("SET statement_timeout = 0")
-            theirs.run("CHECKPOINT")
-            self._step(f"{self._primary} is locked, and has written its checkpoint")
-            try:
-                self._fence(theirs, True)
-                final = self._drained(theirs, mine)
-            except PgherdError:
-                self._fence(theirs, False)
-                raise
-            stopped = self._stop(theirs, mine)
-        self._step(f"{self._primary} {'is down' if stopped else 'is fenced, but does not stop'}, WAL to {final}")
-        with closing(Promotion(self._cluster, self._me, self._primary, self._links, self._say)) as promotion:
-            promotion.run(handover="stopped" if stopped else "fenced")
+        attempt = Promotion(self._cluster, self._me, self._primary, self._links, self._say)
+        with closing(attempt), session(self._links, self._me) as mine:
+            with session(self._links, self._primary) as theirs:
+                stopped = self._retire(theirs, mine, attempt)
+            self._step(f"{self._primary} {'is down' if stopped else 'is fenced, but does not stop'}")
+            attempt.run(handover="stopped" if stopped else "fenced")
         self._step(f"{self._me} is primary")
         self._await_return()
+
+    def _retire(self, theirs: Server, mine: Server, attempt: Promotion) -> bool:
+        """Prepare all that takes time, fence the primary, get its last WAL, and have it stopped; whether it stopped."""
+        theirs.run(f"SET application_name = '{ASKING}{self._me}'")
+        sealing.lock(self._primary, theirs)
+        theirs.run("SET statement_timeout = 0")
+        theirs.run("CHECKPOINT")
+        attempt.prepare()
+        self._step(f"{self._primary} is locked, and has written its checkpoint")
+        try:
+            self._fence(theirs, True)
+            final = self._drained(theirs, mine)
+        except PgherdError:
+            self._fence(theirs, False)
+            raise
+        self._step(f"{self._me} has all WAL, to {final}")
+        return self._stop(theirs, mine)
 
     def _step(self, words: str) -> None:
         self._say(f"switchover: after {(time.monotonic() - self._began) * 1000:.0f} ms: {words}")

@@ -9,10 +9,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from ..errors import PgherdError
 from ..model import Cluster
 from ..observe.ask import reason
+from ..observe.gather import gather
 from ..ports.sql import PsycopgServer, Server, open_connection
 from .seal import ask
 from .voice import Round, Voice, local_parameters, parameters
@@ -65,6 +67,12 @@ class Meeting:
         """Wait for *names* until *limit* seconds after the beginning."""
         for name in names:
             self._threads[name].join(max(0.0, self._began + limit - time.monotonic()))
+
+    def again(self, limit: float) -> None:
+        """Ask all that have a session anew, for *limit* seconds at most."""
+        asked = {name: partial(ask, name, server) for name, server in self.servers.items()}
+        self._voices, failed = gather(asked, limit)
+        self._silent = {**self._silent, **failed}
 
     def over(self) -> bool:
         """Whether nobody is waited for any more."""

@@ -9,6 +9,7 @@ primary that there is.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -25,6 +26,8 @@ from .links import Links, Meeting
 from .voice import Voice
 
 T = TypeVar("T")
+# repmgrd's promotion and the agent's own run in one process.
+_ONE = threading.Lock()
 Say = Callable[[str], None]
 
 # Seconds: for sessions and statements on others; for catching up with one that is ahead; for pg_promote().
@@ -49,7 +52,14 @@ class Promotion:
     def run(self, handover: str = "", accept_loss: bool = False, patience: float = 0.0) -> None:
         """Do it. *patience*: seconds that the old primary has to answer, counted from the beginning. Raises Conflict when it
         is refused, with the reason, PgherdError when it failed; neither leaves this node promoted and followed."""
-        verdict = self.consider(handover, accept_loss, patience)
+        if not _ONE.acquire(blocking=False):
+            raise Conflict(f"promote {self._me}", "nobody else at it", "another promotion at work in this process")
+        try:
+            self._run(self.consider(handover, accept_loss, patience))
+        finally:
+            _ONE.release()
+
+    def _run(self, verdict: Verdict) -> None:
         if not verdict.allowed:
             raise Conflict(f"promote {self._me}", "a safe promotion", verdict.why)
         try:
@@ -69,14 +79,24 @@ class Promotion:
         if self._meeting:
             self._meeting.close()
 
+    def prepare(self) -> None:
+        """Open the sessions on all but the primary beforehand, so that what comes later finds them open."""
+        names = [node.name for node in self._cluster.nodes if node.name != self._primary]
+        self._meeting = Meeting(names, self._links)
+        self._meeting.wait(names, LIMIT)
+        self._began = time.monotonic()
+
     def consider(self, handover: str = "", accept_loss: bool = False, patience: float = 0.0) -> Verdict:
         """Ask all nodes and decide; changes nothing."""
-        others = [node.name for node in self._cluster.nodes if node.name != self._primary]
-        meeting = self._meeting = Meeting([*others, *([self._primary] if self._primary else [])], self._links)
-        meeting.wait(others, LIMIT)
-        if self._primary:
-            meeting.wait([self._primary], patience)
-        self._servers, round_ = meeting.servers, meeting.round()
+        if self._meeting:
+            self._meeting.again(LIMIT)
+        else:
+            others = [node.name for node in self._cluster.nodes if node.name != self._primary]
+            self._meeting = Meeting([*others, *([self._primary] if self._primary else [])], self._links)
+            self._meeting.wait(others, LIMIT)
+            if self._primary:
+                self._meeting.wait([self._primary], patience)
+        self._servers, round_ = self._meeting.servers, self._meeting.round()
         self._step("connected", ", ".join(sorted(round_.voices)))
         theirs = round_.voices.get(self._primary)
         answers = f"on timeline {theirs.timeline}" if theirs and not theirs.in_recovery else ""
@@ -105,6 +125,12 @@ class Promotion:
         self._step("locked", ", ".join(locked))
         if len(locked) < verdict.needed or self._me not in locked:
             raise Conflict(f"promote {self._me}", f"{verdict.needed} locked nodes", _counted(locked, refused))
+        standing, _why = self._each(locked, sealing.ask)
+        promoted = [name for name, voice in standing.items() if not voice.in_recovery]
+        if promoted:
+            raise Conflict(
+                f"promote {self._me}", "standbys only", f"{', '.join(promoted)}, which was promoted meanwhile"
+            )
         sealed, failed = self._each(locked, sealing.seal, LIMIT + sealing.STOP)
         found = ", ".join(f"{name} at {voice.timeline}:{_lsn(voice)}" for name, voice in sealed.items())
         self._step("sealed", found)
@@ -162,6 +188,8 @@ class Promotion:
 
         def back(name: str, server: Server) -> None:
             following = self._before[name]
+            if not sealing.ask(name, server).in_recovery:
+                return
             sealing.point(server, following.conninfo, following.slot)
 
         done, failed = self._each([name for name, following in self._before.items() if following.conninfo], back)

@@ -48,6 +48,8 @@ def lock(name: str, server: Server) -> Following:
 def seal(name: str, server: Server, sleep: Callable[[float], None] = time.sleep) -> Voice:
     """Have the standby follow nobody, and say where it stands once its WAL receiver has ended. Raises Unreachable when
     that does not end."""
+    if not ask(name, server).in_recovery:
+        raise Conflict(f"Seal {name}", "a standby", "a primary: somebody else was quicker")
     server.run("ALTER SYSTEM SET primary_conninfo = ''")
     server.run("SELECT pg_reload_conf()")
     deadline = time.monotonic() + STOP

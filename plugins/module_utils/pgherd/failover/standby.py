@@ -60,7 +60,7 @@ def decide(seen: Standby) -> Duty:
     if not seen.primary:
         wait = ELECT + RANK * seen.rank
         if seen.electable and seen.leaderless >= wait:
-            return Duty("elect", "", f"no primary for {seen.leaderless:.0f} s, and number {seen.rank + 1} in rank")
+            return Duty("elect", "", f"no primary for {seen.leaderless:.0f} s, and {seen.rank} before it in rank")
         return Duty("")
     if seen.voice.sealed:
         late = seen.sealed >= UNSEAL

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: pgherd contributors
+"""What a node keeps true about itself while all is well: others' slots, its row in repmgr's metadata, its repmgrd."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..errors import PgherdError
+from ..failover import slots
+from ..failover.links import Links, session
+from ..failover.memory import Memory
+from ..failover.seal import make_slot
+from ..failover.voice import Round, Voice
+from ..files.conf_barman import place
+from ..model import Cluster, Node
+from ..ports.service import Service
+from ..ports.sql import Server
+from ..programs.repmgr import record_primary, record_standby
+
+# Seconds from one look to the next.
+INTERVAL = 5.0
+REPMGRD = "repmgrd.service"
+# Seconds for which repmgrd may not reach the upstream that its node streams from, before it is restarted.
+ASTRAY = 15.0
+ROW = "SELECT type, active, upstream_node_id AS upstream FROM repmgr.nodes WHERE node_id = %s"
+
+
+class Upkeep:
+    """See the module. *say* gets one line for each thing done, and for a fault once."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        node: Node,
+        links: Links,
+        service: Service,
+        memory: Memory,
+        say: Callable[[str], None],
+    ) -> None:
+        self._cluster = cluster
+        self._node = node
+        self._links = links
+        self._service = service
+        self._memory = memory
+        self._say = say
+        self._at = float("-inf")
+        self._faults: dict[str, str] = {}
+        self._barman_slots = tuple(place(cluster, item.name).slot for item in cluster.barmans)
+
+    def tick(self, now: float, mine: Voice, round_: Round, primary: str) -> None:
+        """Look every few seconds, and mend. *primary* is the real one, '' where there is none. Raises nothing."""
+        if now - self._at < INTERVAL or mine.locked:
+            return
+        self._at = now
+        self._try("slots", lambda: self._slots(primary, round_))
+        if primary and (mine.streaming or primary == mine.name):
+            self._try("metadata", lambda: self._row(mine, primary))
+            self._try("repmgrd", lambda: self._repmgrd(now, mine))
+
+    def _try(self, what: str, do: Callable[[], None]) -> None:
+        try:
+            do()
+        except PgherdError as error:
+            said = " ".join(str(error).split())
+            if self._faults.get(what) != said:
+                self._say(f"{what}: failed: {said}")
+            self._faults[what] = said
+        else:
+            self._faults.pop(what, None)
+
+    def _slots(self, primary: str, round_: Round) -> None:
+        changes = slots.decide(self._cluster, self._node.name, primary, round_, self._barman_slots)
+        if not changes:
+            return
+        with session(self._links, self._node.name) as server:
+            for change in changes:
+                self._change(server, change)
+
+    def _change(self, server: Server, change: slots.Change) -> None:
+        if change.action == "create":
+            make_slot(server, change.name)
+        elif change.action == "drop":
+            server.rows("SELECT pg_drop_replication_slot(%s)", (change.name,))
+        else:
+            server.rows("SELECT pg_replication_slot_advance(%s, %s)", (change.name, change.lsn))
+        if change.why:
+            self._say(f"slots: {change.action} {change.name}: {change.why}")
+
+    def _row(self, mine: Voice, primary: str) -> None:
+        """Have the metadata say what is: repmgrd refuses to start on a node that they call a dead primary."""
+        upstream = self._upstream(mine)
+        wanted = ("primary", True, None) if primary == mine.name else ("standby", True, upstream)
+        if wanted == ("standby", True, None):
+            return
+        with session(self._links, mine.name) as server:
+            rows = server.rows(ROW, (self._node.id,))
+        found = tuple(rows[0][key] for key in ("type", "active", "upstream")) if rows else None
+        # A node that is not registered at all is the playbook's to register.
+        if found is None or found == wanted:
+            return
+        with session(self._links, primary) as writer:
+            if primary == mine.name:
+                record_primary(writer, self._node.id)
+            elif upstream is not None:
+                record_standby(writer, self._node.id, upstream)
+        self._say(f"metadata: {mine.name} is a {wanted[0]} now, below {wanted[2]}; it was {found}")
+
+    def _upstream(self, mine: Voice) -> int | None:
+        nodes = self._cluster.data_nodes
+        return next((node.id for node in nodes if mine.upstream in (node.address, node.ip, node.name)), None)
+
+    def _repmgrd(self, now: float, mine: Voice) -> None:
+        """Restart one that runs and has lost its upstream for good; one that does not run is started by its unit."""
+        astray = mine.in_recovery and mine.repmgrd and not 0 <= mine.upstream_seen_age <= ASTRAY
+        if self._memory.lasts("repmgrd astray", now, astray) >= ASTRAY:
+            self._memory.lasts("repmgrd astray", now, False)
+            self._say(f"repmgrd: restarted: it has not reached its upstream for {mine.upstream_seen_age} s")
+            self._service.restart(REPMGRD)
