@@ -22,7 +22,7 @@ from typing import Any, TextIO
 
 import psycopg
 
-from faults.checker.workload import PATIENCE, hang_up
+from faults.checker.workload import PATIENCE, end_with_parent, hang_up
 
 EVERY = 0.2  # seconds
 LIMIT = 1.0  # seconds for an answer
@@ -144,7 +144,7 @@ async def run(clients: dict[str, str], containers: dict[str, str], into: Path) -
     with into.open("a", encoding="utf-8") as file:
         eyes = [Eye(CLIENT, node, partial(str, f"{line} {PATIENCE}"), file) for node, line in clients.items()]
         eyes += [Eye(INSIDE, node, partial(socket_dsn, name), file) for node, name in containers.items()]
-        await asyncio.gather(*(eye.watch(stop) for eye in eyes))
+        await asyncio.gather(end_with_parent(stop), *(eye.watch(stop) for eye in eyes))
 
 
 def main() -> int:

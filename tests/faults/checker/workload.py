@@ -127,6 +127,15 @@ async def _pause(seconds: float, stop: asyncio.Event) -> None:
         return
 
 
+async def end_with_parent(stop: asyncio.Event) -> None:
+    """Stop when whoever started this process is gone; ids must not go on being written into the next trial."""
+    parent = os.getppid()
+    while not stop.is_set():
+        if os.getppid() != parent:
+            stop.set()
+        await _pause(0.5, stop)
+
+
 async def run(plan: Plan, history: Path, writers: int, first: int, via: str) -> None:
     """Write until told to stop."""
     stop = asyncio.Event()
@@ -134,7 +143,7 @@ async def run(plan: Plan, history: Path, writers: int, first: int, via: str) -> 
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     log = Log(history, via)
     try:
-        await asyncio.gather(*(writer(first + i, plan, log, stop) for i in range(writers)))
+        await asyncio.gather(end_with_parent(stop), *(writer(first + i, plan, log, stop) for i in range(writers)))
     finally:
         log.close()
 
