@@ -35,7 +35,7 @@ class Following:
 
 def lock(name: str, server: Server) -> Following:
     """Take the seal's lock on a node, for as long as the session lives; whom it follows. Raises Conflict when another
-    holds it."""
+    holds it, and then the node is not to be touched."""
     row = server.rows(
         f"SELECT pg_try_advisory_lock({SEAL_LOCK}) AS taken, current_setting('primary_conninfo') AS conninfo,"
         " current_setting('primary_slot_name') AS slot"
@@ -46,8 +46,8 @@ def lock(name: str, server: Server) -> Following:
 
 
 def seal(name: str, server: Server, sleep: Callable[[float], None] = time.sleep) -> Voice:
-    """Have the standby follow nobody, and say where it stands once its WAL receiver has ended. Raises Unreachable when
-    that does not end."""
+    """Have the standby follow nobody, and say where it stands once its WAL receiver has ended and it knows all it has.
+    Raises Unreachable when that takes too long."""
     if not ask(name, server).in_recovery:
         raise Conflict(f"Seal {name}", "a standby", "a primary: somebody else was quicker")
     server.run("ALTER SYSTEM SET primary_conninfo = ''")
@@ -55,10 +55,11 @@ def seal(name: str, server: Server, sleep: Callable[[float], None] = time.sleep)
     deadline = time.monotonic() + STOP
     while True:
         found = ask(name, server)
-        if found.sealed and not found.receiver:
+        if found.sealed and not found.receiver and found.settled:
             return found
         if time.monotonic() > deadline:
-            raise Unreachable(f"seal {name}: its WAL receiver has not ended within {STOP:g} s.")
+            what = "its WAL receiver has not ended" if found.settled else "it has not read its own WAL"
+            raise Unreachable(f"seal {name}: {what} within {STOP:g} s.")
         sleep(0.01)
 
 
@@ -76,9 +77,11 @@ def make_slot(server: Server, slot: str) -> None:
 
 
 def held(_name: str, server: Server) -> bool:
-    """Whether this session still holds the lock: a round trip that a session which has ended cannot make."""
+    """Whether this session still holds the lock, and nobody has let the node follow anyone: a round trip that a session
+    which has ended cannot make."""
     query = (
-        "SELECT count(*) > 0 AS held FROM pg_locks WHERE locktype = 'advisory' AND granted AND pid = pg_backend_pid()"  # noqa: S608
+        "SELECT count(*) > 0 AND current_setting('primary_conninfo') = '' AND NOT EXISTS (SELECT FROM"  # noqa: S608
+        " pg_stat_wal_receiver) AS held FROM pg_locks WHERE locktype = 'advisory' AND granted AND pid = pg_backend_pid()"
         f" AND (classid::int8 << 32) + objid::int8 = {SEAL_LOCK}"
     )
     return bool(server.rows(query)[0]["held"])

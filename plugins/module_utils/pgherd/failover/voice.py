@@ -23,18 +23,34 @@ ASKING = "pgherd handover to "
 OPTIONS = "-c synchronous_commit=local -c statement_timeout=10000"
 SOCKETS = "/var/run/postgresql"
 
-# As observe/ask.py's STATE, and what a promotion must know besides. A standby without primary_conninfo is sealed. The
-# lock's number is split over two columns of pg_locks. get_upstream_last_seen() counts since repmgrd last got an answer.
+# The timeline of the WAL file that holds a standby's last byte. Without a receiver nothing else tells it: what the control
+# file says is that of the last restartpoint (tried: 1 on a sealed standby whose last WAL is of timeline 2).
+_LAST_FILE = """
+(SELECT max(('x' || left(name, 8))::bit(32)::int)
+   FROM pg_ls_waldir(),
+        (SELECT (greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) - '0/0'::pg_lsn - 1)::int8 AS byte,
+                pg_size_bytes(current_setting('wal_segment_size')) AS bytes) p
+  WHERE substr(name, 9) = lpad(upper(to_hex(byte >> 32)), 8, '0')
+                       || lpad(upper(to_hex((byte & 4294967295) / bytes)), 8, '0'))
+"""
+
+# As observe/ask.py's STATE, and what a promotion must know besides. A standby without primary_conninfo is sealed. One that
+# has received nothing since its start has not read all its own WAL before it waits for more. The lock's number is split
+# over two columns of pg_locks. get_upstream_last_seen() counts since repmgrd last got an answer.
 QUERY = f"""
 SELECT pg_is_in_recovery() AS in_recovery,
        CASE WHEN pg_is_in_recovery()
-            THEN greatest(w.received_tli, c.timeline_id, r.min_recovery_end_timeline)
+            THEN greatest(coalesce(w.received_tli, {_LAST_FILE}), c.timeline_id, r.min_recovery_end_timeline)
             ELSE ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int END AS timeline,
        s.system_identifier::text AS system_id,
        CASE WHEN NOT pg_is_in_recovery() THEN pg_current_wal_lsn()::text END AS write_lsn,
        CASE WHEN pg_is_in_recovery() THEN pg_last_wal_receive_lsn()::text END AS receive_lsn,
        CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()::text END AS replay_lsn,
        current_setting('primary_conninfo') <> '' AS has_upstream,
+       coalesce(substring(current_setting('primary_conninfo') FROM '\\mhost=''?([^'' ]+)'), '') AS pointed_at,
+       NOT pg_is_in_recovery() OR pg_last_wal_receive_lsn() IS NOT NULL
+           OR EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'startup'
+                         AND wait_event IN ('RecoveryRetrieveRetryInterval', 'RecoveryWalStream')) AS settled,
        coalesce(w.sender_host, '') AS upstream,
        coalesce(w.status, '') AS receiver,
        (SELECT count(*)::int FROM pg_locks WHERE locktype = 'advisory' AND granted AND pid <> pg_backend_pid()
@@ -56,7 +72,9 @@ SELECT pg_is_in_recovery() AS in_recovery,
 
 @dataclass(frozen=True)
 class Voice:
-    """One node's answer. *upstream* is the host its WAL receiver is connected to, *receiver* that receiver's status or ''.
+    """One node's answer. *pointed_at* is the host in its primary_conninfo. *settled*: whether *position* is all it has; a
+    standby that has just been started reads on in its own WAL for a while. *upstream* is the host its WAL receiver is
+    connected to, *receiver* that receiver's status or ''.
     *locked*: others' sessions that hold the seal's lock. *upstream_seen_age*: seconds since its repmgrd last reached its
     upstream, -1 when never. *stop_asked*: who asks it to stop for a switchover, as ASKING and a name. *senders*: who
     streams from it, with the time in its last answer as text (another clock's, good
@@ -70,6 +88,8 @@ class Voice:
     receive_lsn: str | None = None
     replay_lsn: str | None = None
     has_upstream: bool = True
+    pointed_at: str = ""
+    settled: bool = True
     upstream: str = ""
     receiver: str = ""
     locked: int = 0
@@ -115,6 +135,11 @@ class Round:
             {name: voice for name, voice in self.voices.items() if name not in names},
             {name: why for name, why in self.silent.items() if name not in names},
         )
+
+
+def node_at(cluster: Cluster, host: str) -> str:
+    """The name of the node that *host* is, '' when it is none."""
+    return next((node.name for node in cluster.nodes if host and host in (node.name, node.address, node.ip)), "")
 
 
 def voice(name: str, row: Row) -> Voice:
