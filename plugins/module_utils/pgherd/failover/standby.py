@@ -106,7 +106,8 @@ def decide_down(seen: Down) -> Duty:
         return Duty("rejoin", seen.primary, "an earlier attempt to come back was interrupted")
     if seen.unfinished.startswith(STOPPED) and seen.for_seconds >= 10.0:
         return Duty("start", "", "it was stopped to come back, and nobody is primary: its data may be needed")
-    if seen.unit != "failed":
+    # What is half-way must not be started: the guard refuses it, and that is why its unit has failed.
+    if seen.unfinished or seen.unit != "failed":
         return Duty("")
     if seen.primary and seen.for_seconds >= 2.0:
         return Duty("rejoin", seen.primary, f"it failed to start, and {seen.primary} is primary")
