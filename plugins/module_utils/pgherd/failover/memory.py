@@ -33,14 +33,14 @@ class Memory:
 
     def look(self, now: float, round_: Round) -> None:
         """Take in one round."""
-        # After a freeze, nothing that was fresh before it is.
-        thawed = self._looked and now - self._looked > FRESH
-        self._looked = now
+        # After a freeze nothing is fresh, not even what has changed: that may have come in before it and lain in a socket.
+        looked, self._looked = self._looked, now
+        thawed = bool(looked) and now - looked > FRESH
         for name, voice in round_.voices.items():
             for sender, reply in voice.senders.items():
                 known = self._replies.get((name, sender))
                 if known is None or known[0] != reply:
-                    at = now - FRESH - 0.001 if thawed and known is None else now
+                    at = now - FRESH - 0.001 if thawed else now
                     self._replies[name, sender] = (reply, at)
         gone = [
             key for key in self._replies
@@ -49,7 +49,8 @@ class Memory:
         for key in gone:
             del self._replies[key]
         if thawed:
-            self._since["alone"] = min(self._since.get("alone", now), now - 60.0)
+            # A longer one than the fence allows has it fence at once.
+            self._since["alone"] = min(self._since.get("alone", now), looked)
 
     def backed(self, now: float, name: str) -> tuple[str, ...]:
         """The listed standbys that stream from *name* and have answered it lately."""
@@ -78,14 +79,26 @@ def primaries(cluster: Cluster, round_: Round, system_id: str) -> list[Voice]:
 
 
 def real_primary(cluster: Cluster, memory: Memory, now: float, round_: Round, system_id: str) -> Voice | None:
-    """The primary that counts: one with W standbys behind it before one without, then the newest timeline."""
+    """The primary that counts: one with W standbys behind it before one without, then the newest timeline. None of them
+    does when a listed standby has WAL of a newer timeline and W standbys are not behind any: following a left-behind
+    primary would throw away what its successor has acknowledged."""
     needed = acknowledgers(cluster)
+    listed = {node.name for node in cluster.electable}
+    newest = max(
+        (
+            voice.timeline
+            for name, voice in round_.voices.items()
+            if name in listed and voice.in_recovery and system_id in ("", voice.system_id)
+        ),
+        default=0,
+    )
 
     def key(voice: Voice) -> tuple[bool, int, int]:
         backed = len(memory.backed(now, voice.name))
         return (bool(needed) and backed >= needed, voice.timeline, backed)
 
-    return max(primaries(cluster, round_, system_id), key=key, default=None)
+    best = max(primaries(cluster, round_, system_id), key=key, default=None)
+    return best if best and (key(best)[0] or best.timeline >= newest) else None
 
 
 def reached(cluster: Cluster, round_: Round) -> int:
