@@ -42,6 +42,8 @@ def majority(cluster: Cluster) -> int:
 def could_promote(cluster: Cluster, me: str, accounted: Iterable[str]) -> tuple[str, ...]:
     """Whether the listed standbys that are not *accounted* for are enough to promote one of them behind the back of *me*,
     the last primary: their names when they are, else ()."""
+    if not voters(cluster, me):
+        return ()
     known = set(accounted)
     missing = tuple(name for name in voters(cluster, me) if name not in known)
     if not acknowledgers(cluster):
