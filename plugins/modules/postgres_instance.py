@@ -57,6 +57,10 @@ options:
     description: Restart when settings wait for it.
     type: bool
     default: false
+  always:
+    description: Restart in any case, with O(restart=true). This is an act and no state; it is always a change.
+    type: bool
+    default: false
 seealso:
   - module: pgherd.cluster.repmgr_node
 """
@@ -115,6 +119,7 @@ def main() -> None:
             "initialize_blind": {"type": "bool", "default": False},
             "previous": {"type": "dict", "default": {}},
             "restart": {"type": "bool", "default": False},
+            "always": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )
@@ -134,6 +139,7 @@ def main() -> None:
             files_changed=given["files_changed"],
             initialize_blind=given["initialize_blind"],
             restart=given["restart"],
+            always=given["always"],
         )
         service = SystemdService(runner)
         apply_plan(module, todo, Executor(cluster, name, version, runner, service, given["previous"]))

@@ -54,6 +54,12 @@ options:
     description: Whether a data directory that is in the way of a clone may be replaced.
     type: bool
     default: false
+  rejoin:
+    description:
+      - Whether a former primary, or a node whose way back was interrupted, is brought back as a standby of the live
+        primary - rewound, or cloned where that cannot be. What only it had is kept, see docs/safety.md.
+    type: bool
+    default: false
   lost:
     description:
       - Nodes that this run could not reach or failed on. Nobody waits for one of them to become ready.
@@ -120,6 +126,8 @@ steps:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.pgherd.cluster.plugins.module_utils._ansible import conclude, reporting_errors
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.failover.command import root_links
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.failover.rejoin import Rejoin
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.model import Cluster
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.nodes.node import STATES, Wish, plan
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.nodes.node_apply import Executor, look
@@ -137,6 +145,7 @@ def main() -> None:
             "state": {"type": "str", "choices": list(STATES), "default": "member"},
             "upstream": {"type": "str", "default": ""},
             "wipe": {"type": "bool", "default": False},
+            "rejoin": {"type": "bool", "default": False},
             "lost": {"type": "list", "elements": "str", "default": []},
             "timeout": {"type": "int", "default": 300},
         },
@@ -146,10 +155,12 @@ def main() -> None:
         given = module.params
         cluster, runner = Cluster.from_dict(given["cluster"]), LocalRunner()
         name, version = given["node"], given["postgres_version"]
-        wish = Wish(given["state"], given["upstream"], given["wipe"], tuple(given["lost"]))
+        wish = Wish(given["state"], given["upstream"], given["wipe"], given["rejoin"], tuple(given["lost"]))
         seen = look(cluster, name, version, runner)
         todo, left_alone = plan(cluster, name, wish, seen, version)
-        executor = Executor(cluster, name, version, runner, SystemdService(runner), given["timeout"])
+        service = SystemdService(runner)
+        back = Rejoin(cluster, name, version, runner, service, root_links(cluster, name), module.log)
+        executor = Executor(cluster, name, version, runner, service, given["timeout"], back.run)
         if left_alone:
             module.warn(left_alone)
         facts = {"repmgr_node": {"changed": todo.changed, "repmgrd": seen.repmgrd(name)}}

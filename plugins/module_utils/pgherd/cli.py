@@ -109,8 +109,8 @@ def _failover(options: argparse.Namespace) -> int:
 
 
 def _guard(options: argparse.Namespace) -> int:
-    from .failover.mark import marked
     from .nodes import permit
+    from .nodes.mark import marked
 
     me = options.host
     if unfinished := marked():

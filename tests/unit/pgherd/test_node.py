@@ -164,7 +164,11 @@ def test_what_was_primary_is_left_alone_unless_it_may_be_wiped() -> None:
     done, left_alone = plan(CLUSTER, "pg1", Wish(), found, 17)
     assert not done.changed
     assert "pg2 is primary now (timeline 2)" in left_alone
-    assert "cluster_wipe" in left_alone
+    assert "pgherd.cluster.rejoin" in left_alone
+    assert steps("pg1", found, Wish(rejoin=True)) == [
+        "bring pg1 back below pg2: rewind it, else clone it",
+        "register pg1 as standby of pg2 (changed: type, active, upstream_id)",
+    ]
     assert steps("pg1", found, Wish(wipe=True))[0] == "clone pg1 from pg2, over what is in its data directory"
 
 
@@ -172,14 +176,21 @@ def test_an_old_primary_that_runs_is_stopped_and_cloned_only_with_the_word() -> 
     primary = {"in_recovery": False, "timeline": 2, "upstream": "", "receiver": "", "write_lsn": "0/6000060"}
     both = with_postgres(with_postgres(HEALTHY, "pg2", **primary), "pg4", upstream="pg2")
     found = seen("pg1", PRIMARY, both, AFTER_FAILOVER)
-    with pytest.raises(Conflict, match=r"Two primaries: pg1 .* beside pg2 .*cluster_wipe"):
+    with pytest.raises(Conflict, match=r"Two primaries: pg1 .* beside pg2 .*pgherd.cluster.rejoin"):
         steps("pg1", found)
+    assert steps("pg1", found, Wish(rejoin=True))[0] == "bring pg1 back below pg2: rewind it, else clone it"
     assert steps("pg1", found, Wish(wipe=True)) == [
         "stop PostgreSQL on pg1",
         "clone pg1 from pg2, over what is in its data directory",
         "start PostgreSQL on pg1",
         "register pg1 as standby of pg2 (changed: type, active, upstream_id)",
     ]
+
+
+def test_a_way_back_that_was_interrupted_is_gone_again() -> None:
+    found = replace(seen("pg3", off(STANDBY), stopped(HEALTHY, "pg3")), interrupted=True)
+    assert steps("pg3", found) == []
+    assert steps("pg3", found, Wish(rejoin=True))[0] == "bring pg3 back below pg1: rewind it, else clone it"
 
 
 def test_wipe_is_a_permission_and_not_an_order() -> None:

@@ -22,7 +22,6 @@ from ..failover import command, datadir, fence, standby, start
 from ..failover.election import rank
 from ..failover.handover import END_SESSIONS
 from ..failover.links import Links, real, session
-from ..failover.mark import STOPPED, mark, marked, unmark
 from ..failover.memory import Memory, chain, enough, real_primary
 from ..failover.promote import Promotion
 from ..failover.rejoin import Rejoin, kill_postmaster, stop_postmaster
@@ -30,6 +29,7 @@ from ..failover.seal import make_slot, point
 from ..failover.voice import ASKING, QUERY, Round, Voice, voice
 from ..files.conf_postgres import data_directory, unit
 from ..model import CLUSTER_FILE, SYSTEM_ROLES, Cluster, Node
+from ..nodes.mark import STOPPED, mark, marked, unmark
 from ..pools.watch import Asker
 from ..ports.run import LocalRunner, Runner
 from ..ports.service import Service, SystemdService

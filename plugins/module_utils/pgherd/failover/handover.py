@@ -26,6 +26,8 @@ from .voice import ASKING, STOP_LOCK, Round, Voice
 
 # Seconds: for the target to have all WAL, for the old primary to stop, for it to stream from the new one.
 CATCH_UP, STOP, RETURN = 10.0, 10.0, 90.0
+# Seconds that nodes have to answer before anything is begun.
+PATIENCE = 5.0
 
 CHECKS = """
 SELECT (SELECT count(*)::int FROM pg_prepared_xacts) AS prepared,
@@ -118,7 +120,7 @@ def look(cluster: Cluster, links: Links, to: str = "") -> tuple[Found, str]:
     """Ask all nodes; what was found, and the target: *to*, or the best one where that is ''. Raises Conflict without
     exactly one primary, Unreachable without a candidate."""
     with closing(Meeting([node.name for node in cluster.nodes], links)) as meeting:
-        meeting.wait([node.name for node in cluster.nodes], 2.0)
+        meeting.wait([node.name for node in cluster.nodes], PATIENCE)
         round_ = meeting.round()
         found = [voice.name for voice in primaries(cluster, round_, "")]
         if len(found) != 1:

@@ -8,6 +8,7 @@ guard refuses it.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
@@ -16,9 +17,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..errors import PgherdError
+from ..errors import Conflict, PgherdError
 from ..files.conf_postgres import configuration_directory, data_directory, unit
 from ..model import Cluster, Node, lsn_to_int
+from ..nodes.mark import MARK, STOPPED, mark, marked, unmark
 from ..nodes.node_apply import Executor
 from ..ports.run import Runner
 from ..ports.service import Service
@@ -26,7 +28,6 @@ from ..ports.sql import connect, conninfo
 from ..programs.repmgr import binary_directory, record_standby, streaming_conninfo
 from . import datadir
 from .links import Links, session
-from .mark import STOPPED, mark, marked, unmark
 from .seal import make_slot
 from .voice import parameters
 
@@ -97,7 +98,18 @@ class Rejoin:
         self._directory = data_directory(cluster, version)
 
     def run(self, target: str) -> str:
-        """Do it, and return what it was: ``rewind`` or ``clone``. Raises PgherdError with what failed."""
+        """Do it, and return what it was: ``rewind`` or ``clone``. Raises PgherdError with what failed, Conflict when it is
+        being done already: the agent and a playbook may both see the need."""
+        handle = os.open(os.path.dirname(MARK), os.O_RDONLY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return self._run(target)
+        except BlockingIOError as error:
+            raise Conflict(f"Bring {self._me.name} back", "nobody else at it", "an attempt at work") from error
+        finally:
+            os.close(handle)
+
+    def _run(self, target: str) -> str:
         source = self._cluster.node(target)
         begun = marked()
         # Stopped by us and not by a person: whatever happens now, the agent comes back to it.

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..model import Cluster
-from .mark import STOPPED
+from ..nodes.mark import STOPPED
 from .voice import Voice
 
 # Seconds: a seal without its lock and a standby without a stream are left to repmgrd for so long; one that is pointed

@@ -194,12 +194,13 @@ def plan(
     files_changed: bool = False,
     initialize_blind: bool = False,
     restart: bool = False,
+    always: bool = False,
 ) -> tuple[Plan, str]:
     """The plan for one instance, and the reason why it is left alone where it is ('' where it is not).
 
     *files_changed*: configuration is about to change (in check mode the disk does not show it yet). *restart*: restart it
-    when settings wait for that. Raises Conflict when files that are no cluster are in the way, or a new cluster is not
-    allowed.
+    when settings wait for that, and with *always* in any case. Raises Conflict when files that are no cluster are in the
+    way, or a new cluster is not allowed.
     """
     kind = cluster.node(mine.name).kind
     before = {"data": mine.data, "running": mine.running, "pending_restart": dict(mine.pending or {})}
@@ -226,9 +227,10 @@ def plan(
     reason = out_of_date(cluster, mine, peers) if kind == "postgres" and mine.role == "primary" else None
     if reason:
         return Plan(mine.name, before, before), reason
-    if restart and mine.pending:
-        what = f"restart {mine.name} for {', '.join(mine.pending)}"
-        return Plan(mine.name, before, {**before, "pending_restart": {}}, (Step("restart", what),)), ""
+    if restart and (mine.pending or always):
+        what = f"restart {mine.name}" + (f" for {', '.join(mine.pending)}" if mine.pending else "")
+        after = {**before, "pending_restart": {}, **({"restarted": True} if always else {})}
+        return Plan(mine.name, before, after, (Step("restart", what),)), ""
     if mine.stale or files_changed:
         reload = Step("reload", f"make {mine.name} read its configuration")
         return Plan(mine.name, {**before, "configuration": "old"}, {**before, "configuration": "loaded"}, (reload,)), ""

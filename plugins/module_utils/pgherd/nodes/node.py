@@ -24,11 +24,13 @@ STATES = ("member", "primary", "standby", "witness", "absent")
 class Wish:
     """What is asked for. *upstream* is for a standby; '' keeps the one it has, or takes the first day's. *wipe*: a data
     directory that is in the way may be replaced; it never is where the node can live as it is. *lost*: nodes that will not
-    become ready while one waits, since this run could not reach them or failed on them."""
+    become ready while one waits, since this run could not reach them or failed on them. *rejoin*: a former primary comes back
+    as a standby, by rewind or clone."""
 
     state: str = "member"
     upstream: str = ""
     wipe: bool = False
+    rejoin: bool = False
     lost: tuple[str, ...] = ()
 
 
@@ -104,6 +106,9 @@ class _Decision:
 
     def _member(self) -> None:
         if self.instance.role == "primary" and self.live not in ("", self.name):
+            if self.wish.rejoin:
+                self._rejoin()
+                return
             if not self.wish.wipe:
                 self._second_primary()
             self._clone()
@@ -212,8 +217,7 @@ class _Decision:
             f"(timeline {self.seen.topology.newest_timeline})",
             self.live,
             self.name,
-            f"Stop {self.name} now: it takes writes that nobody else has. If what only it has may go, name it in "
-            "cluster_wipe to clone it.",
+            "Its agent ends one of the two within seconds. If it does not: ansible-playbook pgherd.cluster.rejoin",
         )
 
     def _no_strange_files(self) -> None:
@@ -241,20 +245,29 @@ class _Decision:
                 mine,
                 "If its data may go, name the host in cluster_wipe.",
             )
-        if self.instance.running or self.instance.standby:
+        if self.instance.running or (self.instance.standby and not self.seen.interrupted):
             return False
-        # It was a primary. This is where a rewind comes in; until then it is cloned where that is allowed.
-        if self.wish.wipe and self.live:
+        # It was a primary, or an attempt to come back was interrupted.
+        if self.wish.rejoin and self.live:
+            self._rejoin()
+        elif self.wish.wipe and self.live:
             self._clone()
         elif self.live:
             self.left_alone = (
                 f"{self.name} was a primary (timeline {self.instance.timeline}) and stays stopped, since {self.live} is "
-                f"primary now (timeline {self.seen.topology.newest_timeline}). If what only it has may go, name it in "
-                "cluster_wipe to clone it."
+                f"primary now (timeline {self.seen.topology.newest_timeline}). Its agent brings it back, or "
+                "ansible-playbook pgherd.cluster.rejoin does."
             )
         else:
             self.left_alone = f"{self.name} was a primary and is stopped, and no other primary answers"
         return True
+
+    def _rejoin(self) -> None:
+        """Rewind or clone, whichever will do; what only this node has is kept."""
+        self._do("rejoin", f"bring {self.name} back below {self.live}: rewind it, else clone it", upstream=self.live)
+        self.after.update(data="cluster", running=True, role="standby")
+        self._will_stream(self.live)
+        self._register("standby", self.live)
 
     def _clone(self) -> None:
         upstream = self._source()

@@ -22,6 +22,7 @@ from ..programs.repmgr import Record, Repmgr, configuration_file, node_conninfo,
 from . import instance
 from .clone import Staging
 from .instance import local_login
+from .mark import marked
 from .seen import Seen
 
 # repmgr's metadata must not wait for standbys: they may be what is missing (repmgr's own sessions say so too).
@@ -45,7 +46,7 @@ def look(cluster: Cluster, name: str, version: int, runner: Runner) -> Seen:
     if live:
         with session(cluster, cluster.node(live.name)) as server:
             rows = registered(server)
-    seen = Seen(here, topology, rows)
+    seen = Seen(here, topology, rows, interrupted=bool(marked()))
     if here.role == "standby":
         with connect(name, local_login(cluster)) as server:
             query = (
@@ -87,8 +88,17 @@ class Executor:
     """Does the plan's steps on the host of node *name*. *timeout* in seconds bounds each wait for another node."""
 
     def __init__(
-        self, cluster: Cluster, name: str, version: int, runner: Runner, service: Service, timeout: float = 300.0
+        self,
+        cluster: Cluster,
+        name: str,
+        version: int,
+        runner: Runner,
+        service: Service,
+        timeout: float = 300.0,
+        rejoin: Callable[[str], object] | None = None,
     ) -> None:
+        """*rejoin* brings this node back below the one it is given (failover/rejoin.py, which stands above this)."""
+        self._rejoin = rejoin
         self._cluster = cluster
         self._node = cluster.node(name)
         self._name = name
@@ -124,6 +134,12 @@ class Executor:
         self._staging.clean()
         self._service.start(unit, timeout=3600)
         self._wait(self._answers, f"start {self._name}", f"Its reason: journalctl -u {unit} -n 50")
+
+    def rejoin(self, upstream: str) -> None:
+        """Come back below *upstream*."""
+        if self._rejoin is None:
+            raise Unreachable(f"bring {self._name} back: this caller knows no way.", "Use the playbook rejoin.")
+        self._rejoin(upstream)
 
     def stop(self) -> None:
         """Stop PostgreSQL."""

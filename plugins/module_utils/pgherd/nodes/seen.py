@@ -22,13 +22,14 @@ def without_password(text: str) -> str:
 @dataclass(frozen=True)
 class Seen:
     """*records* is repmgr.nodes of the live primary. *primary_conninfo* and *slot* are what this node's server streams
-    by, or would by its files when it is stopped."""
+    by, or would by its files when it is stopped. *interrupted*: an attempt to bring it back was begun and not finished."""
 
     instance: Instance
     topology: Topology
     records: tuple[Record, ...] = ()
     primary_conninfo: str = ""
     slot: str = ""
+    interrupted: bool = False
 
     def to_dict(self, cluster: Cluster, node: Node) -> dict[str, Any]:
         """What people are shown of *node*: plain data without secrets."""
