@@ -4,12 +4,15 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from faults import inject
 from faults.cluster import Cluster, until
 from faults.suite.conftest import Breaking
 from faults.suite.steps import fails_over, new_primary, nobody, others, same, stays
+from faults.trial import Trial
 
 fault = pytest.mark.fault
 
@@ -20,6 +23,7 @@ def test_a_killed_postmaster_restarts_where_it_is(breaking: Breaking, cluster: C
     with breaking() as trial:
         trial.now()
         inject.kill(cluster, trial.first_primary, "postmaster")
+        until("a new postmaster", lambda: cluster.value(trial.first_primary, "SELECT true"), 30)
         trial.until_written(30)
         stays(trial, 8)
 
@@ -30,8 +34,19 @@ def test_a_killed_backend_is_no_failover(breaking: Breaking, cluster: Cluster) -
     with breaking() as trial:
         trial.now()
         inject.kill(cluster, trial.first_primary, "backend", only=1)
+        until("the server to restart its processes", lambda: _since_start(cluster, trial) < _since(trial), 30)
         trial.until_written(30)
         stays(trial, 8)
+
+
+def _since_start(cluster: Cluster, trial: Trial) -> float:
+    """Age in seconds of the oldest background process: they all begin anew after a crash of one."""
+    query = "SELECT extract(epoch FROM clock_timestamp() - min(backend_start))::float8 AS age FROM pg_stat_activity"
+    return float(cluster.value(trial.first_primary, f"{query} WHERE backend_type = 'checkpointer'"))
+
+
+def _since(trial: Trial) -> float:
+    return time.monotonic() - trial.broken
 
 
 @fault("F03", "the primary is killed and cannot start again")
