@@ -35,7 +35,7 @@ SELECT pg_is_in_recovery() AS in_recovery,
        CASE WHEN NOT pg_is_in_recovery() THEN pg_current_wal_lsn()::text END AS write_lsn,
        CASE WHEN pg_is_in_recovery() THEN pg_last_wal_receive_lsn()::text END AS receive_lsn,
        CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()::text END AS replay_lsn,
-       CASE WHEN pg_is_in_recovery() THEN greatest(0,
+       CASE WHEN pg_is_in_recovery() AND pg_last_xact_replay_timestamp() IS NOT NULL THEN greatest(0,
             extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())::float8) END AS replay_age,
        CASE WHEN pg_is_in_recovery() THEN pg_get_wal_replay_pause_state() <> 'not paused'
             ELSE false END AS replay_paused,
@@ -47,7 +47,8 @@ SELECT pg_is_in_recovery() AS in_recovery,
   LEFT JOIN pg_stat_wal_receiver w ON true
 """
 
-# to_jsonb() reaches columns that only some versions have (inactive_since: 17) without a second statement.
+# greatest() would make 0 of what is not known. to_jsonb() reaches columns that only some versions have (inactive_since: 17)
+# without a second statement.
 DETAILS = """
 WITH here AS (SELECT CASE WHEN pg_is_in_recovery() THEN coalesce(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())
                           ELSE pg_current_wal_lsn() END AS lsn)
@@ -55,13 +56,14 @@ SELECT coalesce((SELECT jsonb_agg(name ORDER BY name) FROM pg_settings WHERE pen
        coalesce((SELECT jsonb_agg(jsonb_build_object(
            'application_name', application_name, 'state', state, 'sync_state', sync_state,
            'client', coalesce(host(client_addr), ''),
-           'lag_bytes', greatest(0, pg_wal_lsn_diff(here.lsn, replay_lsn))::int8,
+           'lag_bytes', CASE WHEN replay_lsn IS NOT NULL THEN greatest(0, pg_wal_lsn_diff(here.lsn, replay_lsn))::int8 END,
            'lag_seconds', extract(epoch FROM replay_lag)::float8,
            'reply_age', extract(epoch FROM clock_timestamp() - reply_time)::float8) ORDER BY application_name)
            FROM pg_stat_replication, here WHERE state IS NOT NULL), '[]') AS senders,
        coalesce((SELECT jsonb_agg(jsonb_build_object(
            'name', slot_name, 'type', slot_type, 'active', active, 'wal_status', wal_status,
-           'retained_bytes', greatest(0, pg_wal_lsn_diff(here.lsn, restart_lsn))::int8,
+           'retained_bytes',
+           CASE WHEN restart_lsn IS NOT NULL THEN greatest(0, pg_wal_lsn_diff(here.lsn, restart_lsn))::int8 END,
            'inactive_since', extract(epoch FROM (to_jsonb(s)->>'inactive_since')::timestamptz)::float8)
            ORDER BY slot_name) FROM pg_replication_slots s, here WHERE NOT temporary), '[]') AS slots,
        coalesce((SELECT jsonb_agg(jsonb_build_object(
