@@ -281,11 +281,36 @@ def cluster_problems(cluster: Cluster) -> list[str]:
     for user in cluster.options.get("users", ()):
         if user.get("name") in (*SYSTEM_ROLES, "postgres"):
             problems.append(f"cluster_users: {user['name']} is a role of pgherd's own; choose another name.")
+    problems += _listen_problems(cluster)
     hosts = {node.name for node in cluster.nodes}
     for name in cluster.options.get("wipe", ()):
         if name not in hosts:
             problems.append(f"cluster_wipe: there is no node {name} in this cluster; it must name a node exactly.")
     return problems
+
+
+def _listen_problems(cluster: Cluster) -> list[str]:
+    problems = [
+        f"cluster_{name}: {entry!r} is neither an address nor a network; it holds for all hosts, so name a network such as "
+        "10.1.0.0/16, of which each uses its own addresses."
+        for name in ("agent_listen", "agent_plain_listen")
+        for entry in cluster.options.get(name) or ()
+        if not _is_network(str(entry))
+    ]
+    plain = cluster.options.get("agent_plain_listen")
+    if plain and cluster.options.get("agent_port") == cluster.options.get("agent_plain_port"):
+        problems.append(
+            "cluster_agent_port and cluster_agent_plain_port are the same; give one of them another number."
+        )
+    return problems
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return True
 
 
 def _are(names: Sequence[str]) -> str:

@@ -184,7 +184,11 @@ def test_files_and_logs(cluster: Deployed, run: dict[str, Any]) -> None:
         wide = [item for item in places if item[2] & (0o007 if item[1].startswith("/run/credentials/") else 0o077)]
         assert wide == [], name
         keys = [item for item in places if item[0].endswith(".key")]
-        assert {(item[0], item[1]) for item in keys} == {(f"{name}.key", "/etc/pgherd/tls/server.key")}
+        places_of_keys = {"/etc/pgherd/tls/server.key"}
+        if cluster.hosts[name] in cluster.group("pgpool"):
+            # Its agent has a user of its own, for whom the unit copies what it needs.
+            places_of_keys.add("/run/pgherd-agent/server.key")
+        assert {(item[0], item[1]) for item in keys} == {(f"{name}.key", place) for place in places_of_keys}
     for host in cluster.nodes:
         assert {"/etc/pgherd/monitor.pgpass", "/var/lib/postgresql/.pgpass"} <= {item[1] for item in found[host.name]}
     for host in cluster.group("pgpool"):

@@ -193,10 +193,11 @@ def test_sudo(cluster: Deployed) -> None:
 
 
 def test_what_listens(cluster: Deployed) -> None:
-    """On addresses of the network: ssh, and the one service of the host. Nothing more."""
-    wanted = {host.name: {"22", "5432"} for host in cluster.nodes}
-    wanted |= {host.name: {"22", str(cluster.wanted("pgpool_port", 9999))} for host in cluster.group("pgpool")}
-    wanted |= {host.name: {"22", str(cluster.wanted("agent_port", 8765))} for host in cluster.group("barman")}
+    """On addresses of the network: ssh, the one service of the host, and the agent. Nothing more."""
+    agent, pool = str(cluster.wanted("agent_port", 8765)), str(cluster.wanted("pgpool_port", 9999))
+    wanted = {host.name: {"22", agent, "5432"} for host in cluster.nodes}
+    wanted |= {host.name: {"22", agent, pool} for host in cluster.group("pgpool")}
+    wanted |= {host.name: {"22", agent} for host in cluster.group("barman")}
 
     def open_ports(host: Host) -> set[str]:
         listening = [line.split()[3] for line in host.run("ss -Hltn").splitlines()]

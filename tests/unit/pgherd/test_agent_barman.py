@@ -74,7 +74,7 @@ def test_one_command_per_tick_until_all_is_known(tmp_path: Path) -> None:
     (tmp_path / "wals" / "00000002.history").write_text("x")
     (tmp_path / "streaming" / "00000002000000010000000B.partial").write_text("x")
     host.ticks(0, 5, 10)
-    view = parse_view(host.part.answer().body)
+    view = parse_view(json.dumps(host.part.view().to_dict()))
     assert view.unread == {}
     assert (view.host, view.server, view.version, view.collected_at) == ("backup1", "demo", "3.13.3", 1000.0)
     assert (view.last_wal, view.last_wal_at, view.wal_timeline) == ("00000002000000010000000A", 950.0, 2)

@@ -24,6 +24,10 @@ DEFAULTS: dict[str, Any] = {
     "cluster_barman_settings": {},
     "cluster_users": [],
     "cluster_wipe": [],
+    "cluster_agent_port": 8765,
+    "cluster_agent_listen": [],
+    "cluster_agent_plain_port": 8766,
+    "cluster_agent_plain_listen": [],
     "cluster_passwords": {"app": "hidden"},
 }
 
@@ -130,6 +134,12 @@ def test_mistakes(change: Host, sentence: str) -> None:
         ({"cluster_durability": "strikt"}, "cluster_durability is strict or async, not 'strikt'."),
         ({"cluster_users": [{"name": "repmgr"}]}, "cluster_users: repmgr is a role of pgherd's own;"),
         ({"cluster_wipe": ["pg9"]}, "cluster_wipe: there is no node pg9 in this cluster;"),
+        ({"cluster_agent_listen": ["pg1"]}, "cluster_agent_listen: 'pg1' is neither an address nor a network;"),
+        ({"cluster_agent_plain_listen": ["10.0.0.0/40"]}, "'10.0.0.0/40' is neither an address nor a network;"),
+        (
+            {"cluster_agent_plain_listen": ["10.1.0.0/16", "::1"], "cluster_agent_plain_port": 8765},
+            "cluster_agent_port and cluster_agent_plain_port are the same;",
+        ),
         ({"cluster_name": "My Cluster"}, "cluster_name 'My Cluster' must be lower-case letters"),
     ],
 )

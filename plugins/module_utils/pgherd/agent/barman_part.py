@@ -22,10 +22,8 @@ from ..model import Barman, Cluster
 from ..ports.run import LocalRunner
 from ..programs.barman import Client, running
 from ..programs.barman_view import Backup, BarmanView
-from .http import Answer, HttpPart, as_json
-from .loop import Decision, Part
+from .loop import Decision
 
-PATH = "/barman"
 # Seconds after which a command's answer is old: of the checks when all are good and when not, of the catalogue (backups
 # become obsolete by time alone), and of a command that did not answer.
 GOOD, BAD, CATALOGUE, FAILED = 300.0, 60.0, 1800.0, 60.0
@@ -85,10 +83,6 @@ class BarmanPart:
         """What is known now."""
         with self._lock:
             return self._view
-
-    def answer(self) -> Answer:
-        """The view as JSON."""
-        return as_json(self.view().to_dict())
 
     def tick(self, now: float) -> Sequence[Decision]:
         """Look at the files, and run at most one of Barman's commands."""
@@ -257,9 +251,3 @@ def _entries(directory: str) -> Iterator[tuple[str, float]]:
                     yield entry.name, entry.stat().st_mtime
     except (FileNotFoundError, NotADirectoryError):
         return
-
-
-def parts(cluster: Cluster, barman: Barman) -> list[Part]:
-    """What the agent runs on a Barman host."""
-    look = BarmanPart.here(cluster, barman)
-    return [look, HttpPart.here(cluster, barman.address, barman.ip, {PATH: look.answer})]

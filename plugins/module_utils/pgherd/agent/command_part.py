@@ -12,6 +12,7 @@ import json
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -33,6 +34,7 @@ class CommandPart:
         self._commands = commands
         self._path = path
         self._say = say
+        self._ended: dict[str, tuple[float, int]] = {}
         with suppress(FileNotFoundError):
             os.unlink(path)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -50,6 +52,10 @@ class CommandPart:
         self._socket.close()
         with suppress(OSError):
             os.unlink(self._path)
+
+    def view(self) -> Mapping[str, tuple[float, int]]:
+        """By command when it last ended, in seconds since the epoch, and with which exit code."""
+        return dict(self._ended)
 
     def _listen(self) -> None:
         while True:
@@ -75,6 +81,7 @@ class CommandPart:
             except PgherdError as error:
                 say(f"{asked['command']}: {' '.join(str(error).split())}")
                 code = 1
+            self._ended[asked["command"]] = (time.time(), code)
             stream.write(f"{code}\n")
 
 

@@ -61,11 +61,15 @@ class Agent:
     # A part that has not begun a tick for so many seconds makes the watchdog unhappy.
     STUCK = 30.0
 
-    def __init__(self, parts: Iterable[Part], say: Callable[[str], None] = log) -> None:
+    def __init__(
+        self, parts: Iterable[Part], say: Callable[[str], None] = log, begun: dict[str, float] | None = None
+    ) -> None:
+        """*begun*: where to write when each part's last tick began, for who watches."""
         self._parts = tuple(parts)
         self._say = say
         self._stop = threading.Event()
-        self._begun = {part.name: time.monotonic() for part in self._parts}
+        self._begun = {} if begun is None else begun
+        self._begun.update({part.name: time.monotonic() for part in self._parts})
 
     def stop(self, *_signal: Any) -> None:
         """End run() soon."""
@@ -146,15 +150,18 @@ def parts(cluster: Cluster, name: str, postgres: int = 0) -> list[Part]:
             wanted.append(PgpoolPart.here(cluster, pgpool, secret_file(MONITOR_PASSFILE)))
     for barman in cluster.barmans:
         if barman.name == name:
-            from . import barman_part as agent_barman
+            from .barman_part import BarmanPart
 
-            wanted += agent_barman.parts(cluster, barman)
+            wanted.append(BarmanPart.here(cluster, barman))
     return wanted
 
 
 def main(cluster: Cluster, name: str, postgres: int = 0) -> int:
     """Run the agent of the host called *name*, with PostgreSQL *postgres*, until SIGTERM or SIGINT."""
-    agent = Agent(parts(cluster, name, postgres))
+    from .endpoints import with_health
+
+    begun: dict[str, float] = {}
+    agent = Agent(with_health(cluster, name, parts(cluster, name, postgres), begun), begun=begun)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, agent.stop)
     return agent.run()

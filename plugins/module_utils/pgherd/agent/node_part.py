@@ -36,6 +36,7 @@ from ..ports.service import Service, SystemdService
 from ..programs.repmgr import parse_conninfo, streaming_conninfo
 from .command_part import CommandPart, Run
 from .loop import Decision, Part, log
+from .seen import NO_VERDICT, NodeSeen
 from .upkeep import Upkeep
 
 # Seconds within which a node must answer; from one look at a silent unit to the next.
@@ -74,6 +75,8 @@ class NodePart:
         self._job_ended = float("-inf")
         self._unit_at = float("-inf")
         self._unit = ""
+        self._decided: dict[str, float] = {}
+        self._view: NodeSeen | None = None
         self._told = _written(CLUSTER_FILE)
         self._upkeep = Upkeep(cluster, self._node, links, service, self._memory, self._say)
 
@@ -81,6 +84,8 @@ class NodePart:
         """See loop.Part."""
         round_ = self._look(now)
         mine = round_.voices.get(self._me)
+        if mine is None or mine.in_recovery:
+            self._show(now, round_)
         if mine is None:
             self._down(now, round_)
         elif not mine.in_recovery:
@@ -91,9 +96,19 @@ class NodePart:
             self._upkeep.tick(now, mine, round_, self._real(now, round_))
         return ()
 
+    def view(self) -> NodeSeen | None:
+        """What the last tick saw, None before the first; may be called from any thread."""
+        return self._view
+
     def close(self) -> None:
         """See loop.Part."""
         self._asker.close()
+
+    def _show(self, now: float, round_: Round, verdict: fence.Verdict = NO_VERDICT) -> None:
+        """Let others see what was seen, before anything is done about it."""
+        job = self._job.name if self._job and self._busy() else ""
+        backed = self._memory.backed(now, self._me)
+        self._view = NodeSeen(now, self._me, round_, self._real(now, round_), backed, verdict, job, dict(self._decided))
 
     # Looking.
 
@@ -137,12 +152,16 @@ class NodePart:
         if mine.stop_asked.startswith(ASKING) and not self._busy():
             heir = mine.stop_asked[len(ASKING) :]
             self._say(f"switchover: stops for {heir}")
+            self._decided["switchover"] = time.time()
+            self._show(now, round_, fence.Verdict("yield", f"to {heir}, which was asked for"))
             self._begin("switchover", lambda: self._give(heir))
             return
         verdict = fence.decide(self._cluster, seen)
+        self._show(now, round_, verdict)
         if not verdict.action or (verdict.action == "yield" and self._busy()):
             return
         self._say(f"{verdict.action}: {verdict.why}")
+        self._decided[verdict.action] = time.time()
         if verdict.action == "yield":
             self._begin("rejoin", lambda: self._come_back(seen.rival))
         else:
@@ -234,6 +253,7 @@ class NodePart:
         }
         target = f" {duty.target}" if duty.target else ""
         self._say(f"{duty.action}{target}: {duty.why}")
+        self._decided[duty.action] = time.time()
         self._begin(duty.action, jobs[duty.action])
 
     # What is done.
@@ -290,7 +310,7 @@ class NodePart:
             finally:
                 self._job_ended = time.monotonic()
 
-        self._job = threading.Thread(target=run, daemon=True)
+        self._job = threading.Thread(target=run, name=what, daemon=True)
         self._job.start()
 
     def _say(self, line: str) -> None:

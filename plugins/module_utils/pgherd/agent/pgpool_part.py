@@ -17,6 +17,7 @@ from ..pools.watch import Asker, Watch
 from ..ports.run import LocalRunner
 from ..programs.pgpool import PCP_PASSFILE, SOCKETS, STATUS_FILE, NodeInfo, Pcp, parse_status_file
 from .loop import Decision, secret_file
+from .seen import PgpoolSeen
 
 # Seconds after which pgpool's table is asked for anew though nothing seems to have changed.
 REFRESH = 10.0
@@ -45,6 +46,7 @@ class PgpoolPart:
         self._searching_since = float("-inf")
         self._restless = True
         self._silent: dict[str, str] = {}
+        self._view: PgpoolSeen | None = None
 
     @classmethod
     def here(cls, cluster: Cluster, host: Pgpool, passfile: str) -> PgpoolPart:
@@ -71,6 +73,7 @@ class PgpoolPart:
         decisions = self._voices(silent)
         changes = decide(self._names, table, truth, doubt)
         self._restless = bool(changes)
+        self._view = PgpoolSeen(now, truth, dict(table), tuple(changes), silent.get("pgpool", ""))
         due = [change for change in changes if self._due(change, now)]
         for change, step in zip(due, plan(self._host.name, table, due).steps):
             self._told[change.action, change.number] = now
@@ -84,6 +87,10 @@ class PgpoolPart:
                 decisions.append(Decision(f"{step.what}; failed: {error}"))
         self._forget(changes)
         return decisions
+
+    def view(self) -> PgpoolSeen | None:
+        """What the last tick saw, None before the first; may be called from any thread."""
+        return self._view
 
     def close(self) -> None:
         """See agent.Part."""

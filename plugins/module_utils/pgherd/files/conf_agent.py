@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
-from ..model import MONITOR_PASSFILE
+from ..model import MONITOR_PASSFILE, SERVER_KEY_FILE
 from ..programs.pgpool import PCP_PASSFILE
 from .hostfiles import File
 from .render import HEADER
@@ -18,7 +18,7 @@ UNIT = "pgherd-agent.service"
 _IDENTITY = {
     # Its sudo rules, the data directory and what repmgr and pg_rewind do there need an unconfined postgres.
     "node": ("User=postgres\n", (MONITOR_PASSFILE,)),
-    "pgpool": ("DynamicUser=yes\nUser=pgherd-agent\n", (MONITOR_PASSFILE, PCP_PASSFILE)),
+    "pgpool": ("DynamicUser=yes\nUser=pgherd-agent\n", (MONITOR_PASSFILE, PCP_PASSFILE, SERVER_KEY_FILE)),
     "barman": ("User=barman\n", (MONITOR_PASSFILE,)),
 }
 _RUNTIME = "/run/pgherd-agent"

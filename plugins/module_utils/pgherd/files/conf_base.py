@@ -29,7 +29,7 @@ sys.exit(main())
 
 def packages(cluster: Cluster, name: str, postgres_version: int) -> list[str]:
     """Debian packages for all that runs on the host called *name*."""
-    wanted = ["python3-psycopg"]
+    wanted = ["python3-prometheus-client", "python3-psycopg"]
     nodes = {node.name: node for node in cluster.nodes}
     if name in nodes and cluster.options.get("ssh_keys"):
         wanted += ["openssh-client", "openssh-server"]

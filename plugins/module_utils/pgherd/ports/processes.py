@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: pgherd contributors
-"""Processes of this host that work in a directory, by what their command lines name (proc(5))."""
+"""Processes of this host, as proc(5) shows them: those that work in a directory, and whether one listens on a port."""
 
 from __future__ import annotations
 
@@ -60,3 +60,14 @@ def _runs(pid: int) -> bool:
             return stream.read().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+def listening(port: int, tables: Iterable[str] = ("/proc/net/tcp", "/proc/net/tcp6")) -> bool:
+    """Whether something on this host listens on TCP *port*: by the kernel's *tables*, which disturbs nobody."""
+    for table in tables:
+        with suppress(OSError), open(table, encoding="ascii") as stream:
+            # "sl local_address rem_address st": addresses end in the port in hexadecimal, 0A is TCP_LISTEN.
+            rows = (line.split() for line in stream)
+            if any(row[3] == "0A" and row[1].endswith(f":{port:04X}") for row in rows if len(row) > 3):
+                return True
+    return False

@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: pgherd contributors
+"""The agent's part that answers for its host: gathers what the other parts see, and gives it to the endpoints.
+
+It decides nothing and changes nothing. What the node part does not ask (slots, senders, the archive) it asks the local
+PostgreSQL itself, rarely.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
+
+from ..errors import ConfigError
+from ..failover.voice import QUERY, Round, voice
+from ..model import Cluster, build, lsn_to_int
+from ..observe.ask import DETAILS
+from ..observe.views import Sender, Slot
+from ..pools.watch import Asker
+from ..ports.processes import listening
+from ..ports.sql import Row
+from . import health
+from .command_part import CommandPart
+from .exposition import Exposition
+from .http import Answer, Route, as_json
+from .lag import LagWatch
+from .loop import Decision
+from .metrics import samples
+from .seen import Details, Lag, NodeSeen, PgpoolSeen, Seen
+
+if TYPE_CHECKING:
+    from .barman_part import BarmanPart
+
+# Seconds from one question about details to the next, and within which it must be answered.
+AGAIN, LIMIT = 5.0, 2.0
+
+QUESTION = f"""
+SELECT d.*, repmgr.repmgrd_is_paused() AS paused,
+       (SELECT greatest(0, extract(epoch FROM clock_timestamp() - last_archived_time))::float8 FROM pg_stat_archiver
+         WHERE last_archived_time IS NOT NULL) AS archived_age,
+       current_setting('archive_mode') <> 'off' AS archives
+  FROM ({DETAILS}) AS d
+"""  # noqa: S608
+
+
+class _NodeView(Protocol):
+    def view(self) -> NodeSeen | None:
+        """See NodePart.view."""
+
+
+class _PgpoolView(Protocol):
+    def view(self) -> PgpoolSeen | None:
+        """See PgpoolPart.view."""
+
+
+class WitnessPart:
+    """Looks at the server of a witness, whose agent has nothing to decide."""
+
+    name = "witness"
+    interval = 1.0
+
+    def __init__(self, me: str, asker: Asker) -> None:
+        self._me = me
+        self._asker = asker
+        self._view: NodeSeen | None = None
+
+    def tick(self, now: float) -> Sequence[Decision]:
+        """See loop.Part."""
+        rows, failed = self._asker.ask(QUERY, LIMIT)
+        self._view = NodeSeen(now, self._me, Round({name: voice(name, row) for name, row in rows.items()}, failed))
+        return ()
+
+    def view(self) -> NodeSeen | None:
+        """What the last tick saw."""
+        return self._view
+
+    def close(self) -> None:
+        """See loop.Part."""
+        self._asker.close()
+
+
+class HealthPart:
+    """Knows what the host called *me* of *kind* can say of itself; ``seen`` and ``routes`` serve any thread."""
+
+    name = "health"
+    interval = 0.5
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        me: str,
+        kind: str,
+        begun: Mapping[str, float],
+        node: _NodeView | None = None,
+        pgpool: _PgpoolView | None = None,
+        barman: BarmanPart | None = None,
+        commands: CommandPart | None = None,
+        asker: Asker | None = None,
+    ) -> None:
+        self._cluster = cluster
+        self._me = me
+        self._kind = kind
+        self._begun = begun
+        self._node = node
+        self._pgpool = pgpool
+        self._barman = barman
+        self._commands = commands
+        self._asker = asker
+        self._asked_at = float("-inf")
+        self._details: Details | None = None
+        self._lock = threading.Lock()
+        self._looked = 0.0
+        self._watch = LagWatch()
+        self._started = time.time()
+        self._primary = ""
+        self._changed = 0
+        self._changed_at: float | None = None
+
+    def tick(self, now: float) -> Sequence[Decision]:
+        """See loop.Part."""
+        look = self._node.view() if self._node else None
+        if look and look.at != self._looked:
+            self._looked = look.at
+            head = look.round.voices.get(look.primary)
+            if head:
+                with self._lock:
+                    self._watch.look(look.at, head.name, head.timeline, head.position)
+        table = self._pgpool.view() if self._pgpool else None
+        self._note(look.primary if look else health.shown_primary(table.truth) if table else "")
+        if self._asker and now - self._asked_at >= AGAIN:
+            self._asked_at = now
+            rows, _failed = self._asker.ask(QUESTION, LIMIT)
+            if self._me in rows:
+                self._details = details(now, rows[self._me])
+        return ()
+
+    def close(self) -> None:
+        """See loop.Part."""
+        if self._asker:
+            self._asker.close()
+
+    def seen(self) -> Seen:
+        """All that is known now."""
+        look = self._node.view() if self._node else None
+        return Seen(
+            self._me,
+            self._kind,
+            time.monotonic(),
+            time.time(),
+            look,
+            self._details,
+            self._lag(look),
+            self._pgpool.view() if self._pgpool else None,
+            self._pgpool is not None and listening(self._cluster.pgpool_port),
+            self._barman.view() if self._barman else None,
+            self._started,
+            self._changed,
+            self._changed_at,
+            self._commands.view() if self._commands else {},
+            dict(self._begun),
+        )
+
+    def routes(self) -> dict[str, Route]:
+        """What is answered by path."""
+        cluster = self._cluster
+        plain: dict[str, Callable[[Cluster, Seen], health.Health]] = {
+            "/primary": health.primary,
+            "/health": health.health,
+            "/ready": health.ready,
+            "/live": health.live,
+        }
+        exposition = Exposition(lambda: samples(cluster, self.seen()))
+
+        def one(question: Callable[[Cluster, Seen], health.Health], _query: Mapping[str, str]) -> Answer:
+            return self._answer(question(cluster, self.seen()))
+
+        def replica(query: Mapping[str, str]) -> Answer:
+            try:
+                most = health.lag_limits(query)
+            except ConfigError as error:
+                return as_json({"ok": False, "host": self._me, "why": str(error)}, 400)
+            return self._answer(health.replica(cluster, self.seen(), most))
+
+        return {
+            **{path: partial(one, question) for path, question in plain.items()},
+            "/replica": replica,
+            "/metrics": lambda _query: exposition.answer(),
+        }
+
+    def _answer(self, found: health.Health) -> Answer:
+        return as_json({"ok": found.ok, "host": self._me, "why": found.why, **found.more}, 200 if found.ok else 503)
+
+    def _lag(self, look: NodeSeen | None) -> Lag:
+        mine = look.mine if look else None
+        head = look.round.voices.get(look.primary) if look else None
+        if not (mine and head and mine.in_recovery and mine.replay_lsn) or head.in_recovery:
+            return Lag()
+        replayed = lsn_to_int(mine.replay_lsn)
+        with self._lock:
+            return Lag(max(0, head.position - replayed), self._watch.seconds(replayed))
+
+    def _note(self, primary: str) -> None:
+        if primary and self._primary and primary != self._primary:
+            self._changed, self._changed_at = self._changed + 1, time.time()
+        self._primary = primary or self._primary
+
+
+def details(at: float, row: Row) -> Details:
+    """What the row of QUESTION says."""
+    return Details(
+        at,
+        tuple(build(Sender, item) for item in json.loads(row["senders"])),
+        tuple(build(Slot, item) for item in json.loads(row["slots"])),
+        len(json.loads(row["pending_restart"])),
+        row["paused"],
+        row["archived_age"] if row["archives"] else None,
+        row["archive_failing_since"] is not None if row["archives"] else None,
+    )
