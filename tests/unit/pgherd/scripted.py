@@ -51,6 +51,7 @@ class ScriptedServer(_Script):
     def __init__(self, name: str, expected: Sequence[tuple[str, Any]]) -> None:
         super().__init__(name, expected)
         self.said: list[tuple[str, tuple[Any, ...] | None]] = []
+        self.closed = False
 
     def rows(self, query: str, params: Sequence[Any] | None = None) -> list[dict[str, Any]]:
         """See sql.Server.rows."""
@@ -62,6 +63,10 @@ class ScriptedServer(_Script):
     def run(self, statement: str, params: Sequence[Any] | None = None) -> None:
         """See sql.Server.run; the scripted rows, if any, are left aside."""
         self.rows(statement, params)
+
+    def close(self) -> None:
+        """See sql.Server.close."""
+        self.closed = True
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from ..ports.sql import Server
 from ..programs.repmgr import record_standby, streaming_conninfo
 from .links import Links, real, session
 from .promote import Promotion
-from .seal import make_slot, point
+from .seal import ask, make_slot, move
 
 # Seconds that the primary has to answer repmgrd's validation, which is the second opinion.
 SECOND_OPINION = 0.7
@@ -109,8 +109,7 @@ def follow(cluster: Cluster, me: str, link: Links, say: Say, upstream: int) -> i
             raise Conflict(f"let {me} follow {source.name}", "a standby", "a primary")
         if slots:
             make_slot(theirs, node.slot)
-        if mine.rows("SELECT current_setting('primary_conninfo') AS found")[0]["found"] != wanted:
-            point(mine, wanted, node.slot if slots else "")
+        if _point(me, mine, wanted, node.slot if slots else ""):
             say(f"follow: {me} was pointed at {source.name}")
         await_stream(me, mine)
         head = source.name if not _standby(theirs) else last_primary(cluster, me, link)
@@ -119,6 +118,17 @@ def follow(cluster: Cluster, me: str, link: Links, say: Say, upstream: int) -> i
                 record_standby(writer, node.id, source.id)
     say(f"follow: {me} streams from {source.name}")
     return 0
+
+
+def _point(me: str, mine: Server, wanted: str, slot: str) -> bool:
+    """Point it there once no promotion is at work on it; whether it was not. Raises Conflict when one stays at work."""
+    deadline = time.monotonic() + STREAM
+    while mine.rows("SELECT current_setting('primary_conninfo') AS found")[0]["found"] != wanted:
+        if not ask(me, mine).locked or time.monotonic() > deadline:
+            move(me, mine, wanted, slot)
+            return True
+        time.sleep(0.05)
+    return False
 
 
 def _is_standby(link: Links, name: str) -> bool:

@@ -21,7 +21,8 @@ RECENT = 2
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether to go on, in words; when so, whom to *seal* (the candidate is one of them), and how many of them at least."""
+    """Whether to go on, in words; when so, whom to *seal* (the candidate is one of them), and how many
+    listed ones at least."""
 
     allowed: bool
     why: str
@@ -108,14 +109,14 @@ def _counted(cluster: Cluster, asked: Question, seal: tuple[str, ...]) -> Verdic
     missing = ", ".join(f"{name} ({why})" for name, why in asked.round.silent.items() if name != asked.primary)
     tail = f"; missing: {missing}" if missing else ""
     if asked.handover == "stopped":
-        return Verdict(True, f"{asked.primary} was stopped for {asked.me}, which has all its WAL{tail}", seal, 1)
+        return Verdict(True, f"{asked.primary} was stopped for {asked.me}, which has all its WAL{tail}", seal)
     listed = [name for name in seal if name in {node.name for node in cluster.electable}]
     if asked.accept_loss:
-        return Verdict(True, f"{len(listed)} of {needed} needed standbys answer, loss accepted{tail}", seal, 1)
+        return Verdict(True, f"{len(listed)} of {needed} needed standbys answer, loss accepted{tail}", seal)
     if not acknowledgers(cluster):
         here, wanted = len(asked.round.voices), majority(cluster)
         said = f"{here} of {len(cluster.nodes)} nodes answer, {wanted} are needed (asynchronous){tail}"
-        return Verdict(here >= wanted, said, seal, 1)
+        return Verdict(here >= wanted, said, seal)
     said = f"{len(listed)} listed standbys answer ({', '.join(listed)}), {needed} are needed{tail}"
     return Verdict(len(listed) >= needed, said, seal, needed)
 

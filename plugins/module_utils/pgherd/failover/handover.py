@@ -155,6 +155,8 @@ class Handover:
         """Do it. Raises PgherdError; the primary then is whoever it was, or is elected."""
         attempt = Promotion(self._cluster, self._me, self._primary, self._links, self._say)
         with closing(attempt), session(self._links, self._me) as mine:
+            # It holds no lock, and a checkpoint may take long.
+            mine.run("SET idle_session_timeout = 0")
             with session(self._links, self._primary) as theirs:
                 stopped = self._retire(theirs, mine, attempt)
             self._step(f"{self._primary} {'is down' if stopped else 'is fenced, but does not stop'}")

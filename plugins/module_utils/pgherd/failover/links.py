@@ -54,7 +54,11 @@ class Meeting:
     def _meet(self, name: str, links: Links) -> None:
         try:
             server = links.open_(name)
-            found = ask(name, server)
+            try:
+                found = ask(name, server)
+            except PgherdError:
+                server.close()
+                raise
         except PgherdError as error:
             self._silent[name] = reason(error)
         else:
@@ -88,7 +92,7 @@ class Meeting:
         """What has been said by now."""
         voices = dict(self._voices)
         late = {name: "no answer in time" for name in self._threads if name not in voices}
-        return Round(voices, {**late, **{name: why for name, why in self._silent.items() if name not in voices}})
+        return Round(voices, {**late, **{name: why for name, why in dict(self._silent).items() if name not in voices}})
 
 
 def real(cluster: Cluster, me: str, stop: Callable[[], None], limit: float = 2.0) -> Links:

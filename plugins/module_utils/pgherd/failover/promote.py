@@ -9,18 +9,21 @@ primary that there is.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
 from ..errors import Conflict, PgherdError, Unreachable
 from ..model import Cluster
+from ..nodes.mark import STOPPED, mark
 from ..observe.gather import gather
 from ..ports.sql import Server
 from ..programs.repmgr import record_primary, record_standby, streaming_conninfo
 from . import seal as sealing
+from .datadir import SIGNAL
 from .election import Question, Verdict, decide, furthest
 from .links import Links, Meeting
 from .voice import Voice
@@ -30,8 +33,9 @@ T = TypeVar("T")
 _ONE = threading.Lock()
 Say = Callable[[str], None]
 
-# Seconds: for sessions and statements on others; for catching up with one that is ahead; for pg_promote().
-LIMIT, CATCH_UP, PROMOTE = 2.0, 30.0, 60
+# Seconds: for sessions and statements on others; for catching up with one that is ahead; from one look at the locks to the
+# next while PostgreSQL leaves recovery, and for all of that: it first replays all it has.
+LIMIT, CATCH_UP, PROMOTE, REPLAY = 2.0, 30.0, 5, 600.0
 
 
 class Promotion:
@@ -65,12 +69,13 @@ class Promotion:
         try:
             sealed = self._seal(verdict)
             self._catch_up(sealed)
+            directory = self._ready()
             self._holding(verdict, sealed)
         except PgherdError as error:
             self._step("given up", " ".join(str(error).split()))
             self._let_go()
             raise
-        self._promote(verdict, sealed)
+        self._promote(verdict, sealed, directory)
         self._repoint(sealed)
         self._record(sealed)
 
@@ -120,10 +125,10 @@ class Promotion:
 
     def _seal(self, verdict: Verdict) -> dict[str, Voice]:
         """Lock and seal; what the sealed nodes hold. Raises Conflict when there are fewer than needed."""
-        self._before, refused = self._each(verdict.seal, sealing.lock)
+        refused = self._lock(verdict.seal)
         locked = list(self._before)
         self._step("locked", ", ".join(locked))
-        if len(locked) < verdict.needed or self._me not in locked:
+        if not self._enough(verdict, locked):
             raise Conflict(f"promote {self._me}", f"{verdict.needed} locked nodes", _counted(locked, refused))
         standing, _why = self._each(locked, sealing.ask)
         promoted = [name for name, voice in standing.items() if not voice.in_recovery]
@@ -134,9 +139,37 @@ class Promotion:
         sealed, failed = self._each(locked, sealing.seal, LIMIT + sealing.STOP)
         found = ", ".join(f"{name} at {voice.timeline}:{_lsn(voice)}" for name, voice in sealed.items())
         self._step("sealed", found)
-        if len(sealed) < verdict.needed or self._me not in sealed:
+        if not self._enough(verdict, sealed):
             raise Conflict(f"promote {self._me}", f"{verdict.needed} sealed nodes", _counted(list(sealed), failed))
         return sealed
+
+    def _lock(self, names: Sequence[str]) -> dict[str, str]:
+        """Lock them; why some were not. The same one first for everybody: of two promotions at once, one goes on. Raises
+        Conflict when another is at work on any: both might have enough without it."""
+
+        def take(name: str, server: Server) -> sealing.Following | None:
+            try:
+                return sealing.lock(name, server)
+            except Conflict:
+                return None
+
+        refused: dict[str, str] = {}
+        first, *rest = sorted(names)
+        for some in ([first], rest):
+            taken, failed = self._each(some, take)
+            refused.update(failed)
+            self._before.update({name: following for name, following in taken.items() if following})
+            theirs = [name for name, following in taken.items() if following is None]
+            if theirs:
+                raise Conflict(
+                    f"promote {self._me}", "nobody else at it", f"a promotion at work on {', '.join(theirs)}"
+                )
+        return refused
+
+    def _enough(self, verdict: Verdict, names: Collection[str]) -> bool:
+        """Whether *names* are what the verdict asks for: this node, and so many listed ones."""
+        listed = [node.name for node in self._cluster.electable if node.name in names]
+        return len(listed) >= verdict.needed and self._me in names
 
     def _catch_up(self, sealed: dict[str, Voice]) -> None:
         """Get what another sealed node holds beyond this one. Raises Unreachable when that takes too long."""
@@ -158,29 +191,51 @@ class Promotion:
         sealed[self._me] = sealing.seal(self._me, mine)
         self._step("caught up", f"{self._me} is at {now.timeline}:{_lsn(now)}")
 
-    def _promote(self, verdict: Verdict, sealed: Mapping[str, Voice]) -> None:
-        """Promote, holding the locks from before to after. A node that was let go meanwhile may have followed the old
-        primary again: then this one stops, followed by nobody. Raises Conflict."""
+    def _ready(self) -> str:
+        """Lift a fence that was left behind here, and let what follows take its time; the data directory."""
         mine = self._servers[self._me]
         mine.run("ALTER SYSTEM RESET default_transaction_read_only")
         mine.run("SELECT pg_reload_conf()")
         # This session began before the reload.
         mine.run("SET default_transaction_read_only = off")
         mine.run("SET statement_timeout = 0")
-        if not mine.rows(f"SELECT pg_promote(true, {PROMOTE}) AS done")[0]["done"]:
-            raise Unreachable(f"promote {self._me}: PostgreSQL has not left recovery within {PROMOTE} s.")
-        self._step("promoted")
+        return str(mine.rows("SELECT current_setting('data_directory') AS directory")[0]["directory"])
+
+    def _promote(self, verdict: Verdict, sealed: Mapping[str, Voice], directory: str) -> None:
+        """Promote, holding the locks from before to after. A node that was let go meanwhile may have followed the old
+        primary again: then this one stops, followed by nobody. Raises PgherdError."""
+        mine, deadline = self._servers[self._me], time.monotonic() + REPLAY
+        query = f"SELECT CASE WHEN pg_is_in_recovery() THEN pg_promote(true, {PROMOTE}) ELSE true END AS done"
         try:
+            while not mine.rows(query)[0]["done"]:
+                self._holding(verdict, sealed)
+                if time.monotonic() > deadline:
+                    raise Unreachable(f"promote {self._me}: PostgreSQL has not left recovery within {REPLAY:g} s.")
+            self._step("promoted")
             self._holding(verdict, sealed)
-        except PgherdError:
-            self._step("stopping", "a lock was lost meanwhile")
-            self._links.stop()
+        except PgherdError as error:
+            self._withdraw(directory, " ".join(str(error).split()))
             raise
+
+    def _withdraw(self, directory: str, why: str) -> None:
+        """Stop this node: it has been promoted, or still may be at any moment, and others may have gone on without it. A
+        timeline that it has begun must never be taken for a newer truth: such data are cloned anew."""
+        self._step("stopping", why)
+        self._note("promoted without its locks")
+        self._links.stop()
+        if os.path.exists(os.path.join(directory, SIGNAL)):
+            self._note(f"{STOPPED} before it was promoted")
+
+    def _note(self, text: str) -> None:
+        try:
+            mark(text)
+        except OSError as error:
+            self._step("not marked", f"{text}: {error.strerror}")
 
     def _holding(self, verdict: Verdict, sealed: Mapping[str, Voice]) -> None:
         holding, why = self._each(list(sealed), sealing.held)
         kept = [name for name, held in holding.items() if held]
-        if len(kept) < verdict.needed or self._me not in kept:
+        if not self._enough(verdict, kept):
             raise Conflict(f"promote {self._me}", f"{verdict.needed} nodes locked throughout", _counted(kept, why))
 
     def _let_go(self) -> None:
@@ -198,18 +253,24 @@ class Promotion:
     def _repoint(self, sealed: Mapping[str, Voice]) -> None:
         """Let the sealed nodes follow, and all others that followed the old primary, without waiting for any of them."""
         mine, me = self._servers[self._me], self._cluster.node(self._me)
-        others = [name for name in self._servers if name != self._me and self._cluster.node(name).kind == "postgres"]
+        others = [
+            name for name in list(self._servers) if name != self._me and self._cluster.node(name).kind == "postgres"
+        ]
         lost = [name for name in others if name in sealed]
         asked, _why = self._each([name for name in others if name not in sealed], sealing.ask)
         lost += [name for name, voice in asked.items() if voice.in_recovery and self._lost(voice)]
-        slots = self._cluster.replication_slots
-        if slots:
-            for name in lost:
-                sealing.make_slot(mine, self._cluster.node(name).slot)
+        slots: dict[str, str] = {}
+        if self._cluster.replication_slots:
+            try:
+                for name in lost:
+                    sealing.make_slot(mine, self._cluster.node(name).slot)
+                    slots[name] = self._cluster.node(name).slot
+            except PgherdError as error:
+                self._step("no slots", " ".join(str(error).split()))
 
         def follow(name: str, server: Server) -> None:
             node = self._cluster.node(name)
-            sealing.point(server, streaming_conninfo(self._cluster, node, me), node.slot if slots else "")
+            sealing.point(server, streaming_conninfo(self._cluster, node, me), slots.get(name, ""))
 
         done, failed = self._each(lost, follow)
         self._step("repointed", _counted(list(done), failed))

@@ -70,6 +70,15 @@ def point(server: Server, conninfo: str, slot: str) -> None:
     server.run("SELECT pg_reload_conf()")
 
 
+def move(name: str, server: Server, conninfo: str, slot: str) -> None:
+    """point(), outside of a promotion. Raises Conflict while one is at work on the node: it must stay sealed."""
+    lock(name, server)
+    try:
+        point(server, conninfo, slot)
+    finally:
+        server.rows(f"SELECT pg_advisory_unlock({SEAL_LOCK})")
+
+
 def make_slot(server: Server, slot: str) -> None:
     """Make the physical *slot*, holding WAL from now on, unless it is there."""
     if not server.rows("SELECT FROM pg_replication_slots WHERE slot_name = %s", (slot,)):

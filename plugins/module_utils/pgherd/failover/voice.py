@@ -19,8 +19,12 @@ SEAL_LOCK = 0x706768657264
 # Whoever holds this one on a primary asks its agent to stop it; the session's application_name says for whom.
 STOP_LOCK = 0x706768657265
 ASKING = "pgherd handover to "
-# Rows of synchronous commits must not wait for standbys that may be what is missing.
-OPTIONS = "-c synchronous_commit=local -c statement_timeout=10000"
+# Rows of synchronous commits must not wait for standbys that may be what is missing. A session whose other end is gone,
+# or frozen, ends within seconds, or a minute, and with it the lock that it holds.
+OPTIONS = (
+    "-c synchronous_commit=local -c statement_timeout=10000 -c tcp_keepalives_idle=2 -c tcp_keepalives_interval=1"
+    " -c tcp_keepalives_count=3 -c idle_session_timeout=60000"
+)
 SOCKETS = "/var/run/postgresql"
 
 # The timeline of the WAL file that holds a standby's last byte. Without a receiver nothing else tells it: what the control

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: pgherd contributors
+"""How many must take part in a promotion: every set of acknowledgers meets every set of sealed nodes."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import pytest
+from pgherd.failover.quorum import acknowledgers, could_promote, majority, seals_needed, voters
+from pgherd.model import Cluster
+from voices import cluster
+
+SIZES = [(electable, sync) for electable in range(2, 7) for sync in range(1, electable)]
+names = [f"pg{number}" for number in range(1, 7)]
+
+
+@pytest.mark.parametrize(
+    ("electable", "sync", "needed"),
+    [(2, 1, 1), (3, 1, 2), (3, 2, 1), (4, 1, 3), (4, 2, 2), (4, 3, 1), (5, 1, 4), (5, 2, 3), (6, 2, 4)],
+)
+@pytest.mark.parametrize("witness", [False, True])
+def test_seals(electable: int, sync: int, needed: int, witness: bool) -> None:
+    found = cluster(electable, witness, sync_standbys=sync)
+    assert len(voters(found, "pg1")) == electable - 1
+    assert acknowledgers(found) == sync
+    assert seals_needed(found, "pg1") == seals_needed(found, "pg2") == seals_needed(found, "") == needed
+    assert needed == found.seals_needed
+
+
+@pytest.mark.parametrize(("electable", "sync"), SIZES)
+def test_every_acknowledged_commit_is_on_a_sealed_node_and_none_is_acknowledged_after(
+    electable: int, sync: int
+) -> None:
+    """For every old primary, every W that may have acknowledged and every R that may be sealed."""
+    found = cluster(electable, sync_standbys=sync)
+    for old in names[:electable]:
+        able = voters(found, old)
+        for sealed in combinations(able, seals_needed(found, old)):
+            assert all(set(acked) & set(sealed) for acked in combinations(able, sync))
+            assert len(set(able) - set(sealed)) < sync
+
+
+@pytest.mark.parametrize(("electable", "sync"), SIZES)
+def test_one_sealed_node_fewer_would_not_do(electable: int, sync: int) -> None:
+    found = cluster(electable, sync_standbys=sync)
+    able = voters(found, "pg1")
+    fewer = combinations(able, seals_needed(found, "pg1") - 1)
+    assert any(not set(acked) & set(sealed) for sealed in fewer for acked in combinations(able, sync))
+
+
+@pytest.mark.parametrize(("electable", "sync"), SIZES)
+def test_an_unlisted_primary_needs_one_more(electable: int, sync: int) -> None:
+    """One promoted by hand is acknowledged by any of the listed nodes."""
+    found = cluster(electable, witness=True, sync_standbys=sync)
+    assert len(voters(found, "w1")) == electable
+    assert seals_needed(found, "w1") == electable - sync + 1
+
+
+@pytest.mark.parametrize(("electable", "sync"), SIZES)
+def test_a_start_is_allowed_exactly_when_a_promotion_was_impossible(electable: int, sync: int) -> None:
+    """Whoever is not accounted for may have been sealed, and by nobody else."""
+    found = cluster(electable, sync_standbys=sync)
+    able = voters(found, "pg1")
+    for count in range(len(able) + 1):
+        for accounted in combinations(able, count):
+            rest = tuple(name for name in able if name not in accounted)
+            possible = len(rest) >= seals_needed(found, "pg1")
+            assert could_promote(found, "pg1", accounted) == (rest if possible else ())
+
+
+@pytest.mark.parametrize("witness", [False, True])
+@pytest.mark.parametrize("electable", range(2, 7))
+def test_asynchronous_majorities_meet(electable: int, witness: bool) -> None:
+    """A majority for a promotion leaves none for the start of the old primary."""
+    found = cluster(electable, witness, durability="async")
+    assert acknowledgers(found) == 0
+    others = [node.name for node in found.nodes if node.name != "pg1"]
+    for count in range(len(others) + 1):
+        for accounted in combinations(others, count):
+            left = len(others) - count
+            assert bool(could_promote(found, "pg1", accounted)) == (left >= majority(found))
+            assert not (left >= majority(found) and count + 1 >= majority(found))
+
+
+def test_an_only_electable_node_is_never_replaced() -> None:
+    found: Cluster = cluster(1, witness=True)
+    assert could_promote(found, "pg1", ()) == ()
