@@ -75,6 +75,10 @@ def _lost_to(seen: Primary, enough: bool, needed: int) -> str:
     said = f"{seen.rival} is primary on timeline {seen.rival_timeline}, with {seen.rival_backed} standbys"
     if needed and enough and seen.rival_backed < needed:
         return ""
-    if seen.rival_timeline > seen.timeline or (needed and not enough and seen.rival_backed >= needed):
+    newer = seen.rival_timeline > seen.timeline
+    # One that was promoted without its locks stops itself within seconds: nobody is to follow it meanwhile.
+    if newer and seen.rival_backed < needed and seen.alone < FENCE:
+        return ""
+    if newer or (needed and not enough and seen.rival_backed >= needed):
         return f"{said}; {seen.me} is on {seen.timeline}, with {len(seen.backed)}"
     return ""

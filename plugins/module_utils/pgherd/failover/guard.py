@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from ..errors import Conflict
 from ..model import Cluster
 from .quorum import acknowledgers, could_promote, voters
-from .voice import Round, Voice
+from .voice import Round, Voice, node_at
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,9 @@ def decide(cluster: Cluster, me: str, local: Local, round_: Round) -> Start:
     _same_cluster(me, local, others)
     if local.standby:
         return Start(False, f"{me} is a standby")
-    primaries = [name for name, voice in others.items() if not voice.in_recovery]
+    others = {name: voice for name, voice in others.items() if voice.system_id == local.system_id}
+    # One that was left behind on an older timeline is nobody to follow.
+    primaries = [name for name, voice in others.items() if not voice.in_recovery and voice.timeline >= local.timeline]
     if primaries:
         newest = max(primaries, key=lambda name: others[name].timeline)
         return Start(True, f"{newest} is primary (timeline {others[newest].timeline})", newest)
@@ -69,12 +71,18 @@ def _same_cluster(me: str, local: Local, others: Mapping[str, Voice]) -> None:
         )
 
 
+def _still_mine(cluster: Cluster, me: str, voice: Voice) -> bool:
+    """Whether a node is known not to have helped another's promotion: one that is being sealed is about to, and one that
+    was pointed at another has."""
+    elsewhere = node_at(cluster, voice.pointed_at) not in ("", me) and voice.name in voters(cluster, me)
+    return voice.in_recovery and not voice.sealed and not voice.locked and not elsewhere
+
+
 def _alone(cluster: Cluster, me: str, others: Mapping[str, Voice], round_: Round) -> Start:
     """Nobody who answers is primary or further: is anybody missing who could be?"""
     if me not in {node.name for node in cluster.electable}:
         return Start(False, f"{me} was promoted by hand, and nobody who answers is further", provisional=False)
-    # A standby that is being sealed is about to follow somebody else.
-    accounted = [name for name, voice in others.items() if not voice.sealed and not voice.locked]
+    accounted = [name for name, voice in others.items() if _still_mine(cluster, me, voice)]
     if not acknowledgers(cluster):
         accounted += [name for name in round_.voices if name != me and cluster.node(name).kind == "witness"]
     behind_back = could_promote(cluster, me, accounted)
