@@ -27,6 +27,7 @@ from ..ports.service import Service
 from ..ports.sql import connect, conninfo
 from ..programs.repmgr import binary_directory, record_standby, streaming_conninfo
 from . import datadir
+from .guard import Local
 from .links import Links, session
 from .seal import make_slot
 from .voice import parameters
@@ -157,7 +158,9 @@ class Rejoin:
     def _rewind(self, source: Node) -> str:
         """Keep what only this node has, and rewind; why that failed, or ''."""
         mine = datadir.local(self._directory, self._version, self._runner)
-        self._keep(source, mine.timeline)
+        if self._keep(source, mine):
+            # pg_rewind takes them for the same, and does nothing.
+            return f"it and {source.name} have each begun a timeline {mine.timeline} of their own"
         mark(f"rewind to {source.name}")
         # pg_rewind recovers a server that has crashed by itself, but not as a standby.
         for name in (datadir.SIGNAL, "recovery.signal"):
@@ -178,22 +181,28 @@ class Rejoin:
         self._say(f"rejoin: {self._me.name} was rewound to {source.name}: {said[-200:]}")
         return ""
 
-    def _keep(self, source: Node, timeline: int) -> None:
-        """Copy the WAL from the fork on, with what it says in words. Raises PgherdError: nothing goes before it is kept."""
+    def _keep(self, source: Node, local: Local) -> bool:
+        """Copy the WAL from the fork on, with what it says in words; whether both have begun the same timeline. Raises
+        PgherdError: nothing goes before it is kept."""
+        timeline = local.timeline
         with session(self._links, source.name) as theirs:
             walfile = theirs.rows("SELECT pg_walfile_name(pg_current_wal_lsn()) AS name")[0]["name"]
         wal = os.path.join(self._directory, "pg_wal")
         mine = path(timeline, self._own_history(wal, timeline))
         now = int(walfile[:8], 16)
         split = fork(mine, path(now, self._history(source, now)))
+        # A standby may be on its primary's timeline; what was a primary itself has begun its own.
+        twins = now == timeline and not local.standby
+        if split is None and twins:
+            split = Fork(timeline, _begins(mine)[-1][1])
         if split is None:
-            return
+            return twins
         size = int(datadir.control(self._directory, self._version, self._runner)["Bytes per WAL segment"])
         alone = {one for one, _end in mine if one >= split.timeline}
         names = [name for name in sorted(os.listdir(wal)) if _beyond(name, alone, split.lsn // size, size)]
         listing = "".join(self._dump(wal, one, max(split.lsn, begin)) for one, begin in _begins(mine) if one in alone)
         if not names or not listing.strip():
-            return
+            return twins
         kept = os.path.join(KEPT, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()) + f"-timeline-{timeline}")
         os.makedirs(kept, mode=0o700, exist_ok=True)
         for name in names:
@@ -203,6 +212,7 @@ class Rejoin:
             f"rejoin: {self._me.name} had WAL of its own after {_lsn(split.lsn)} on timeline {split.timeline}: "
             f"{len(names)} segments and a listing are kept in {kept}"
         )
+        return twins
 
     def _own_history(self, wal: str, timeline: int) -> dict[int, int]:
         if timeline == 1:

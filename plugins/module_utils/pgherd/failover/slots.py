@@ -48,9 +48,11 @@ def decide(
         match = OURS.fullmatch(name)
         if active or (match is None and name not in barman_slots):
             continue
-        if name in wanted:
+        if match and not lsn:
+            changes.append(Change("drop", name, "", "it keeps nothing any more, and nobody can use it"))
+        elif name in wanted:
             to = _position(wanted[name], name, primary, me, round_)
-            if mine.in_recovery and to and (not lsn or lsn_to_int(to) > lsn_to_int(lsn)):
+            if mine.in_recovery and lsn and to and lsn_to_int(to) > lsn_to_int(lsn):
                 changes.append(Change("advance", name, to))
         elif match and _left_over(cluster, int(match.group(1)), me, round_, current):
             changes.append(Change("drop", name, "", "its reader is gone or reads elsewhere"))
