@@ -5,11 +5,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Optional
 
 import pytest
 from pgherd.failover.slots import decide
 from pgherd.failover.voice import Round, Voice
-from pgherd.model import Cluster, Node
+from pgherd.model import Barman, Cluster, Node
 
 CLUSTER = Cluster(
     "demo",
@@ -51,3 +52,82 @@ def drops(slots: dict[str, tuple[str, bool]], current: bool = True) -> list[str]
 )
 def test_left_over(slots: dict[str, tuple[str, bool]], current: bool, dropped: list[str]) -> None:
     assert drops(slots, current) == dropped
+
+
+TREE = replace(
+    CLUSTER,
+    nodes=(*CLUSTER.nodes, Node("pg4", 4, "postgres", "pg4", "pg2"), Node("w1", 9, "witness", "w1", "pg1")),
+    barmans=(Barman("backup1", "backup1"),),
+)
+HEAD = replace(PRIMARY, slots={**PRIMARY.slots, "barman": ("0/4800000", True)})
+LAGGING = replace(STANDBY, name="pg3", replay_lsn="0/4000000")
+
+
+Slots = dict[str, tuple[Optional[str], bool]]
+
+
+def changes(me: str, slots: Slots, *others: Voice, primary: str = "pg1") -> set[tuple[str, str, str]]:
+    mine = replace(STANDBY, name=me, slots=slots, replay_lsn="0/4F00000")
+    if me == "pg1":
+        mine = replace(HEAD, slots=slots)
+    voices = {voice.name: voice for voice in (HEAD, LAGGING, *others, mine)}
+    found = decide(TREE, me, primary, Round(voices), ("barman",))
+    return {(change.action, change.name, change.lsn) for change in found}
+
+
+def test_an_electable_standby_gets_all_that_a_primary_needs() -> None:
+    """C68: before any failover; its own reader by design too, the witness not."""
+    assert changes("pg2", {}) == {("create", f"repmgr_slot_{n}", "") for n in (1, 3, 4)} | {("create", "barman", "")}
+
+
+def test_one_that_is_not_electable_keeps_slots_for_those_below_it_only() -> None:
+    assert changes("pg4", {}) == set()
+    assert changes("pg4", {"repmgr_slot_8": ("0/1", False)}) == {("drop", "repmgr_slot_8", "")}
+
+
+KEPT = {"repmgr_slot_1": ("0/4F00000", False), "repmgr_slot_4": ("0/1", True), "barman": ("0/4800000", False)}
+
+
+@pytest.mark.parametrize(
+    ("what", "slots", "expected"),
+    [
+        (
+            "up to what the reader has confirmed",
+            {"repmgr_slot_3": ("0/3000000", False)},
+            ("advance", "repmgr_slot_3", "0/5000000"),
+        ),
+        (
+            "Barman's too",
+            {"repmgr_slot_3": ("0/5000000", False), "barman": ("0/1", False)},
+            ("advance", "barman", "0/4800000"),
+        ),
+        ("never back", {"repmgr_slot_3": ("0/6000000", False)}, None),
+        ("never one in use", {"repmgr_slot_3": ("0/3000000", True)}, None),
+        ("a lost one is made anew", {"repmgr_slot_3": (None, False)}, ("drop", "repmgr_slot_3", "")),
+        ("foreign ones are nobody's business", {"repmgr_slot_3": ("0/5000000", False), "theirs": ("0/1", False)}, None),
+        ("foreign ones without WAL too", {"repmgr_slot_3": ("0/5000000", False), "theirs": (None, False)}, None),
+    ],
+)
+def test_slots_of_a_standby_move_on(what: str, slots: Slots, expected: tuple[str, str, str] | None) -> None:
+    assert changes("pg2", {**KEPT, **slots}) == ({expected} if expected else set()), what
+
+
+def test_never_beyond_a_reader_that_is_behind() -> None:
+    """C69: its slot on the primary is not in use; what it has replayed is safe."""
+    head = replace(HEAD, slots={"repmgr_slot_3": ("0/5000000", False)})
+    assert ("advance", "repmgr_slot_3", "0/4000000") in changes("pg2", {**KEPT, "repmgr_slot_3": ("0/1", False)}, head)
+    gone = replace(LAGGING, receiver="")
+    moved = changes("pg2", {**KEPT, "repmgr_slot_3": ("0/1", False)}, head, gone)
+    assert not [change for change in moved if change[1] == "repmgr_slot_3"]
+
+
+def test_a_primary_moves_no_slot() -> None:
+    """Its reader does, or it keeps the WAL for it."""
+    slots = {f"repmgr_slot_{n}": ("0/1", False) for n in (2, 3)} | {"barman": ("0/1", False)}
+    assert changes("pg1", slots) == set()
+
+
+def test_without_slots_there_is_nothing_to_do() -> None:
+    off = replace(TREE, replication_slots=False)
+    assert decide(off, "pg2", "pg1", Round({"pg2": STANDBY}), ("barman",)) == []
+    assert decide(TREE, "pg2", "pg1", Round(), ("barman",)) == []

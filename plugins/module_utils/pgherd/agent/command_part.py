@@ -66,7 +66,7 @@ class CommandPart:
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
-        with connection, connection.makefile("rw", encoding="utf-8") as stream, suppress(OSError, ValueError):
+        with suppress(OSError, ValueError), connection, connection.makefile("rw", encoding="utf-8") as stream:
             asked = json.loads(stream.readline())
 
             def say(line: str) -> None:

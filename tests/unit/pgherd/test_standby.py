@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: pgherd contributors
+"""What a standby, or a node whose server is down, does about itself."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from pgherd.failover.standby import (
+    ELECT,
+    LOST,
+    RANK,
+    STUCK,
+    UNSEAL,
+    Down,
+    Standby,
+    decide,
+    decide_down,
+    wanted_upstream,
+)
+from voices import cluster, standby, streaming
+from world import CLUSTER as TREE
+
+LIVE = streaming("pg2")
+ORPHAN = standby("pg2")
+SEALED = standby("pg2", follows="")
+
+
+def seen(voice: Any = ORPHAN, primary: str = "pg3", head: str = "", upstream: str = "pg1", **more: Any) -> Standby:
+    return Standby("pg2", voice, primary, head, upstream, more.pop("wanted", primary), **more)
+
+
+@pytest.mark.parametrize(
+    ("what", "state", "action"),
+    [
+        ("all is well", seen(LIVE, head="pg3"), ""),
+        (
+            "locked: a promotion is at work",
+            seen(replace(SEALED, locked=1), sealed=60.0, lost=60.0, leaderless=60.0),
+            "",
+        ),
+        ("no primary yet", seen(primary="", leaderless=ELECT - 0.1), ""),
+        ("no primary, first in rank", seen(primary="", leaderless=ELECT), "elect"),
+        ("no primary, second in rank", seen(primary="", leaderless=ELECT + RANK - 0.1, rank=1), ""),
+        ("and the first did nothing", seen(primary="", leaderless=ELECT + RANK, rank=1), "elect"),
+        ("not electable", seen(primary="", leaderless=600.0, electable=False), ""),
+        ("sealed, and no primary", seen(SEALED, primary="", leaderless=ELECT), "elect"),
+        ("sealed a moment ago", seen(SEALED, sealed=UNSEAL - 0.1), ""),
+        ("sealed, and its promoter is gone", seen(SEALED, sealed=UNSEAL), "follow"),
+        ("an orphan that repmgrd may still see to", seen(lost=LOST - 0.1), ""),
+        ("an orphan", seen(lost=LOST), "follow"),
+        ("pointed right, and trying", seen(upstream="pg3", lost=LOST, stuck=STUCK - 0.1), ""),
+        ("pointed right, in vain", seen(upstream="pg3", lost=LOST, stuck=STUCK), "rejoin"),
+        ("its stream leads to an old primary", seen(LIVE, head="pg1", lost=LOST), "follow"),
+    ],
+)
+def test_duty(what: str, state: Standby, action: str) -> None:
+    duty = decide(state)
+    assert duty.action == action, (what, duty.why)
+    assert bool(duty.why) == bool(action)
+    assert duty.target == ("pg3" if action in ("follow", "rejoin") else "")
+
+
+@pytest.mark.parametrize(
+    ("what", "state", "action"),
+    [
+        ("a person stopped it", Down("pg2", "inactive", "pg1", for_seconds=600.0), ""),
+        ("it is starting", Down("pg2", "activating", "pg1", for_seconds=600.0), ""),
+        ("it failed just now", Down("pg2", "failed", "pg1", for_seconds=1.0), ""),
+        ("F03: it cannot start", Down("pg2", "failed", "pg1", for_seconds=2.0), "rejoin"),
+        ("it failed, and nobody is primary", Down("pg2", "failed", "", for_seconds=9.0), ""),
+        ("and stays so", Down("pg2", "failed", "", for_seconds=10.0), "start"),
+        ("F22: half a clone", Down("pg2", "inactive", "pg1", "clone from pg1"), "rejoin"),
+        ("F22: half a clone that the guard refused", Down("pg2", "failed", "pg1", "clone from pg1"), "rejoin"),
+        ("F22: half a clone, and nobody to clone from", Down("pg2", "failed", "", "clone from pg1", 600.0), ""),
+        ("F22: half a rewind, and nobody", Down("pg2", "failed", "", "rewind to pg1", 600.0), ""),
+        ("promoted without locks, and nobody", Down("pg2", "failed", "", "promoted without its locks", 600.0), ""),
+        ("stopped to come back, and nobody", Down("pg2", "inactive", "", "stopped to come back", 10.0), "start"),
+        ("stopped to come back", Down("pg2", "inactive", "pg1", "stopped to come back", 0.0), "rejoin"),
+    ],
+)
+def test_duty_of_a_server_that_is_down(what: str, state: Down, action: str) -> None:
+    assert decide_down(state).action == action, what
+
+
+@pytest.mark.parametrize(
+    ("me", "primary", "heads", "wanted"),
+    [
+        ("pg2", "pg1", {}, "pg1"),
+        ("pg2", "pg4", {"pg1": "pg4"}, "pg4"),
+        ("pg3", "pg1", {"pg2": "pg1"}, "pg2"),
+        ("pg3", "pg4", {"pg2": "pg4"}, "pg2"),
+        ("pg3", "pg1", {"pg2": ""}, "pg1"),
+        ("pg3", "pg2", {"pg2": "pg2"}, "pg2"),
+        ("pg1", "pg2", {}, "pg2"),
+    ],
+)
+def test_whom_to_follow(me: str, primary: str, heads: dict[str, str], wanted: str) -> None:
+    """Its upstream by design while that streams from the primary; electable ones hang on the primary itself."""
+    assert wanted_upstream(TREE, me, primary, heads) == wanted
+
+
+def test_the_first_primary_follows_whoever_is_primary_now() -> None:
+    assert wanted_upstream(cluster(3), "pg1", "pg3", {"pg3": "pg3"}) == "pg3"
