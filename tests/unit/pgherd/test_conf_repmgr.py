@@ -104,6 +104,7 @@ def test_sudo_rules_are_exactly_the_commands_of_repmgr_conf() -> None:
     assert allowed - named == {
         "/usr/bin/systemctl restart repmgrd.service",
         "/usr/bin/systemctl reset-failed postgresql@17-main.service",
+        "/usr/bin/systemctl start --no-block postgresql@17-main.service",
     }
     assert named < allowed
     assert not [line for line in allowed if "*" in line]

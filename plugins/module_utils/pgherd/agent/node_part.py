@@ -71,10 +71,11 @@ class NodePart:
         self._service = service
         self._memory = Memory(cluster, me)
         self._system_id = ""
+        self._leaderless = 0.0
         self._job: threading.Thread | None = None
         self._job_ended = float("-inf")
         self._unit_at = float("-inf")
-        self._unit = ""
+        self._unit = self._waits = ""
         self._decided: dict[str, float] = {}
         self._view: NodeSeen | None = None
         self._told = _written(CLUSTER_FILE)
@@ -122,11 +123,16 @@ class NodePart:
         found = real_primary(self._cluster, self._memory, now, round_, self._system_id)
         if found:
             self._memory.primary = found.name
+        self._leaderless = self._memory.lasts("missed", now, found is None)
         return round_
 
     def _real(self, now: float, round_: Round) -> str:
         found = real_primary(self._cluster, self._memory, now, round_, self._system_id)
         return found.name if found else ""
+
+    def leaderless(self) -> float:
+        """For how many seconds this node has seen no primary; 0.0 when it sees one. Read by other threads."""
+        return self._leaderless
 
     # Duties.
 
@@ -233,12 +239,15 @@ class NodePart:
         if now - self._unit_at >= UNIT:
             self._unit_at = now
             self._unit = self._service.state(unit(self._version))
+            self._waits = datadir.waits_for(data_directory(self._cluster, self._version))
+        waits = self._waits if self._unit == "activating" else ""
         seen = standby.Down(
             self._me,
             self._unit,
             self._real(now, round_),
             marked(),
             self._memory.lasts("down", now, True),
+            self._memory.lasts(f"waiting for {waits}", now, bool(waits)),
         )
         self._do(now, standby.decide_down(seen))
 
@@ -343,8 +352,9 @@ def parts(cluster: Cluster, me: str, version: int) -> list[Part]:
     runner = LocalRunner()
     service = SystemdService(runner, command.SUDO)
     links = real(cluster, me, lambda: service.stop(unit(version)))
+    node = NodePart(cluster, me, version, sessions(cluster, me), links, runner, service)
     commands: dict[str, Run] = {
-        "validate": lambda say, _asked: command.validate(cluster, me, links, say),
+        "validate": lambda say, _asked: command.validate(cluster, me, links, say, node.leaderless()),
         "promote": lambda say, asked: command.promote(cluster, me, links, say, **asked),
         "follow": lambda say, asked: command.follow(cluster, me, links, say, **asked),
     }
@@ -356,4 +366,4 @@ def parts(cluster: Cluster, me: str, version: int) -> list[Part]:
     ear = CommandPart({**commands, "guard": guard})
     if cluster.node(me).kind == "witness":
         return [ear]
-    return [ear, NodePart(cluster, me, version, sessions(cluster, me), links, runner, service)]
+    return [ear, node]

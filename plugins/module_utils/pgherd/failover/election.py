@@ -17,6 +17,10 @@ from .voice import Round, Voice
 
 # Seconds: who has reached the primary within these still sees it.
 RECENT = 2
+# Seconds that a server whose host is alive has to come back: a crash is over sooner than a failover.
+RESTART = 5.0
+# What libpq says when a host is there and its server is not, or not yet.
+ALIVE = ("Connection refused", "starting up", "shutting down", "not yet accepting")
 
 
 @dataclass(frozen=True)
@@ -36,8 +40,8 @@ class Question:
 
     *primary_answers*: what a fresh session on the primary said just now, '' when it could not be opened. *handover*:
     the primary is ``stopped`` or ``fenced`` on purpose, and *me* has all that it wrote; others may have seen it a moment ago.
-    *accept_loss*: a person has said that
-    rows which only missing nodes hold may go.
+    *accept_loss*: a person has said that rows which only missing nodes hold may go. *gone*: for how many seconds the primary
+    has been missed.
     """
 
     me: str
@@ -46,6 +50,7 @@ class Question:
     primary_answers: str = ""
     handover: str = ""
     accept_loss: bool = False
+    gone: float = RESTART
 
 
 def decide(cluster: Cluster, asked: Question) -> Verdict:
@@ -84,6 +89,10 @@ def _about_primary(cluster: Cluster, asked: Question) -> str:
     mine = asked.round.voices[asked.me]
     if asked.primary_answers and asked.handover != "fenced":
         return f"the primary {asked.primary} answers: {asked.primary_answers}"
+    why = asked.round.silent.get(asked.primary, "")
+    alive = any(words in why for words in ALIVE)
+    if alive and asked.gone < RESTART and not asked.handover and not asked.accept_loss:
+        return f"{asked.primary} may be restarting where it is: {why}, for {asked.gone:.1f} s"
     for name, voice in asked.round.voices.items():
         if not _data(cluster, name) or voice.system_id != mine.system_id:
             continue

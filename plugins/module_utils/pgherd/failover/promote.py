@@ -24,7 +24,7 @@ from ..ports.sql import Server
 from ..programs.repmgr import record_primary, record_standby, streaming_conninfo
 from . import seal as sealing
 from .datadir import SIGNAL
-from .election import Question, Verdict, decide, furthest
+from .election import RESTART, Question, Verdict, decide, furthest
 from .links import Links, Meeting
 from .voice import Voice
 
@@ -91,8 +91,10 @@ class Promotion:
         self._meeting.wait(names, LIMIT)
         self._began = time.monotonic()
 
-    def consider(self, handover: str = "", accept_loss: bool = False, patience: float = 0.0) -> Verdict:
-        """Ask all nodes and decide; changes nothing."""
+    def consider(
+        self, handover: str = "", accept_loss: bool = False, patience: float = 0.0, gone: float = RESTART
+    ) -> Verdict:
+        """Ask all nodes and decide; changes nothing. *gone*: for how many seconds the primary has been missed."""
         if self._meeting:
             self._meeting.again(LIMIT)
         else:
@@ -108,7 +110,7 @@ class Promotion:
         # A primary that runs as a standby now is one of those to seal.
         primary = "" if theirs and theirs.in_recovery else self._primary
         rest = round_.without(self._primary) if answers else round_
-        verdict = decide(self._cluster, Question(self._me, primary, rest, answers, handover, accept_loss))
+        verdict = decide(self._cluster, Question(self._me, primary, rest, answers, handover, accept_loss, gone))
         self._step("considered", verdict.why)
         return verdict
 

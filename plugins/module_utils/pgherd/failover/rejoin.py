@@ -119,7 +119,7 @@ class Rejoin:
         half = begun and not begun.startswith(STOPPED)
         reason = f"an earlier attempt was interrupted ({begun})" if half else self._cannot_rewind(source)
         if not reason:
-            reason = self._rewind(source)
+            reason = self._rewind(source) or self._wal_gone(source)
         if reason:
             self._say(f"rejoin: {self._me.name} is cloned from {target}: {reason}")
             mark(f"clone from {target}")
@@ -127,7 +127,8 @@ class Rejoin:
             maker.clone(target, wipe=True)
         self._follow(source)
         unmark()
-        self._service.start(unit(self._version), timeout=3600)
+        # Not waited for: a recovery that lacks WAL never ends its start.
+        self._service.start(unit(self._version), wait=False)
         self._stream(target)
         return "clone" if reason else "rewind"
 
@@ -180,6 +181,27 @@ class Rejoin:
             return f"it cannot be rewound: {said[-400:]}"
         self._say(f"rejoin: {self._me.name} was rewound to {source.name}: {said[-200:]}")
         return ""
+
+    def _wal_gone(self, source: Node) -> str:
+        """Whether *source* no longer has WAL that recovery here needs; which, or ''. A backup_label (pg_rewind writes
+        one) says where that begins, else the last checkpoint does."""
+        control = datadir.control(self._directory, self._version, self._runner)
+        size = int(control["Bytes per WAL segment"])
+        redo = lsn_to_int(control["Latest checkpoint's REDO location"])
+        label = os.path.join(self._directory, "backup_label")
+        if os.path.exists(label):
+            with open(label, encoding="utf-8") as stream:
+                match = re.search(r"START WAL LOCATION: ([0-9A-F]+/[0-9A-F]+)", stream.read())
+            redo = lsn_to_int(match.group(1)) if match else redo
+        wanted = datadir.missing_segment(self._directory, redo, size)
+        with session(self._links, source.name) as server:
+            rows = server.rows("SELECT name FROM pg_ls_waldir() WHERE name ~ '^[0-9A-F]{24}$'")
+        oldest = min((datadir.segment(row["name"], size) for row in rows), default=0)
+        if wanted >= oldest:
+            return ""
+        return (
+            f"it needs WAL from {_lsn(wanted * size)} on, and {source.name} has it from {_lsn(oldest * size)} on only"
+        )
 
     def _keep(self, source: Node, local: Local) -> bool:
         """Copy the WAL from the fork on, with what it says in words; whether both have begun the same timeline. Raises
@@ -299,7 +321,7 @@ def _beyond(name: str, timelines: set[int], first: int, size: int) -> bool:
     """Whether the WAL segment *name* is of *timelines* and holds something from segment number *first* on."""
     if not re.fullmatch(r"[0-9A-F]{24}", name) or int(name[:8], 16) not in timelines:
         return False
-    return int(name[8:16], 16) * (0x100000000 // size) + int(name[16:], 16) >= first
+    return datadir.segment(name, size) >= first
 
 
 def _begins(timelines: Path) -> list[tuple[int, int]]:

@@ -20,6 +20,8 @@ UNSEAL, LOST, STUCK = 2.0, 6.0, 6.0
 # Seconds without any primary after which the first in rank tries a promotion, and how much later the next in rank. The
 # promotion's own questions are the second opinion, and its locks keep it apart from repmgrd's.
 ELECT, RANK = 5.0, 2.0
+# Seconds that a recovery may wait for one WAL segment before it is looked at whether anybody still has it.
+WAITING = 20.0
 # Seconds from one attempt to the next.
 AGAIN = 5.0
 
@@ -91,13 +93,15 @@ def wanted_upstream(cluster: Cluster, me: str, primary: str, heads: dict[str, st
 @dataclass(frozen=True)
 class Down:
     """A node whose PostgreSQL does not answer here. *unit*: systemd's ActiveState of it. *unfinished*: the note (mark.py)
-    of a rejoin that was interrupted. *for_seconds* it has been so."""
+    of a rejoin that was interrupted. *for_seconds* it has been so; *waiting*: seconds for which its recovery has waited for one
+    and the same WAL segment."""
 
     me: str
     unit: str
     primary: str
     unfinished: str = ""
     for_seconds: float = 0.0
+    waiting: float = 0.0
 
 
 def decide_down(seen: Down) -> Duty:
@@ -106,6 +110,8 @@ def decide_down(seen: Down) -> Duty:
         return Duty("rejoin", seen.primary, "an earlier attempt to come back was interrupted")
     if seen.unfinished.startswith(STOPPED) and seen.for_seconds >= 10.0:
         return Duty("start", "", "it was stopped to come back, and nobody is primary: its data may be needed")
+    if seen.primary and seen.waiting >= WAITING:
+        return Duty("rejoin", seen.primary, f"its recovery has waited for WAL for {seen.waiting:.0f} s")
     # What is half-way must not be started: the guard refuses it, and that is why its unit has failed.
     if seen.unfinished or seen.unit != "failed":
         return Duty("")

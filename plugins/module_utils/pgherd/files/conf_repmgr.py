@@ -80,7 +80,7 @@ def sudoers(version: int) -> str:
     """What postgres may do as root: exactly the commands that repmgr.conf names."""
     unit = conf_postgres.unit(version)
     commands = [f"{PROGRAM} {verb} {unit}" for verb in ("start", "stop", "restart", "reload")]
-    commands.append(f"{PROGRAM} reset-failed {unit}")
+    commands += [f"{PROGRAM} reset-failed {unit}", f"{PROGRAM} start --no-block {unit}"]
     commands += [f"{PROGRAM} {verb} {UNIT}" for verb in ("start", "stop", "restart")]
     return "Defaults:postgres !requiretty\n" + "".join(f"postgres ALL=(root) NOPASSWD: {line}\n" for line in commands)
 

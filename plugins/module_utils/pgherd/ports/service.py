@@ -25,8 +25,8 @@ class Service(Protocol):
     def active_since(self, unit: str) -> float | None:
         """When it came to run, in seconds since the epoch; None when it does not run."""
 
-    def start(self, unit: str, timeout: float = 120.0) -> None:
-        """Start it; wait at most *timeout* seconds. Raises CommandError when it does not come up."""
+    def start(self, unit: str, timeout: float = 120.0, wait: bool = True) -> None:
+        """Start it; wait at most *timeout* seconds, or not at all. Raises CommandError when it does not come up."""
 
     def stop(self, unit: str, timeout: float = 120.0) -> None:
         """Stop it; wait at most *timeout* seconds."""
@@ -60,10 +60,10 @@ class SystemdService:
         entered = said.get("ActiveEnterTimestamp", "").lstrip("@")
         return float(entered) if said.get("ActiveState") == "active" and entered else None
 
-    def start(self, unit: str, timeout: float = 120.0) -> None:
+    def start(self, unit: str, timeout: float = 120.0, wait: bool = True) -> None:
         """See Service.start. Attempts that failed before do not count: systemd would refuse after too many of them."""
         self._runner.run([*self._prefix, PROGRAM, "reset-failed", unit])
-        self._do("start", unit, timeout)
+        self._do("start" if wait else "start --no-block", unit, timeout)
 
     def stop(self, unit: str, timeout: float = 120.0) -> None:
         """See Service.stop."""
@@ -81,5 +81,5 @@ class SystemdService:
         # NeedDaemonReload would be cheaper to ask, but systemd 252 (Debian 12) overlooks a unit's first drop-in.
         if not self._prefix:
             self._runner.run(["systemctl", "daemon-reload"]).expect("read the changed units")
-        done = self._runner.run([*self._prefix, PROGRAM, verb, unit], timeout=timeout)
+        done = self._runner.run([*self._prefix, PROGRAM, *verb.split(), unit], timeout=timeout)
         return done.expect(f"{verb} {unit}", cure=f"Its reason: journalctl -u {unit} -n 50")
