@@ -18,9 +18,10 @@ from pgherd.failover.standby import (
     Standby,
     decide,
     decide_down,
+    may_follow,
     wanted_upstream,
 )
-from voices import cluster, standby, streaming
+from voices import cluster, primary, round_, standby, streaming
 from world import CLUSTER as TREE
 
 LIVE = streaming("pg2")
@@ -100,6 +101,24 @@ def test_duty_of_a_server_that_is_down(what: str, state: Down, action: str) -> N
 def test_whom_to_follow(me: str, primary: str, heads: dict[str, str], wanted: str) -> None:
     """Its upstream by design while that streams from the primary; electable ones hang on the primary itself."""
     assert wanted_upstream(TREE, me, primary, heads) == wanted
+
+
+FOUR = cluster(4)
+
+
+@pytest.mark.parametrize(
+    ("what", "found", "safe"),
+    [
+        ("all others answer and follow", [primary("pg1"), SEALED, streaming("pg3"), streaming("pg4")], True),
+        ("a newer primary", [primary("pg3", timeline=2), SEALED], True),
+        ("cut in halves: the other two may have promoted", [primary("pg1"), SEALED], False),
+        ("one is missing, and one was sealed too", [primary("pg1"), SEALED, standby("pg3", follows="")], False),
+        ("one is missing, and one follows: two are too few", [primary("pg1"), SEALED, streaming("pg3")], True),
+    ],
+)
+def test_whether_a_sealed_node_may_follow_the_old_primary(what: str, found: list[Any], safe: bool) -> None:
+    head = next(voice.name for voice in found if not voice.in_recovery)
+    assert may_follow(FOUR, "pg2", head, round_(*found)) is safe, what
 
 
 def test_the_first_primary_follows_whoever_is_primary_now() -> None:

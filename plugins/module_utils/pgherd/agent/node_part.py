@@ -25,7 +25,7 @@ from ..failover.links import Links, real, session
 from ..failover.memory import Memory, chain, enough, real_primary
 from ..failover.promote import Promotion
 from ..failover.rejoin import Rejoin, kill_postmaster, stop_postmaster
-from ..failover.seal import make_slot, point
+from ..failover.seal import make_slot, move
 from ..failover.voice import ASKING, QUERY, Round, Voice, voice
 from ..files.conf_postgres import data_directory, unit
 from ..model import CLUSTER_FILE, SYSTEM_ROLES, Cluster, Node
@@ -152,6 +152,7 @@ class NodePart:
             len(self._memory.backed(now, rival.name)) if rival else 0,
             len(round_.voices),
             bool(mine.locked),
+            self._left_behind(mine, round_),
         )
         # A switchover waits for the answers of this part.
         self.interval = 0.05 if mine.locked else 0.5
@@ -164,14 +165,33 @@ class NodePart:
             return
         verdict = fence.decide(self._cluster, seen)
         self._show(now, round_, verdict)
-        if not verdict.action or (verdict.action == "yield" and self._busy()):
+        if mine.read_only and not good:
+            self._end_sessions()
+        if not verdict.action or (verdict.action in ("yield", "retire") and self._busy()):
             return
         self._say(f"{verdict.action}: {verdict.why}")
         self._decided[verdict.action] = time.time()
         if verdict.action == "yield":
             self._begin("rejoin", lambda: self._come_back(seen.rival))
-        else:
+        elif verdict.action == "retire":
+            self._begin("retire", lambda: self._give(""))
+        elif verdict.action in ("fence", "lift"):
             self._fence(verdict.action == "fence")
+
+    def _left_behind(self, mine: Voice, round_: Round) -> str:
+        """A listed standby that is on a newer timeline than this primary; '' for none."""
+        listed = {node.name for node in self._cluster.electable}
+        return next(
+            (
+                name
+                for name, voice in round_.voices.items()
+                if name in listed
+                and voice.in_recovery
+                and voice.system_id == mine.system_id
+                and voice.timeline > mine.timeline
+            ),
+            "",
+        )
 
     def _rival(self, now: float, round_: Round) -> Voice | None:
         rest = round_.without(self._me)
@@ -199,7 +219,8 @@ class NodePart:
         except PgherdError as error:
             self._say(f"fence: sessions were not ended: {' '.join(str(error).split())}")
         else:
-            self._say(f"fence: {ended[0]['ended']} sessions ended")
+            if ended[0]["ended"]:
+                self._say(f"fence: {ended[0]['ended']} sessions ended")
 
     def _standby(self, now: float, mine: Voice, round_: Round) -> None:
         primary = self._real(now, round_)
@@ -222,6 +243,7 @@ class NodePart:
             self._memory.lasts("leaderless", now, not primary and not mine.locked),
             rank(self._cluster, self._me, round_),
             self._me in {node.name for node in self._cluster.electable},
+            not primary or standby.may_follow(self._cluster, self._me, primary, round_),
         )
         self._do(now, standby.decide(seen))
 
@@ -274,21 +296,21 @@ class NodePart:
                 make_slot(server, self._node.slot)
         wanted = streaming_conninfo(self._cluster, self._node, upstream)
         with session(self._links, self._me) as server:
-            point(server, wanted, self._node.slot if slots else "")
+            move(self._me, server, wanted, self._node.slot if slots else "")
 
     def _come_back(self, target: str) -> None:
         args = (self._cluster, self._me, self._version, self._runner, self._service, self._links, self._say)
         Rejoin(*args).run(target)
 
     def _give(self, heir: str) -> None:
-        """Stop the primary, and start it as a standby of *heir*."""
-        mark(f"{STOPPED} to come back below {heir}")
+        """Stop the primary, and start it as a standby of *heir*, or of nobody yet where that is ''."""
+        mark(f"{STOPPED} to come back below {heir or 'whoever is primary'}")
         directory = data_directory(self._cluster, self._version)
         if not stop_postmaster(directory, 20.0):
             kill_postmaster(directory)
         self._service.stop(unit(self._version), timeout=60.0)
         node, slots = self._node, self._cluster.replication_slots
-        conninfo = streaming_conninfo(self._cluster, node, self._cluster.node(heir))
+        conninfo = streaming_conninfo(self._cluster, node, self._cluster.node(heir)) if heir else ""
         datadir.make_standby(directory, conninfo, node.slot if slots else "")
         unmark()
         self._service.start(unit(self._version))

@@ -117,8 +117,6 @@ def _counted(cluster: Cluster, asked: Question, seal: tuple[str, ...]) -> Verdic
     needed = seals_needed(cluster, asked.primary)
     missing = ", ".join(f"{name} ({why})" for name, why in asked.round.silent.items() if name != asked.primary)
     tail = f"; missing: {missing}" if missing else ""
-    if asked.handover == "stopped":
-        return Verdict(True, f"{asked.primary} was stopped for {asked.me}, which has all its WAL{tail}", seal)
     listed = [name for name in seal if name in {node.name for node in cluster.electable}]
     if asked.accept_loss:
         return Verdict(True, f"{len(listed)} of {needed} needed standbys answer, loss accepted{tail}", seal)

@@ -27,7 +27,8 @@ class Primary:
     """What a primary knows of itself. *backed*: listed standbys that have answered it lately. *alone*: seconds for which
     there were fewer of them than needed, 0.0 when there are enough; *together*: seconds for which there were enough.
     *rival*: another primary of the cluster, with its *rival_timeline* and how many listed standbys stream from it.
-    *reached*: nodes that answer, itself included. *locked*: a switchover is at work on it."""
+    *reached*: nodes that answer, itself included. *locked*: a switchover is at work on it. *newer*: a
+    listed standby on a newer timeline, whose primary is gone too."""
 
     me: str
     timeline: int
@@ -40,11 +41,13 @@ class Primary:
     rival_backed: int = 0
     reached: int = 1
     locked: bool = False
+    newer: str = ""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """*action*: ``fence``, ``lift``, ``yield`` (stop, and come back as a standby) or '' for none; and why."""
+    """*action*: ``fence``, ``lift``, ``yield`` (stop, and come back as a standby of the rival), ``retire`` (the same, of
+    nobody yet) or '' for none; and why."""
 
     action: str
     why: str = ""
@@ -58,6 +61,8 @@ def decide(cluster: Cluster, seen: Primary) -> Verdict:
         lost = _lost_to(seen, enough, needed)
         if lost:
             return Verdict("yield", lost)
+    if seen.newer and not seen.rival and not enough and seen.alone >= FENCE:
+        return Verdict("retire", f"{seen.newer} has followed a later primary than {seen.me}, and its rows count")
     if len(cluster.electable) < 2:
         return Verdict("lift", "it is the only electable node") if seen.fenced else Verdict("")
     limit = FENCE if needed else FENCE_ASYNC

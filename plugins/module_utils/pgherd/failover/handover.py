@@ -21,7 +21,7 @@ from . import seal as sealing
 from .links import Links, Meeting, session
 from .memory import chain, primaries
 from .promote import Promotion
-from .quorum import acknowledgers
+from .quorum import acknowledgers, seals_needed, voters
 from .voice import ASKING, STOP_LOCK, Round, Voice
 
 # Seconds: for the target to have all WAL, for the old primary to stop, for it to stream from the new one.
@@ -110,6 +110,10 @@ def problems(cluster: Cluster, to: str, found: Found, limits: Limits) -> list[st
 def _no_room(cluster: Cluster, to: str, found: Found) -> list[str]:
     """Whether commits could be acknowledged after it: the old primary counts, for it comes back."""
     needed = acknowledgers(cluster)
+    seals = seals_needed(cluster, found.primary)
+    here = [name for name in voters(cluster, found.primary) if name in found.round.voices]
+    if len(here) < seals:
+        return [f"Only {len(here)} of {seals} standbys that a promotion must seal answer: bring another one back."]
     left = [node.name for node in cluster.electable if node.name != to and node.name in found.round.voices]
     if len(left) >= needed:
         return []

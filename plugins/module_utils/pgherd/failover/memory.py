@@ -28,6 +28,7 @@ class Memory:
     _replies: dict[tuple[str, str], tuple[str, float]] = field(default_factory=dict)
     _since: dict[str, float] = field(default_factory=dict)
     _looked: float = 0.0
+    _before: float = 0.0
     #: The last primary that was seen, and when.
     primary: str = ""
 
@@ -35,6 +36,7 @@ class Memory:
         """Take in one round."""
         # After a freeze nothing is fresh, not even what has changed: that may have come in before it and lain in a socket.
         looked, self._looked = self._looked, now
+        self._before = looked
         thawed = bool(looked) and now - looked > FRESH
         for name, voice in round_.voices.items():
             for sender, reply in voice.senders.items():
@@ -66,7 +68,9 @@ class Memory:
         if not holds:
             self._since.pop(what, None)
             return 0.0
-        return now - self._since.setdefault(what, now)
+        # A look takes its time where hosts are silent: what is missed now has been so since the look before.
+        begun = self._before if what == "alone" and self._before else now
+        return now - self._since.setdefault(what, begun)
 
 
 def primaries(cluster: Cluster, round_: Round, system_id: str) -> list[Voice]:

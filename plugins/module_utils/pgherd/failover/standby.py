@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from ..model import Cluster
 from ..nodes.mark import STOPPED
-from .voice import Voice
+from .quorum import seals_needed, voters
+from .voice import Round, Voice
 
 # Seconds: a seal without its lock and a standby without a stream are left to repmgrd for so long; one that is pointed
 # right and does not stream has then tried several times.
@@ -30,7 +31,8 @@ AGAIN = 5.0
 class Standby:
     """*primary* is the real one ('' for none seen). *head* is where its chain of streams ends. *upstream* is whom it is
     pointed at, *wanted* whom it should follow. The rest are seconds: sealed and without a lock, without a stream to the
-    primary, pointed at *wanted* and yet without a stream, without any primary. *rank* among the electable ones."""
+    primary, pointed at *wanted* and yet without a stream, without any primary. *rank* among the electable ones. *safe*: see
+    may_follow()."""
 
     me: str
     voice: Voice
@@ -44,6 +46,7 @@ class Standby:
     leaderless: float = 0.0
     rank: int = 0
     electable: bool = True
+    safe: bool = True
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ def decide(seen: Standby) -> Duty:
             return Duty("elect", "", f"no primary for {seen.leaderless:.0f} s, and {seen.rank} before it in rank")
         return Duty("")
     if seen.voice.sealed:
-        late = seen.sealed >= UNSEAL
+        late = seen.sealed >= UNSEAL and seen.safe
         return (
             Duty("follow", seen.wanted, f"sealed, and its promoter is gone for {seen.sealed:.1f} s")
             if late
@@ -79,6 +82,20 @@ def decide(seen: Standby) -> Duty:
         found = f"its stream leads to {seen.head}" if seen.head else "it has no stream"
         return Duty("follow", seen.wanted, f"{found} for {seen.lost:.0f} s, and {seen.primary} is primary")
     return Duty("")
+
+
+def may_follow(cluster: Cluster, me: str, primary: str, round_: Round) -> bool:
+    """Whether a sealed node may follow *primary*: one on a newer timeline than its own at any time; the one that it was
+    sealed from only while the nodes that do not show otherwise are too few to have been part of a promotion."""
+    voices = round_.voices
+    if voices[primary].timeline > voices[me].timeline:
+        return True
+    others = [name for name in voters(cluster, primary) if name != me]
+    suspects = {
+        name for name in others if name not in voices or voices[name].locked or not voices[name].in_recovery
+    }  # fmt: skip
+    sealed = {name for name in others if name in voices and voices[name].sealed}
+    return not suspects or len(suspects | sealed | {me}) < seals_needed(cluster, primary)
 
 
 def wanted_upstream(cluster: Cluster, me: str, primary: str, heads: dict[str, str]) -> str:
