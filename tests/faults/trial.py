@@ -107,6 +107,10 @@ class Trial:
         """The fault comes now."""
         self.broken, self.broken_at = time.monotonic(), time.time()
 
+    def write_to(self, via: str) -> None:
+        """More writers, by another way in."""
+        self._running.append(self._write(via, 1 + len(self._running) * 100))
+
     def ops(self, via: str = "") -> list[history.Op]:
         """What was done until now, by one way or all."""
         found = [op for way in self._running if via in ("", way.via) for op in way.tail.ops()]

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: pgherd contributors
+"""The checker sees loss and two primaries where the mechanism against them is off: what it never reports proves nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from faults import inject
+from faults.checker import verdict
+from faults.cluster import APP, CLIENT, LAB, Cluster, until
+from faults.mend import mend
+from faults.suite.steps import others
+from faults.trial import Trial
+
+fault = pytest.mark.fault
+TAKES_OVER = "SELECT pg_promote()"
+
+
+@contextmanager
+def unattended(cluster: Cluster) -> Iterator[None]:
+    """Nobody fences, seals, validates or promotes; afterwards the cluster is made whole by hand."""
+    for host in cluster.everyone:
+        units = ["pgherd-agent.service", *(["repmgrd.service"] if host in cluster.nodes else [])]
+        cluster.run(host, "systemctl", "stop", *units)
+    try:
+        yield
+    finally:
+        inject.sweep(cluster)
+        mend(cluster, 5)
+
+
+def lost(trial: Trial, survivor: str) -> verdict.Verdict:
+    """The verdict, if *survivor* is all that is left."""
+    rows = trial.cluster.rows(survivor, "SELECT id FROM ha_log", APP)
+    return verdict.judge(trial.ops(), [row["id"] for row in rows])
+
+
+@fault("without", "seal: a promotion while the other standby still follows a frozen postmaster")
+def test_without_the_seal_acknowledged_rows_are_lost(cluster: Cluster) -> None:
+    with unattended(cluster), Trial(cluster, LAB / cluster.name / "trials/without-seal", ways=("nodes",)) as trial:
+        old = trial.first_primary
+        new = cluster.standbys(old)[0]
+        trial.now()
+        inject.stop(cluster, old, "postmaster")
+        cluster.rows(new, TAKES_OVER)
+        behind = trial.acknowledged()
+        until("rows that only the other standby confirms", lambda: trial.acknowledged() > behind + 100, 30)
+        inject.power_cut(cluster, old)
+        found = lost(trial, new)
+    assert len(found.lost) > 50, found
+    assert any("lost" in problem for problem in found.problems)
+
+
+@fault("without", "synchronous replication and fence: the primary cut from its standbys, not from its clients")
+def test_without_synchronous_replication_two_primaries_acknowledge(cluster: Cluster) -> None:
+    with unattended(cluster):
+        for node in cluster.nodes:
+            cluster.rows(node, "ALTER SYSTEM SET synchronous_standby_names = ''")
+            cluster.rows(node, "SELECT pg_reload_conf()")
+        try:
+            with Trial(cluster, LAB / cluster.name / "trials/without-sync", ways=("nodes",)) as trial:
+                old = trial.first_primary
+                new = cluster.standbys(old)[0]
+                trial.now()
+                inject.isolate(cluster, old, but=[CLIENT])
+                cluster.rows(new, TAKES_OVER)
+                trial.write_to(new)
+                until("both to acknowledge", lambda: trial.acknowledged(new) > 50, 30)
+                trial.until_written(30)
+                found = lost(trial, new)
+            assert len(found.lost) > 50, found
+            assert found.stale, "two primaries acknowledged, and nobody saw it"
+            assert any(overlap.grade == "B" for overlap in trial.overlaps), trial.overlaps
+        finally:
+            inject.join(cluster, *others(cluster))
+            for node in cluster.nodes:
+                cluster.rows(node, "ALTER SYSTEM RESET synchronous_standby_names")
+                cluster.rows(node, "SELECT pg_reload_conf()")
