@@ -26,7 +26,7 @@ def mend(cluster: Cluster, seconds: float = 60.0) -> None:
     for host in cluster.everyone:
         cluster.sh(host, "systemctl reset-failed; systemctl start pgherd-agent.service || :", check=False)
     for node in cluster.nodes:
-        cluster.sh(node, f"systemctl start {cluster.unit}", check=False)
+        cluster.sh(node, f"systemctl start {cluster.unit}; systemctl start repmgrd.service", check=False)
     for node in [node for node in cluster.nodes if _streams(cluster, node)]:
         # Once the primary is known to repmgr, a standby can be registered again below it.
         register = f"repmgr -f /etc/repmgr/{cluster.version}/repmgr.conf standby register --force"
