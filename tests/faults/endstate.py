@@ -99,7 +99,7 @@ def _standby(
 
 
 def _end_of_chain(cluster: Cluster, node: str, seen: dict[str, dict[str, Any]]) -> str:
-    for _ in seen:
+    for _step in seen:
         upstream = seen.get(node, {}).get("upstream")
         if not upstream:
             return node

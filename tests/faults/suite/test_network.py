@@ -141,7 +141,7 @@ def test_flapping_causes_one_failover_at_most(breaking: Breaking, cluster: Clust
     with breaking() as trial:
         old = trial.first_primary
         trial.now()
-        for _ in range(3):
+        for _time in range(3):
             inject.isolate(cluster, old)
             time.sleep(5)  # the fault's own rhythm
             inject.join(cluster, old)

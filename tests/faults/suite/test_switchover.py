@@ -60,7 +60,7 @@ def test_one_that_is_not_safe_is_refused(breaking: Breaking, cluster: Cluster) -
 def test_ten_in_a_row(breaking: Breaking, cluster: Cluster) -> None:
     with breaking() as trial:
         trial.now()
-        for _ in range(10):
+        for _time in range(10):
             target = cluster.standbys()[0]
             run = switch(cluster, target)
             assert run.rc == 0, run
@@ -108,7 +108,7 @@ def test_a_switchover_survives_its_hosts(breaking: Breaking, cluster: Cluster, w
         done.set()
         watcher.join()
         inject.sweep(cluster)
-        until("one primary", lambda: cluster.primary(), 90)
+        until("one primary", cluster.primary, 90)
         trial.until_written(90)
 
 
