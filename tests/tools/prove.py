@@ -67,7 +67,7 @@ SCENARIOS = (
     step("scenario bookworm", "molecule", "test", "-s", "bookworm"),
     step("scenario faults", "molecule", "test", "-s", "faults"),
 )
-CLUSTERS = ("default", "bookworm", "faults")  # of the scenarios; nothing of them is left behind
+CLUSTERS = ("default", "change", "bookworm", "faults")  # of the scenarios; nothing of them is left behind
 
 
 def run(one: Step, together: bool = False) -> Result:

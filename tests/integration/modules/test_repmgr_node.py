@@ -13,6 +13,8 @@ import pytest
 from driving import Host, Task, check, contract, play
 
 REPMGR = "repmgr"
+# What would do by itself what the module is asked for.
+ACTING = ("pgherd-agent", "repmgrd")
 RECORD = (
     "SELECT type, active, upstream_node_id AS upstream, priority, slot_name IS NOT NULL AS slot"
     " FROM repmgr.nodes WHERE node_name = '{}'"
@@ -72,14 +74,14 @@ def herd(hosts: list[tuple[Host, bool]], primary: Host) -> Herd:
 
 @pytest.fixture(autouse=True)
 def _as_it_was(herd: Herd) -> Iterator[None]:
-    """repmgrd of the leaf stays out of it; in the end the leaf is where it was, and repmgrd runs."""
+    """The leaf's repmgrd and agent stay out of it; in the end the leaf is where it was, and both run."""
     (was,) = herd.record(herd.leaf.name)
     (upstream,) = (node["name"] for node in herd.model["nodes"] if node["id"] == was["upstream"])
-    herd.leaf.run("systemctl", "stop", "repmgrd")
+    herd.leaf.run("systemctl", "stop", *ACTING)
     yield
     results = herd.leaf.play(herd.mine(state="standby", upstream=upstream))
     assert not [result for result in results if result.get("failed")], results
-    herd.leaf.run("systemctl", "start", "repmgrd")
+    herd.leaf.run("systemctl", "start", *ACTING)
     assert herd.record(herd.leaf.name) == [was]
 
 
@@ -233,14 +235,14 @@ def test_witness(herd: Herd) -> None:
     if not witness:
         pytest.skip("these hosts have no witness")
     host, (was,) = replace(herd.primary, name=witness), herd.record(witness)
-    host.run("systemctl", "stop", "repmgrd")
+    host.run("systemctl", "stop", *ACTING)
     try:
         herd.primary.sql(f"DELETE FROM repmgr.nodes WHERE node_name = '{witness}'", REPMGR)
         host.sql(f"DELETE FROM repmgr.nodes WHERE node_name = '{witness}'", REPMGR)
         contract(host, herd.node(witness), RECORD.format(witness), [], [was], REPMGR)
         assert herd.record(witness) == [was]
     finally:
-        host.run("systemctl", "start", "repmgrd")
+        host.run("systemctl", "start", *ACTING)
 
 
 def test_password_is_shown_nowhere(herd: Herd) -> None:
