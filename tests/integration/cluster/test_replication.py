@@ -43,14 +43,30 @@ def test_tree(cluster: Deployed) -> None:
 
 
 def test_slots(cluster: Deployed) -> None:
-    """C68: each standby's slot is active on its upstream, and no other slot of a standby is anywhere; or none at all."""
-    query = "SELECT slot_name, active FROM pg_replication_slots WHERE slot_name LIKE 'repmgr%' ORDER BY 1"
+    """C68: each standby's slot is active on its upstream, and ready on every node that may become its upstream; no other
+    slot of a node is anywhere; or none at all."""
+    query = "SELECT slot_name AS name, active FROM pg_replication_slots WHERE slot_name LIKE 'repmgr%' ORDER BY 1"
+    first = next(host for host in cluster.data_nodes if not host.vars.get("upstream"))
+    listed = {host.name for host in cluster.data_nodes if _electable(host, first)}
     for host in cluster.data_nodes:
-        children = cluster.children(host) if cluster.wanted("replication_slots", True) else []
-        wanted = sorted(f"repmgr_slot_{cluster.hosts[name].vars['node_id']}" for name in children)
-        assert host.rows(query) == [{"slot_name": name, "active": True} for name in wanted], host.name
         if not cluster.wanted("replication_slots", True):
+            assert host.rows(query) == []
             assert host.show("wal_keep_size") == cluster.wanted("wal_keep_size")
+            continue
+        children = set(cluster.children(host))
+        ready = {
+            other.name
+            for other in cluster.data_nodes
+            if host.name in listed and (other.name in listed or other.vars.get("upstream") == first.name)
+        }
+        wanted = {f"repmgr_slot_{cluster.hosts[name].vars['node_id']}": name for name in children | ready - {host.name}}
+        found = {row["name"]: row["active"] for row in host.rows(query)}
+        assert found == {slot: name in children for slot, name in wanted.items()}, host.name
+
+
+def _electable(host: Host, first: Host) -> bool:
+    here = host.vars.get("location") == first.vars.get("location") and host.vars.get("priority", 100) > 0
+    return here and host.vars.get("upstream", first.name) == first.name
 
 
 def test_room_for_all(cluster: Deployed) -> None:

@@ -20,7 +20,7 @@ from deployed import Deployed, Host, everywhere
 
 MONITOR, POOL = "pgherd_monitor", "pgpool_check"
 MEMBERSHIPS = {
-    "repmgr": ["pg_checkpoint", "pg_monitor"],
+    "repmgr": ["pg_checkpoint", "pg_monitor", "pg_signal_backend"],
     MONITOR: ["pg_monitor"],
     POOL: ["pg_monitor"],
     "barman": ["pg_checkpoint", "pg_read_all_settings", "pg_read_all_stats"],
@@ -179,9 +179,10 @@ def test_only_repmgr_commands_repmgrd(cluster: Deployed) -> None:
 
 
 def test_sudo(cluster: Deployed) -> None:
-    """postgres may run six commands as root on a node and nothing on other hosts; so for barman."""
-    units = [f"/usr/bin/systemctl {verb} {cluster.unit}" for verb in ("start", "stop", "restart", "reload")]
-    units += [f"/usr/bin/systemctl {verb} repmgrd.service" for verb in ("start", "stop")]
+    """postgres may run nine commands as root on a node and nothing on other hosts; so for barman."""
+    verbs = ("start", "stop", "restart", "reload", "reset-failed", "start --no-block")
+    units = [f"/usr/bin/systemctl {verb} {cluster.unit}" for verb in verbs]
+    units += [f"/usr/bin/systemctl {verb} repmgrd.service" for verb in ("start", "stop", "restart")]
     for host in cluster.nodes:
         allowed = re.findall(r"^ +\((.*?)\) (.*)$", host.run("sudo -l -U postgres"), re.M)
         assert sorted(allowed) == sorted(("root", f"NOPASSWD: {command}") for command in units), host.name
