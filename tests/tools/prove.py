@@ -65,9 +65,8 @@ SCENARIOS = (
     step("scenario default", "molecule", "test", "-s", "default", "--destroy=never"),
     step("scenario change", "molecule", "test", "-s", "change"),
     step("scenario bookworm", "molecule", "test", "-s", "bookworm"),
-    step("scenario faults", "molecule", "test", "-s", "faults"),
 )
-CLUSTERS = ("default", "change", "bookworm", "faults")  # of the scenarios; nothing of them is left behind
+CLUSTERS = ("default", "change", "bookworm")  # of the scenarios; nothing of them is left behind
 
 
 def run(one: Step, together: bool = False) -> Result:
