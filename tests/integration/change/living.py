@@ -118,6 +118,10 @@ class Living:
         """Switch a host on again."""
         lab_hosts.start(self.lab, name)
 
+    def address(self, name: str) -> str:
+        """Where a host is reached."""
+        return lab_hosts.host(self.lab, name).address
+
     def execute(self, name: str, *command: str, stdin: str = "", check: bool = True) -> str:
         """Run a command as root on a host; its standard output. Raises LabError."""
         return podman(
@@ -161,24 +165,22 @@ class Living:
         command = ("psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-d", database, "-c", statement)
         return self.execute(name, *command)
 
-    def client(self, host: str, server: str, user: str, database: str, statement: str, password: str = "") -> str:
-        """Run a statement as a client on *host* of a pgpool *server*, over verified TLS. Without a password, with that
-        of the monitoring role, which root has there."""
-        line = f"host={server} port=9999 user={user} dbname={database} sslmode=verify-full"
+    def asked(self, host: str, pool: str, statement: str) -> str:
+        """What a pgpool answers the monitoring role, whose password root has on *host*, over verified TLS."""
+        line = f"host={pool} port=9999 user=pgherd_monitor dbname=postgres sslmode=verify-full"
         line += " sslrootcert=/etc/pgherd/tls/ca.crt passfile=/etc/pgherd/monitor.pgpass"
-        script = f"export PGPASSWORD={password}\n" if password else ""
-        return self.shell(host, script + f'psql -XAtq -v ON_ERROR_STOP=1 "{line}" -c "{statement}"')
+        return self.shell(host, f'psql -XAtq -v ON_ERROR_STOP=1 "{line}" -c "{statement}"')
 
     def backends(self, pool: str) -> dict[str, str]:
         """Status (up, down, ...) of each backend of a pgpool, by host, as clients see it."""
         primary = self.primary()
-        listed = self.client(primary, pool, "pgherd_monitor", "postgres", "SHOW POOL_NODES").splitlines()
+        listed = self.asked(primary, pool, "SHOW POOL_NODES").splitlines()
         # A number that no backend has is listed too, with an empty host.
         return {row.split("|")[1]: row.split("|")[3] for row in listed if row.split("|")[1]}
 
     def pgpool_value(self, pool: str, setting: str) -> str:
         """What a running pgpool has for a setting."""
-        return self.client(self.primary(), pool, "pgherd_monitor", "postgres", f"PGPOOL SHOW {setting}").strip()
+        return self.asked(self.primary(), pool, f"PGPOOL SHOW {setting}").strip()
 
     def everywhere(self, query: str, nodes: Iterable[str] = ()) -> dict[str, Any]:
         """The only value of a query, from each data node, or each of *nodes*."""
