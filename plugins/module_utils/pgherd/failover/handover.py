@@ -26,6 +26,8 @@ from .voice import ASKING, STOP_LOCK, Round, Voice
 
 # Seconds: for the target to have all WAL, for the old primary to stop, for it to stream from the new one.
 CATCH_UP, STOP, RETURN = 10.0, 10.0, 90.0
+# Seconds for the shutdown's last record to arrive.
+LAST = 1.0
 # Seconds that nodes have to answer before anything is begun.
 PATIENCE = 5.0
 
@@ -211,8 +213,8 @@ class Handover:
             time.sleep(0.005)
 
     def _stop(self, theirs: Server, mine: Server) -> bool:
-        """Ask the old primary's agent to stop it; whether it is down in time. The session breaks when it goes, and this
-        node's WAL receiver ends when it has sent its last record."""
+        """Ask the old primary's agent to stop it; whether its sessions broke in time. This node's WAL receiver then ends
+        when it has the last record; it is not waited for long, since only a rewind is spared by it."""
         theirs.rows(f"SELECT pg_try_advisory_lock({STOP_LOCK}) AS taken")
         deadline = time.monotonic() + STOP
         while time.monotonic() < deadline:
@@ -221,11 +223,12 @@ class Handover:
             except (Unreachable, SqlError):
                 break
             time.sleep(0.01)
-        while time.monotonic() < deadline:
-            if not sealing.ask(self._me, mine).streaming:
-                return True
+        else:
+            return False
+        deadline = time.monotonic() + LAST
+        while sealing.ask(self._me, mine).streaming and time.monotonic() < deadline:
             time.sleep(0.01)
-        return False
+        return True
 
     def _await_return(self) -> None:
         """Wait until the old primary streams from here. Raises Unreachable."""
