@@ -125,6 +125,11 @@ def reporting_errors(module: AnsibleModule) -> Iterator[None]:
         module.fail_json(msg=str(error), exception=traceback.format_exc())
 
 
+def fail(module: AnsibleModule, why: str, **result: Any) -> NoReturn:
+    """End the module as failed for the reason *why*, with what it found."""
+    module.fail_json(msg=why, **result)
+
+
 def apply_plan(module: AnsibleModule, plan: Plan, executor: Any) -> None:
     """Run the plan's steps, unless in check mode."""
     if plan.changed and not module.check_mode:

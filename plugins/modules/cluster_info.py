@@ -132,7 +132,7 @@ topology:
 import os
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.pgherd.cluster.plugins.module_utils._ansible import reporting_errors
+from ansible_collections.pgherd.cluster.plugins.module_utils._ansible import fail, reporting_errors
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.observe.gather import observe
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.status.report import read_cluster, report
 
@@ -157,7 +157,7 @@ def main() -> None:
         result = {**found.document(), "picture": found.picture(module.params["width"])}
         codes = {"never": (), "critical": (2, 3), "warning": (1, 2, 3)}[module.params["fail_from"]]
         if found.exit_code in codes:
-            module.fail_json(msg=found.line(), **result)
+            fail(module, found.line(), **result)
         module.exit_json(changed=False, **result)
 
 

@@ -45,6 +45,11 @@ def lsn_to_int(text: str) -> int:
     return (int(high, 16) << 32) + int(low, 16)
 
 
+def int_to_lsn(position: int) -> str:
+    """The LSN, as PostgreSQL prints it, of a number of bytes since the start of WAL."""
+    return f"{position >> 32:X}/{position & 0xFFFFFFFF:X}"
+
+
 def build(kind: type[T], data: Mapping[str, Any]) -> T:
     """A dataclass of *kind* from plain *data*; keys it does not have are left out."""
     known = {item.name for item in fields(kind)}  # type: ignore[arg-type]

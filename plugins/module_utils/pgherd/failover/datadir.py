@@ -11,23 +11,15 @@ from collections.abc import Mapping
 from ..errors import PgherdError
 from ..ports.run import Runner
 from ..ports.sql import literal
-from ..programs.repmgr import binary_directory
+from ..programs.postgres import control_data
 from .guard import Local
 
 SIGNAL = "standby.signal"
 
 
-def control(directory: str, version: int, runner: Runner) -> dict[str, str]:
-    """pg_controldata's lines. Raises CommandError."""
-    argv = [f"{binary_directory(version)}/pg_controldata", directory]
-    out = runner.run(argv).expect(f"read pg_control of {directory}").out
-    pairs = (line.split(":", 1) for line in out.splitlines() if ":" in line)
-    return {key.strip(): value.strip() for key, value in pairs}
-
-
 def local(directory: str, version: int, runner: Runner) -> Local:
     """Who this data directory says it is."""
-    found = control(directory, version, runner)
+    found = control_data(directory, version, runner)
     signal = any(os.path.exists(os.path.join(directory, name)) for name in (SIGNAL, "recovery.signal"))
     timelines = [found.get("Latest checkpoint's TimeLineID"), found.get("Min recovery ending loc's timeline")]
     newest = max(int(timeline) for timeline in timelines if timeline)

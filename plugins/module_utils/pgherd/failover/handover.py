@@ -15,14 +15,14 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from ..errors import Conflict, PgherdError, SqlError, Unreachable
-from ..model import SYSTEM_ROLES, Cluster, lsn_to_int
+from ..model import SYSTEM_ROLES, Cluster, int_to_lsn, lsn_to_int
 from ..ports.sql import Server
 from . import seal as sealing
 from .links import Links, Meeting, session
 from .memory import chain, primaries
 from .promote import Promotion
 from .quorum import acknowledgers, seals_needed, voters
-from .voice import ASKING, STOP_LOCK, Round, Voice
+from .voice import ASKING, STOP_LOCK, Round
 
 # Seconds: for the target to have all WAL, for the old primary to stop, for it to stream from the new one.
 CATCH_UP, STOP, RETURN = 10.0, 10.0, 90.0
@@ -207,7 +207,7 @@ class Handover:
                 return str(final)
             if time.monotonic() > deadline:
                 raise Unreachable(
-                    f"switch over to {self._me}: it is at {_lsn(found)}, and {self._primary} at {final} after "
+                    f"switch over to {self._me}: it is at {int_to_lsn(found.position)}, and {self._primary} at {final} after "
                     f"{CATCH_UP:g} s."
                 )
             time.sleep(0.005)
@@ -243,7 +243,3 @@ class Handover:
                     )
                 time.sleep(0.1)
         self._step(f"{self._primary} follows {self._me}")
-
-
-def _lsn(voice: Voice) -> str:
-    return f"{voice.position >> 32:X}/{voice.position & 0xFFFFFFFF:X}"

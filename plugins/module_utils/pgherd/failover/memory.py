@@ -105,11 +105,6 @@ def real_primary(cluster: Cluster, memory: Memory, now: float, round_: Round, sy
     return best if best and (key(best)[0] or best.timeline >= newest) else None
 
 
-def reached(cluster: Cluster, round_: Round) -> int:
-    """How many configured nodes answer."""
-    return len(round_.voices)
-
-
 def enough(cluster: Cluster, backed: Mapping[str, object] | tuple[str, ...], answering: int) -> bool:
     """Whether a primary may go on: W standbys behind it, or under async durability a majority of all nodes."""
     needed = acknowledgers(cluster)

@@ -17,7 +17,7 @@ from functools import partial
 from typing import TypeVar
 
 from ..errors import Conflict, PgherdError, Unreachable
-from ..model import Cluster
+from ..model import Cluster, int_to_lsn
 from ..nodes.mark import STOPPED, mark
 from ..observe.gather import gather
 from ..ports.sql import Server
@@ -139,7 +139,7 @@ class Promotion:
                 f"promote {self._me}", "standbys only", f"{', '.join(promoted)}, which was promoted meanwhile"
             )
         sealed, failed = self._each(locked, sealing.seal, LIMIT + sealing.STOP)
-        found = ", ".join(f"{name} at {voice.timeline}:{_lsn(voice)}" for name, voice in sealed.items())
+        found = ", ".join(f"{name} at {voice.timeline}:{int_to_lsn(voice.position)}" for name, voice in sealed.items())
         self._step("sealed", found)
         if not self._enough(verdict, sealed):
             raise Conflict(f"promote {self._me}", f"{verdict.needed} sealed nodes", _counted(list(sealed), failed))
@@ -181,7 +181,9 @@ class Promotion:
             return
         mine, theirs = self._servers[self._me], sealed[best]
         node, source = self._cluster.node(self._me), self._cluster.node(best)
-        self._step("compared", f"{best} holds more ({theirs.timeline}:{_lsn(theirs)}), which is fetched first")
+        self._step(
+            "compared", f"{best} holds more ({theirs.timeline}:{int_to_lsn(theirs.position)}), which is fetched first"
+        )
         sealing.point(mine, streaming_conninfo(self._cluster, node, source), "")
         deadline = time.monotonic() + CATCH_UP
         while (now := sealing.ask(self._me, mine)).reached < theirs.reached:
@@ -191,7 +193,7 @@ class Promotion:
                 )
             time.sleep(0.02)
         sealed[self._me] = sealing.seal(self._me, mine)
-        self._step("caught up", f"{self._me} is at {now.timeline}:{_lsn(now)}")
+        self._step("caught up", f"{self._me} is at {now.timeline}:{int_to_lsn(now.position)}")
 
     def _ready(self) -> str:
         """Lift a fence that was left behind here, and let what follows take its time; the data directory."""
@@ -295,10 +297,6 @@ class Promotion:
             self._step("not recorded", " ".join(str(error).split()))
         else:
             self._step("recorded")
-
-
-def _lsn(voice: Voice) -> str:
-    return f"{voice.position >> 32:X}/{voice.position & 0xFFFFFFFF:X}"
 
 
 def _counted(names: Sequence[str], failed: Mapping[str, str]) -> str:

@@ -19,12 +19,13 @@ from dataclasses import dataclass
 
 from ..errors import Conflict, PgherdError
 from ..files.conf_postgres import configuration_directory, data_directory, unit
-from ..model import Cluster, Node, lsn_to_int
+from ..model import Cluster, Node, int_to_lsn, lsn_to_int
 from ..nodes.mark import MARK, STOPPED, mark, marked, unmark
 from ..nodes.node_apply import Executor
 from ..ports.run import Runner
 from ..ports.service import Service
 from ..ports.sql import connect, conninfo
+from ..programs.postgres import control_data
 from ..programs.repmgr import binary_directory, record_standby, streaming_conninfo
 from . import datadir
 from .guard import Local
@@ -185,7 +186,7 @@ class Rejoin:
     def _wal_gone(self, source: Node) -> str:
         """Whether *source* no longer has WAL that recovery here needs; which, or ''. A backup_label (pg_rewind writes
         one) says where that begins, else the last checkpoint does."""
-        control = datadir.control(self._directory, self._version, self._runner)
+        control = control_data(self._directory, self._version, self._runner)
         size = int(control["Bytes per WAL segment"])
         redo = lsn_to_int(control["Latest checkpoint's REDO location"])
         label = os.path.join(self._directory, "backup_label")
@@ -199,9 +200,8 @@ class Rejoin:
         oldest = min((datadir.segment(row["name"], size) for row in rows), default=0)
         if wanted >= oldest:
             return ""
-        return (
-            f"it needs WAL from {_lsn(wanted * size)} on, and {source.name} has it from {_lsn(oldest * size)} on only"
-        )
+        begin, has = int_to_lsn(wanted * size), int_to_lsn(oldest * size)
+        return f"it needs WAL from {begin} on, and {source.name} has it from {has} on only"
 
     def _keep(self, source: Node, local: Local) -> bool:
         """Copy the WAL from the fork on, with what it says in words; whether both have begun the same timeline. Raises
@@ -219,7 +219,7 @@ class Rejoin:
             split = Fork(timeline, _begins(mine)[-1][1])
         if split is None:
             return twins
-        size = int(datadir.control(self._directory, self._version, self._runner)["Bytes per WAL segment"])
+        size = int(control_data(self._directory, self._version, self._runner)["Bytes per WAL segment"])
         alone = {one for one, _end in mine if one >= split.timeline}
         names = [name for name in sorted(os.listdir(wal)) if _beyond(name, alone, split.lsn // size, size)]
         listing = "".join(self._dump(wal, one, max(split.lsn, begin)) for one, begin in _begins(mine) if one in alone)
@@ -231,7 +231,7 @@ class Rejoin:
             shutil.copy2(os.path.join(wal, name), kept)
         datadir.write(os.path.join(kept, "listing.txt"), listing)
         self._say(
-            f"rejoin: {self._me.name} had WAL of its own after {_lsn(split.lsn)} on timeline {split.timeline}: "
+            f"rejoin: {self._me.name} had WAL of its own after {int_to_lsn(split.lsn)} on timeline {split.timeline}: "
             f"{len(names)} segments and a listing are kept in {kept}"
         )
         return twins
@@ -260,7 +260,7 @@ class Rejoin:
     def _dump(self, wal: str, timeline: int, lsn: int) -> str:
         """pg_waldump's listing from *lsn* on. Its complaint about the end of the WAL is how it always ends."""
         program = f"{binary_directory(self._version)}/pg_waldump"
-        argv = [program, f"--path={wal}", f"--timeline={timeline}", f"--start={_lsn(lsn)}"]
+        argv = [program, f"--path={wal}", f"--timeline={timeline}", f"--start={int_to_lsn(lsn)}"]
         return self._runner.run(argv, timeout=600).out
 
     def _follow(self, source: Node) -> None:
@@ -328,7 +328,3 @@ def _begins(timelines: Path) -> list[tuple[int, int]]:
     """Each timeline with where it begins, in bytes."""
     begins = [0, *(end for _timeline, end in timelines)]
     return [(timeline, begin) for (timeline, _end), begin in zip(timelines, begins)]
-
-
-def _lsn(position: int) -> str:
-    return f"{position >> 32:X}/{position & 0xFFFFFFFF:X}"

@@ -15,7 +15,7 @@ from ..model import SERVER_CERT_FILE, Cluster
 from ..plan import Plan, Step
 from ..ports.run import Runner
 from ..ports.sql import connect
-from ..programs.postgres import LIMITS, control_limits
+from ..programs.postgres import LIMITS, control_data, control_limits
 from .clone import LOST, unfinished
 
 
@@ -63,7 +63,7 @@ def observe(cluster: Cluster, name: str, version: int, runner: Runner) -> Instan
     if "PG_VERSION" not in entries:
         nothing = unfinished(entries) or entries in ([], [LOST])
         return Instance(name, data="none" if nothing else "other")
-    control = _control_data(directory, version, runner)
+    control = control_data(directory, version, runner)
     stopped = Instance(
         name,
         data="cluster",
@@ -239,13 +239,6 @@ def plan(
 
 def _primary(peer: Optional[Instance]) -> bool:
     return peer is not None and peer.role == "primary"
-
-
-def _control_data(directory: str, version: int, runner: Runner) -> dict[str, str]:
-    argv = [f"/usr/lib/postgresql/{version}/bin/pg_controldata", directory]
-    out = runner.run(argv).expect(f"read pg_control of {directory}").out
-    pairs = (line.split(":", 1) for line in out.splitlines() if ":" in line)
-    return {key.strip(): value.strip() for key, value in pairs}
 
 
 def _newest(directory: str) -> float:

@@ -11,6 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from ..ports.run import Runner
+from .repmgr import binary_directory
+
 # name -> (what pg_controldata calls it, PostgreSQL's own default)
 LIMITS = {
     "max_connections": ("max_connections setting", 100),
@@ -35,6 +38,14 @@ class Holder(Protocol):
     @property
     def limits(self) -> Mapping[str, int]:
         """Its control_limits()."""
+
+
+def control_data(directory: str, version: int, runner: Runner) -> dict[str, str]:
+    """pg_controldata's lines for the data directory, by what stands before the colon. Raises CommandError."""
+    argv = [f"{binary_directory(version)}/pg_controldata", directory]
+    out = runner.run(argv).expect(f"read pg_control of {directory}").out
+    pairs = (line.split(":", 1) for line in out.splitlines() if ":" in line)
+    return {key.strip(): value.strip() for key, value in pairs}
 
 
 def control_limits(control: Mapping[str, str]) -> dict[str, int]:
