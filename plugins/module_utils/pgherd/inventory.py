@@ -257,7 +257,7 @@ def cluster_problems(cluster: Cluster) -> list[str]:
         for node in cluster.data_nodes
         if cluster.pgpools and not 1 <= node.id <= PGPOOL_BACKENDS
     ]
-    electable = [node.name for node in cluster.electable]
+    electable = cluster.electable_names
     if cluster.first_primary.priority < 1:
         problems.append(
             f"{cluster.first_primary.name}: the first day's primary has priority 0, so it may never be primary; "

@@ -182,11 +182,16 @@ class Cluster:
         )
 
     @property
+    def electable_names(self) -> tuple[str, ...]:
+        """The electable nodes' names: the ones that synchronous_standby_names lists."""
+        return tuple(node.name for node in self.electable)
+
+    @property
     def synchronous_standby_names(self) -> str:
         """The setting, the same on every node; '' under async durability. Explicit names only, never ``*``."""
         if self.durability != "strict":
             return ""
-        names = ", ".join(f'"{node.name}"' for node in self.electable)
+        names = ", ".join(f'"{name}"' for name in self.electable_names)
         return f"ANY {self.sync_standbys} ({names})"
 
     @property

@@ -180,7 +180,7 @@ class NodePart:
 
     def _left_behind(self, mine: Voice, round_: Round) -> str:
         """A listed standby that is on a newer timeline than this primary; '' for none."""
-        listed = {node.name for node in self._cluster.electable}
+        listed = self._cluster.electable_names
         return next(
             (
                 name
@@ -242,7 +242,7 @@ class NodePart:
             self._memory.lasts("stuck", now, astray and upstream == wanted and not mine.streaming),
             self._memory.lasts("leaderless", now, not primary and not mine.locked),
             rank(self._cluster, self._me, round_),
-            self._me in {node.name for node in self._cluster.electable},
+            self._me in self._cluster.electable_names,
             not primary or standby.may_follow(self._cluster, self._me, primary, round_),
         )
         self._do(now, standby.decide(seen))

@@ -62,11 +62,10 @@ def decide(cluster: Cluster, asked: Question) -> Verdict:
         return Verdict(False, refusal or f"{me} does not answer itself")
     strangers = [name for name, voice in voices.items() if _data(cluster, name) and voice.system_id != mine.system_id]
     seal = tuple(
-        node.name
-        for node in cluster.electable
-        if node.name != asked.primary and node.name in voices and voices[node.name].in_recovery
-        and node.name not in strangers
-    )  # fmt: skip
+        name
+        for name in cluster.electable_names
+        if name != asked.primary and name in voices and voices[name].in_recovery and name not in strangers
+    )
     if me not in seal:
         seal = (*seal, me)
     return _counted(cluster, asked, seal)
@@ -80,7 +79,7 @@ def _about_me(cluster: Cluster, asked: Question, mine: Voice | None) -> str:
         return f"{asked.me} is a primary already"
     if asked.accept_loss or asked.handover:
         return "" if node.kind == "postgres" else f"{asked.me} is a witness and holds no data"
-    if asked.me not in {item.name for item in cluster.electable}:
+    if asked.me not in cluster.electable_names:
         return f"{asked.me} is not electable (priority {node.priority}, location {node.location})"
     return ""
 
@@ -117,7 +116,7 @@ def _counted(cluster: Cluster, asked: Question, seal: tuple[str, ...]) -> Verdic
     needed = seals_needed(cluster, asked.primary)
     missing = ", ".join(f"{name} ({why})" for name, why in asked.round.silent.items() if name != asked.primary)
     tail = f"; missing: {missing}" if missing else ""
-    listed = [name for name in seal if name in {node.name for node in cluster.electable}]
+    listed = [name for name in seal if name in cluster.electable_names]
     if asked.accept_loss:
         return Verdict(True, f"{len(listed)} of {needed} needed standbys answer, loss accepted{tail}", seal)
     if not acknowledgers(cluster):
@@ -136,13 +135,12 @@ def furthest(cluster: Cluster, me: str, sealed: Mapping[str, Voice]) -> str:
 
 def rank(cluster: Cluster, me: str, round_: Round) -> int:
     """How many electable standbys that answer come before *me*: more WAL, then priority, then the lower ID."""
-    electable = {node.name for node in cluster.electable}
 
     def key(name: str) -> tuple[int, int, int, int]:
         node, voice = cluster.node(name), round_.voices[name]
         return (-voice.timeline, -voice.position, -node.priority, node.id)
 
-    standing = [name for name, voice in round_.voices.items() if name in electable and voice.in_recovery]
+    standing = [name for name, voice in round_.voices.items() if name in cluster.electable_names and voice.in_recovery]
     return sorted(standing, key=key).index(me) if me in standing else len(standing)
 
 

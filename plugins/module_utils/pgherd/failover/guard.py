@@ -80,7 +80,7 @@ def _still_mine(cluster: Cluster, me: str, voice: Voice) -> bool:
 
 def _alone(cluster: Cluster, me: str, others: Mapping[str, Voice], round_: Round) -> Start:
     """Nobody who answers is primary or further: is anybody missing who could be?"""
-    if me not in {node.name for node in cluster.electable}:
+    if me not in cluster.electable_names:
         return Start(False, f"{me} was promoted by hand, and nobody who answers is further", provisional=False)
     accounted = [name for name, voice in others.items() if _still_mine(cluster, me, voice)]
     if not acknowledgers(cluster):

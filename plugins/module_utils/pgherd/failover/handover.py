@@ -71,15 +71,16 @@ class Found:
 
 def candidates(cluster: Cluster, round_: Round, primary: str) -> list[str]:
     """Electable standbys that stream from *primary*, the best first: most WAL, then priority, then the lower ID."""
-    electable = {node.name: node for node in cluster.electable}
     standing = [
         name
         for name, voice in round_.voices.items()
-        if name in electable and voice.in_recovery and chain(cluster, round_, name) == primary
+        if name in cluster.electable_names and voice.in_recovery and chain(cluster, round_, name) == primary
     ]
-    return sorted(
-        standing, key=lambda name: (-round_.voices[name].position, -electable[name].priority, electable[name].id)
-    )
+
+    def key(name: str) -> tuple[int, int, int]:
+        return (-round_.voices[name].position, -cluster.node(name).priority, cluster.node(name).id)
+
+    return sorted(standing, key=key)
 
 
 def problems(cluster: Cluster, to: str, found: Found, limits: Limits) -> list[str]:
@@ -89,7 +90,7 @@ def problems(cluster: Cluster, to: str, found: Found, limits: Limits) -> list[st
         return [f"{to} does not answer: {found.round.silent.get(to, 'no reason known')}."]
     said = []
     head = chain(cluster, found.round, to)
-    if to not in {node.name for node in cluster.electable}:
+    if to not in cluster.electable_names:
         said.append(f"{to} is not electable: its priority is 0, or it is elsewhere or below another standby by design.")
     if head != primary:
         said.append(f"{to} does not stream from {primary}.")
@@ -116,7 +117,7 @@ def _no_room(cluster: Cluster, to: str, found: Found) -> list[str]:
     here = [name for name in voters(cluster, found.primary) if name in found.round.voices]
     if len(here) < seals:
         return [f"Only {len(here)} of {seals} standbys that a promotion must seal answer: bring another one back."]
-    left = [node.name for node in cluster.electable if node.name != to and node.name in found.round.voices]
+    left = [name for name in cluster.electable_names if name != to and name in found.round.voices]
     if len(left) >= needed:
         return []
     return [f"Only {len(left)} of {needed} standbys that must confirm commits would be left: bring another one back."]

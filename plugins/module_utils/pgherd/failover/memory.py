@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ..model import Cluster
-from .quorum import acknowledgers, majority
+from .quorum import acknowledgers, majority, voters
 from .voice import Round, Voice
 
 # Seconds within which a standby's answer counts as fresh; standbys answer every second.
@@ -56,7 +56,7 @@ class Memory:
 
     def backed(self, now: float, name: str) -> tuple[str, ...]:
         """The listed standbys that stream from *name* and have answered it lately."""
-        listed = {node.name for node in self.cluster.electable if node.name != name}
+        listed = voters(self.cluster, name)
         return tuple(
             sender
             for (primary, sender), (_reply, at) in sorted(self._replies.items())
@@ -87,12 +87,11 @@ def real_primary(cluster: Cluster, memory: Memory, now: float, round_: Round, sy
     does when a listed standby has WAL of a newer timeline and W standbys are not behind any: following a left-behind
     primary would throw away what its successor has acknowledged."""
     needed = acknowledgers(cluster)
-    listed = {node.name for node in cluster.electable}
     newest = max(
         (
             voice.timeline
             for name, voice in round_.voices.items()
-            if name in listed and voice.in_recovery and system_id in ("", voice.system_id)
+            if name in cluster.electable_names and voice.in_recovery and system_id in ("", voice.system_id)
         ),
         default=0,
     )

@@ -170,7 +170,7 @@ class Promotion:
 
     def _enough(self, verdict: Verdict, names: Collection[str]) -> bool:
         """Whether *names* are what the verdict asks for: this node, and so many listed ones."""
-        listed = [node.name for node in self._cluster.electable if node.name in names]
+        listed = [name for name in self._cluster.electable_names if name in names]
         return len(listed) >= verdict.needed and self._me in names
 
     def _catch_up(self, sealed: dict[str, Voice]) -> None:

@@ -16,7 +16,7 @@ from ..model import Cluster
 
 def voters(cluster: Cluster, primary: str) -> tuple[str, ...]:
     """The N standbys that can acknowledge commits of *primary*: the listed ones but itself."""
-    return tuple(node.name for node in cluster.electable if node.name != primary)
+    return tuple(name for name in cluster.electable_names if name != primary)
 
 
 def acknowledgers(cluster: Cluster) -> int:
@@ -30,7 +30,11 @@ def seals_needed(cluster: Cluster, primary: str) -> int:
 
     Under async durability nothing is sealed for the rows' sake: a majority of all nodes must answer (see majority()).
     """
-    count = len(voters(cluster, primary)) if primary in _listed(cluster) else len(cluster.electable) - (primary == "")
+    count = (
+        len(voters(cluster, primary))
+        if primary in cluster.electable_names
+        else len(cluster.electable) - (primary == "")
+    )
     return max(1, count - acknowledgers(cluster) + 1) if acknowledgers(cluster) else 1
 
 
@@ -50,7 +54,3 @@ def could_promote(cluster: Cluster, me: str, accounted: Iterable[str]) -> tuple[
         others = [node.name for node in cluster.nodes if node.name != me and node.name not in known]
         return tuple(others) if len(others) >= majority(cluster) else ()
     return missing if len(missing) >= seals_needed(cluster, me) else ()
-
-
-def _listed(cluster: Cluster) -> tuple[str, ...]:
-    return tuple(node.name for node in cluster.electable)

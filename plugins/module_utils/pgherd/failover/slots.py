@@ -61,7 +61,7 @@ def decide(
 
 def _wanted(cluster: Cluster, me: str, primary: str, barman_slots: tuple[str, ...]) -> dict[str, str]:
     """By slot who reads it."""
-    listed = {node.name for node in cluster.electable}
+    listed = cluster.electable_names
     if me not in listed and me != primary:
         return {node.slot: node.name for node in cluster.data_nodes if node.upstream == me}
     first = cluster.first_primary.name

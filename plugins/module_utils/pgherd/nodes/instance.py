@@ -160,7 +160,7 @@ def may_start(cluster: Cluster, mine: Instance, peers: Mapping[str, Optional[Ins
                 f"{mine.name} was a primary (timeline {mine.timeline}) and stays stopped, because {peer.name} has the "
                 f"newer timeline {peer.timeline}: start that one."
             )
-    silent = [node.name for node in cluster.electable if node.name in peers and peers[node.name] is None]
+    silent = [name for name in cluster.electable_names if name in peers and peers[name] is None]
     enough = cluster.seals_needed if cluster.durability == "strict" else 1
     if len(silent) >= enough:
         return (
