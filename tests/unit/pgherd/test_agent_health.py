@@ -169,7 +169,7 @@ class TestViews:
         server.rows = {"pg1": row("pg1", senders={})}
         part = self.node(server)
         at_the_fence = []
-        monkeypatch.setattr(part, "_fence", lambda shut: at_the_fence.append(part.view()))
+        monkeypatch.setattr(part._primary, "_fence", lambda shut: at_the_fence.append(part.view()))
         for turn in range(20):
             part.tick(turn * 0.5)
         first = at_the_fence[0]

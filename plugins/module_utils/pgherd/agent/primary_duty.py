@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: pgherd contributors
+"""What the agent does about a server that runs as primary: it fences it, and has it give way to another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..errors import PgherdError
+from ..failover import datadir, fence
+from ..failover.handover import END_SESSIONS
+from ..failover.links import session
+from ..failover.memory import enough, real_primary
+from ..failover.rejoin import kill_postmaster, stop_postmaster
+from ..failover.voice import ASKING, Round, Voice
+from ..model import SYSTEM_ROLES
+from ..nodes.mark import STOPPED, mark, unmark
+from ..programs.repmgr import streaming_conninfo
+from .seen import NO_VERDICT
+from .work import Here, Work
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What was found about a primary: the *verdict*, the *rival* that it yields to, the *heir* that asks it to stop for a
+    switchover, and whether it is fenced and still has no standbys (*shut*)."""
+
+    verdict: fence.Verdict = NO_VERDICT
+    rival: str = ""
+    heir: str = ""
+    shut: bool = False
+
+
+class PrimaryDuty:
+    """See the module. A look and an act are apart: what was found is shown to others before anything is done about it."""
+
+    def __init__(self, here: Here, work: Work) -> None:
+        self._here = here
+        self._work = work
+
+    def look(self, now: float, mine: Voice, round_: Round) -> Outlook:
+        """What to do about *mine*, which is no standby."""
+        here, memory = self._here, self._here.memory
+        backed = memory.backed(now, here.me)
+        good = enough(here.cluster, backed, len(round_.voices))
+        rival = real_primary(here.cluster, memory, now, round_.without(here.me), mine.system_id)
+        seen = fence.Primary(
+            here.me,
+            mine.timeline,
+            mine.read_only,
+            backed,
+            memory.lasts("alone", now, not good),
+            memory.lasts("together", now, good),
+            rival.name if rival else "",
+            rival.timeline if rival else 0,
+            len(memory.backed(now, rival.name)) if rival else 0,
+            len(round_.voices),
+            bool(mine.locked),
+            self._left_behind(mine, round_),
+        )
+        if mine.stop_asked.startswith(ASKING) and not self._work.name:
+            heir = mine.stop_asked[len(ASKING) :]
+            return Outlook(fence.Verdict("yield", f"to {heir}, which was asked for"), heir=heir)
+        verdict = fence.decide(here.cluster, seen)
+        return Outlook(verdict, seen.rival, shut=mine.read_only and not good)
+
+    def act(self, found: Outlook) -> None:
+        """Do it. Raises nothing: what fails is said."""
+        if found.heir:
+            self._work.decide("switchover", f"switchover: stops for {found.heir}")
+            self._work.begin("switchover", lambda: self._give(found.heir))
+            return
+        if found.shut:
+            self._end_sessions()
+        verdict = found.verdict
+        if not verdict.action or (verdict.action in ("yield", "retire") and self._work.name):
+            return
+        self._work.decide(verdict.action, f"{verdict.action}: {verdict.why}")
+        if verdict.action == "yield":
+            self._work.begin("rejoin", lambda: self._here.come_back(found.rival))
+        elif verdict.action == "retire":
+            self._work.begin("retire", lambda: self._give(""))
+        elif verdict.action in ("fence", "lift"):
+            self._fence(verdict.action == "fence")
+
+    def _left_behind(self, mine: Voice, round_: Round) -> str:
+        """A listed standby that is on a newer timeline than this primary; '' for none."""
+        return next(
+            (
+                name
+                for name, voice in round_.voices.items()
+                if name in self._here.cluster.electable_names
+                and voice.in_recovery
+                and voice.system_id == mine.system_id
+                and voice.timeline > mine.timeline
+            ),
+            "",
+        )
+
+    def _fence(self, shut: bool) -> None:
+        """Refuse writes and end all clients' sessions, or let them in again."""
+        try:
+            with session(self._here.links, self._here.me) as server:
+                server.run(f"ALTER SYSTEM SET default_transaction_read_only = {'on' if shut else 'off'}")
+                server.run("SELECT pg_reload_conf()")
+        except PgherdError as error:
+            self._here.say(f"fence: failed: {' '.join(str(error).split())}")
+            if shut:
+                # A full disk, say. A server that cannot be told to refuse writes must not go on taking them.
+                kill_postmaster(self._here.directory)
+            return
+        if shut:
+            self._end_sessions()
+
+    def _end_sessions(self) -> None:
+        try:
+            with session(self._here.links, self._here.me) as server:
+                ended = server.rows(END_SESSIONS, (list(SYSTEM_ROLES),))
+        except PgherdError as error:
+            self._here.say(f"fence: sessions were not ended: {' '.join(str(error).split())}")
+        else:
+            if ended[0]["ended"]:
+                self._here.say(f"fence: {ended[0]['ended']} sessions ended")
+
+    def _give(self, heir: str) -> None:
+        """Stop the primary, and start it as a standby of *heir*, or of nobody yet where that is ''."""
+        here = self._here
+        mark(f"{STOPPED} to come back below {heir or 'whoever is primary'}")
+        if not stop_postmaster(here.directory, 20.0):
+            kill_postmaster(here.directory)
+        here.service.stop(here.unit, timeout=60.0)
+        slots = here.cluster.replication_slots
+        conninfo = streaming_conninfo(here.cluster, here.node, here.cluster.node(heir)) if heir else ""
+        datadir.make_standby(here.directory, conninfo, here.node.slot if slots else "")
+        unmark()
+        here.service.start(here.unit)

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: pgherd contributors
+"""What the agent does about a server that runs as standby, or does not run: has it follow, come back, start, be elected."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+
+from ..errors import PgherdError
+from ..failover import datadir, standby
+from ..failover.election import rank
+from ..failover.links import session
+from ..failover.memory import chain
+from ..failover.promote import Promotion
+from ..failover.seal import make_slot, move
+from ..failover.voice import Round, Voice
+from ..nodes.mark import marked, unmark
+from ..programs.repmgr import parse_conninfo, streaming_conninfo
+from .work import Here, Work
+
+# Seconds from one look at a silent unit to the next.
+UNIT = 1.0
+
+
+class StandbyDuty:
+    """See the module."""
+
+    def __init__(self, here: Here, work: Work) -> None:
+        self._here = here
+        self._work = work
+        self._unit_at = float("-inf")
+        self._unit = self._waits = ""
+
+    def run(self, now: float, mine: Voice, round_: Round, primary: str) -> None:
+        """Look at the standby *mine*, and begin what it needs. *primary* is the real one, '' for none."""
+        here, lasts = self._here, self._here.memory.lasts
+        heads = {name: chain(here.cluster, round_, name) for name in round_.voices}
+        wanted = standby.wanted_upstream(here.cluster, here.me, primary, heads) if primary else ""
+        head = heads.get(here.me, "")
+        free = mine.sealed and not mine.locked
+        astray = bool(primary) and head != primary and not mine.locked and not mine.sealed
+        upstream = self._pointed_at() if astray else ""
+        seen = standby.Standby(
+            here.me,
+            mine,
+            primary,
+            head,
+            upstream,
+            wanted,
+            lasts("sealed", now, free),
+            lasts("lost", now, astray),
+            lasts("stuck", now, astray and upstream == wanted and not mine.streaming),
+            lasts("leaderless", now, not primary and not mine.locked),
+            rank(here.cluster, here.me, round_),
+            here.me in here.cluster.electable_names,
+            not primary or standby.may_follow(here.cluster, here.me, primary, round_),
+        )
+        self._do(now, standby.decide(seen))
+
+    def down(self, now: float, primary: str) -> None:
+        """The same for a server that does not answer."""
+        here = self._here
+        if now - self._unit_at >= UNIT:
+            self._unit_at = now
+            self._unit = here.service.state(here.unit)
+            self._waits = datadir.waits_for(here.directory)
+        waits = self._waits if self._unit == "activating" else ""
+        seen = standby.Down(
+            here.me,
+            self._unit,
+            primary,
+            marked(),
+            here.memory.lasts("down", now, True),
+            here.memory.lasts(f"waiting for {waits}", now, bool(waits)),
+        )
+        self._do(now, standby.decide_down(seen))
+
+    def _pointed_at(self) -> str:
+        """The node that primary_conninfo names."""
+        try:
+            with session(self._here.links, self._here.me) as server:
+                rows = server.rows("SELECT current_setting('primary_conninfo') AS conninfo")
+        except PgherdError:
+            return ""
+        host = parse_conninfo(rows[0]["conninfo"]).get("host", "")
+        nodes = self._here.cluster.nodes
+        return next((node.name for node in nodes if host in (node.address, node.ip, node.name)), "")
+
+    def _do(self, now: float, duty: standby.Duty) -> None:
+        if not duty.action or self._work.name or now - self._work.ended < standby.AGAIN:
+            return
+        jobs: dict[str, Callable[[], None]] = {
+            "follow": lambda: self._follow(duty.target),
+            "rejoin": lambda: self._here.come_back(duty.target),
+            "elect": self._elect,
+            "start": self._start,
+        }
+        target = f" {duty.target}" if duty.target else ""
+        self._work.decide(duty.action, f"{duty.action}{target}: {duty.why}")
+        self._work.begin(duty.action, jobs[duty.action])
+
+    def _follow(self, target: str) -> None:
+        here, slot = self._here, self._here.node.slot if self._here.cluster.replication_slots else ""
+        if slot:
+            with session(here.links, target) as server:
+                make_slot(server, slot)
+        wanted = streaming_conninfo(here.cluster, here.node, here.cluster.node(target))
+        with session(here.links, here.me) as server:
+            move(here.me, server, wanted, slot)
+
+    def _start(self) -> None:
+        """Start as a standby that waits for a primary; the guard has the last word."""
+        if marked():
+            datadir.make_standby(self._here.directory, "", "")
+            unmark()
+        self._here.service.start(self._here.unit)
+
+    def _elect(self) -> None:
+        here = self._here
+        with closing(Promotion(here.cluster, here.me, here.memory.primary, here.links, here.say)) as promotion:
+            promotion.run(patience=1.0)
