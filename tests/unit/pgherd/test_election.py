@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from pgherd.failover.election import Question, decide, furthest, rank, sees_primary
+from pgherd.failover.election import RECOVERY, RESTART, Question, decide, furthest, rank, sees_primary
 from pgherd.model import Node
 from voices import cluster, primary, round_, standby, streaming, witness
 
@@ -90,6 +90,28 @@ def test_may_not(what: str, found: Any, question: Question, why: str) -> None:
     import re
 
     assert re.search(why, verdict.why), (what, verdict.why)
+
+
+@pytest.mark.parametrize(
+    ("why", "limit"),
+    [
+        ("connection failed: Connection refused", RESTART),
+        ("FATAL:  the database system is shutting down", RESTART),
+        ("FATAL:  the database system is starting up", RECOVERY),
+        ("FATAL:  the database system is in recovery mode", RECOVERY),
+        ("FATAL:  the database system is not yet accepting connections", RECOVERY),
+        ("connection timeout expired", 0.0),
+        ("no route to host", 0.0),
+    ],
+)
+def test_f01_f02_a_server_that_comes_back_is_waited_for_but_not_for_long(why: str, limit: float) -> None:
+    def allowed(gone: float, **more: Any) -> bool:
+        return decide(THREE, Question("pg2", "pg1", round_(PG2, PG3, pg1=why), gone=gone, **more)).allowed
+
+    assert allowed(max(limit - 0.1, 0.0)) is (limit == 0.0)
+    assert allowed(limit)
+    assert allowed(0.0, accept_loss=True)
+    assert allowed(0.0, handover="stopped")
 
 
 def test_a_foreign_primary_is_nobody_here() -> None:

@@ -56,7 +56,7 @@ class StandbyDuty:
             here.me in here.cluster.electable_names,
             not primary or standby.may_follow(here.cluster, here.me, primary, round_),
         )
-        self._do(now, standby.decide(seen))
+        self._do(now, standby.decide(seen), seen.leaderless)
 
     def down(self, now: float, primary: str) -> None:
         """The same for a server that does not answer."""
@@ -87,13 +87,13 @@ class StandbyDuty:
         nodes = self._here.cluster.nodes
         return next((node.name for node in nodes if host in (node.address, node.ip, node.name)), "")
 
-    def _do(self, now: float, duty: standby.Duty) -> None:
+    def _do(self, now: float, duty: standby.Duty, leaderless: float = 0.0) -> None:
         if not duty.action or self._work.name or now - self._work.ended < standby.AGAIN:
             return
         jobs: dict[str, Callable[[], None]] = {
             "follow": lambda: self._follow(duty.target),
             "rejoin": lambda: self._here.come_back(duty.target),
-            "elect": self._elect,
+            "elect": lambda: self._elect(leaderless),
             "start": self._start,
         }
         target = f" {duty.target}" if duty.target else ""
@@ -116,7 +116,7 @@ class StandbyDuty:
             unmark()
         self._here.service.start(self._here.unit)
 
-    def _elect(self) -> None:
+    def _elect(self, leaderless: float) -> None:
         here = self._here
         with closing(Promotion(here.cluster, here.me, here.memory.primary, here.links, here.say)) as promotion:
-            promotion.run(patience=1.0)
+            promotion.run(patience=1.0, gone=leaderless)

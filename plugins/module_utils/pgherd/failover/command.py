@@ -17,7 +17,6 @@ from ..ports.run import LocalRunner
 from ..ports.service import SystemdService
 from ..ports.sql import Server
 from ..programs.repmgr import record_standby, streaming_conninfo
-from .election import RESTART
 from .links import Links, real, session
 from .promote import Promotion
 from .seal import ask, make_slot, move
@@ -68,7 +67,7 @@ def last_primary(cluster: Cluster, me: str, link: Links) -> str:
     return node.name if node and node.name != me else ""
 
 
-def validate(cluster: Cluster, me: str, link: Links, say: Say, gone: float = RESTART) -> int:
+def validate(cluster: Cluster, me: str, link: Links, say: Say, gone: float = float("inf")) -> int:
     """Whether repmgrd may promote *me*: 0, or 1 with the reason said. repmgrd asks again later. *gone*: for how many
     seconds the agent has missed the primary."""
     if not _is_standby(link, me):

@@ -17,10 +17,17 @@ from .voice import Round, Voice
 
 # Seconds: who has reached the primary within these still sees it.
 RECENT = 2
-# Seconds that a server whose host is alive has to come back: a crash is over sooner than a failover.
-RESTART = 5.0
-# What libpq says when a host is there and its server is not, or not yet.
-ALIVE = ("Connection refused", "starting up", "shutting down", "not yet accepting")
+# Seconds that a server whose host is alive has to come back, and one that recovers from a crash: that is over sooner than
+# a failover, and the next ones' recovery would take as long.
+RESTART, RECOVERY = 5.0, 15.0
+# What libpq says when a host is there and its server is not, or not yet (backend_startup.c has the server's own words).
+COMES_BACK = {
+    "Connection refused": RESTART,
+    "shutting down": RESTART,
+    "starting up": RECOVERY,
+    "in recovery mode": RECOVERY,
+    "not yet accepting": RECOVERY,
+}
 
 
 @dataclass(frozen=True)
@@ -41,7 +48,7 @@ class Question:
     *primary_answers*: what a fresh session on the primary said just now, '' when it could not be opened. *handover*:
     the primary is ``stopped`` or ``fenced`` on purpose, and *me* has all that it wrote; others may have seen it a moment ago.
     *accept_loss*: a person has said that rows which only missing nodes hold may go. *gone*: for how many seconds the primary
-    has been missed.
+    has been missed; it makes a difference while its host shows that it is coming back.
     """
 
     me: str
@@ -50,7 +57,7 @@ class Question:
     primary_answers: str = ""
     handover: str = ""
     accept_loss: bool = False
-    gone: float = RESTART
+    gone: float = float("inf")
 
 
 def decide(cluster: Cluster, asked: Question) -> Verdict:
@@ -89,8 +96,8 @@ def _about_primary(cluster: Cluster, asked: Question) -> str:
     if asked.primary_answers and asked.handover != "fenced":
         return f"the primary {asked.primary} answers: {asked.primary_answers}"
     why = asked.round.silent.get(asked.primary, "")
-    alive = any(words in why for words in ALIVE)
-    if alive and asked.gone < RESTART and not asked.handover and not asked.accept_loss:
+    limit = max((seconds for words, seconds in COMES_BACK.items() if words in why), default=0.0)
+    if asked.gone < limit and not asked.handover and not asked.accept_loss:
         return f"{asked.primary} may be restarting where it is: {why}, for {asked.gone:.1f} s"
     for name, voice in asked.round.voices.items():
         if not _data(cluster, name) or voice.system_id != mine.system_id:

@@ -24,7 +24,7 @@ from ..ports.sql import Server
 from ..programs.repmgr import record_primary, record_standby, streaming_conninfo
 from . import seal as sealing
 from .datadir import SIGNAL
-from .election import RESTART, Question, Verdict, decide, furthest
+from .election import Question, Verdict, decide, furthest
 from .links import Links, Meeting
 from .voice import Voice
 
@@ -53,13 +53,16 @@ class Promotion:
         # Whom the locked nodes followed.
         self._before: dict[str, sealing.Following] = {}
 
-    def run(self, handover: str = "", accept_loss: bool = False, patience: float = 0.0) -> None:
-        """Do it. *patience*: seconds that the old primary has to answer, counted from the beginning. Raises Conflict when it
-        is refused, with the reason, PgherdError when it failed; neither leaves this node promoted and followed."""
+    def run(
+        self, handover: str = "", accept_loss: bool = False, patience: float = 0.0, gone: float = float("inf")
+    ) -> None:
+        """Do it. *patience*: seconds that the old primary has to answer, counted from the beginning; *gone*: see consider().
+        Raises Conflict when it is refused, with the reason, PgherdError when it failed; neither leaves this node promoted
+        and followed."""
         if not _ONE.acquire(blocking=False):
             raise Conflict(f"promote {self._me}", "nobody else at it", "another promotion at work in this process")
         try:
-            self._run(self.consider(handover, accept_loss, patience))
+            self._run(self.consider(handover, accept_loss, patience, gone))
         finally:
             _ONE.release()
 
@@ -92,7 +95,7 @@ class Promotion:
         self._began = time.monotonic()
 
     def consider(
-        self, handover: str = "", accept_loss: bool = False, patience: float = 0.0, gone: float = RESTART
+        self, handover: str = "", accept_loss: bool = False, patience: float = 0.0, gone: float = float("inf")
     ) -> Verdict:
         """Ask all nodes and decide; changes nothing. *gone*: for how many seconds the primary has been missed."""
         if self._meeting:
