@@ -11,7 +11,7 @@ from ..failover import datadir, fence
 from ..failover.handover import END_SESSIONS
 from ..failover.links import session
 from ..failover.memory import enough, real_primary
-from ..failover.rejoin import kill_postmaster, stop_postmaster
+from ..failover.postmaster import kill_postmaster, stop_postmaster
 from ..failover.voice import ASKING, Round, Voice
 from ..model import SYSTEM_ROLES
 from ..nodes.mark import STOPPED, mark, unmark

@@ -6,10 +6,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 from ..errors import PgherdError
 from ..model import Cluster
@@ -18,6 +19,10 @@ from ..observe.gather import gather
 from ..ports.sql import PsycopgServer, Server, open_connection
 from .seal import ask
 from .voice import Round, Voice, local_parameters, parameters
+
+T = TypeVar("T")
+# Seconds for sessions and statements on others.
+LIMIT = 2.0
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,23 @@ def session(links: Links, name: str) -> Iterator[Server]:
         yield server
     finally:
         server.close()
+
+
+def each(
+    servers: Mapping[str, Server], names: Iterable[str], do: Callable[[str, Server], T], limit: float = LIMIT
+) -> tuple[dict[str, T], dict[str, str]]:
+    """*do* on all *names* at once, each with its session of *servers*, for *limit* seconds: what it returned, and why it
+    failed."""
+    asked = {name: partial(do, name, servers[name]) for name in names}
+    done, failed = gather(asked, limit)
+    late = {name: "no answer in time" for name in asked if name not in done and name not in failed}
+    return done, {**late, **failed}
+
+
+def counted(names: Sequence[str], failed: Mapping[str, str]) -> str:
+    """*names* and their number, and why it *failed* on others, in words."""
+    tail = "".join(f"; {name}: {why}" for name, why in failed.items())
+    return f"{len(names)} ({', '.join(names)}){tail}" if names else f"none{tail}"
 
 
 class Meeting:
@@ -95,7 +117,7 @@ class Meeting:
         return Round(voices, {**late, **{name: why for name, why in dict(self._silent).items() if name not in voices}})
 
 
-def real(cluster: Cluster, me: str, stop: Callable[[], None], limit: float = 2.0) -> Links:
+def real(cluster: Cluster, me: str, stop: Callable[[], None], limit: float = LIMIT) -> Links:
     """Links through psycopg, as repmgr's role; to this host through its socket. *limit*: seconds for each statement."""
 
     def open_(name: str) -> Server:

@@ -12,20 +12,19 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from ..errors import Conflict, PgherdError, Unreachable
 from ..model import Cluster, int_to_lsn
 from ..nodes.mark import STOPPED, mark
-from ..observe.gather import gather
 from ..ports.sql import Server
-from ..programs.repmgr import record_primary, record_standby, streaming_conninfo
+from ..programs.repmgr import streaming_conninfo
 from . import seal as sealing
 from .datadir import SIGNAL
 from .election import Question, Verdict, decide, furthest
-from .links import Links, Meeting
+from .links import LIMIT, Links, Meeting, counted, each
+from .repoint import Afterwards
 from .voice import Voice
 
 T = TypeVar("T")
@@ -33,9 +32,9 @@ T = TypeVar("T")
 _ONE = threading.Lock()
 Say = Callable[[str], None]
 
-# Seconds: for sessions and statements on others; for catching up with one that is ahead; from one look at the locks to the
-# next while PostgreSQL leaves recovery, and for all of that: it first replays all it has.
-LIMIT, CATCH_UP, PROMOTE, REPLAY = 2.0, 30.0, 5, 600.0
+# Seconds: for catching up with one that is ahead; from one look at the locks to the next while PostgreSQL leaves recovery,
+# and for all of that: it first replays all it has.
+CATCH_UP, PROMOTE, REPLAY = 30.0, 5, 600.0
 
 
 class Promotion:
@@ -79,8 +78,9 @@ class Promotion:
             self._let_go()
             raise
         self._promote(verdict, sealed, directory)
-        self._repoint(sealed)
-        self._record(sealed)
+        after = Afterwards(self._cluster, self._me, self._primary, self._servers, self._step)
+        after.repoint(sealed)
+        after.record(sealed)
 
     def close(self) -> None:
         """End all sessions, and with them the locks."""
@@ -122,11 +122,9 @@ class Promotion:
         self._say(f"promote: {what} after {passed:.0f} ms" + (f": {words}" if words else ""))
 
     def _each(
-        self, names: Sequence[str], do: Callable[[str, Server], T], limit: float = LIMIT
+        self, names: Iterable[str], do: Callable[[str, Server], T], limit: float = LIMIT
     ) -> tuple[dict[str, T], dict[str, str]]:
-        done, failed = gather({name: partial(do, name, self._servers[name]) for name in names}, limit)
-        late = {name: "no answer in time" for name in names if name not in done and name not in failed}
-        return done, {**late, **failed}
+        return each(self._servers, names, do, limit)
 
     def _seal(self, verdict: Verdict) -> dict[str, Voice]:
         """Lock and seal; what the sealed nodes hold. Raises Conflict when there are fewer than needed."""
@@ -134,7 +132,7 @@ class Promotion:
         locked = list(self._before)
         self._step("locked", ", ".join(locked))
         if not self._enough(verdict, locked):
-            raise Conflict(f"promote {self._me}", f"{verdict.needed} locked nodes", _counted(locked, refused))
+            raise Conflict(f"promote {self._me}", f"{verdict.needed} locked nodes", counted(locked, refused))
         standing, _why = self._each(locked, sealing.ask)
         promoted = [name for name, voice in standing.items() if not voice.in_recovery]
         if promoted:
@@ -145,7 +143,7 @@ class Promotion:
         found = ", ".join(f"{name} at {voice.timeline}:{int_to_lsn(voice.position)}" for name, voice in sealed.items())
         self._step("sealed", found)
         if not self._enough(verdict, sealed):
-            raise Conflict(f"promote {self._me}", f"{verdict.needed} sealed nodes", _counted(list(sealed), failed))
+            raise Conflict(f"promote {self._me}", f"{verdict.needed} sealed nodes", counted(list(sealed), failed))
         return sealed
 
     def _lock(self, names: Sequence[str]) -> dict[str, str]:
@@ -243,7 +241,7 @@ class Promotion:
         holding, why = self._each(list(sealed), sealing.held)
         kept = [name for name, held in holding.items() if held]
         if not self._enough(verdict, kept):
-            raise Conflict(f"promote {self._me}", f"{verdict.needed} nodes locked throughout", _counted(kept, why))
+            raise Conflict(f"promote {self._me}", f"{verdict.needed} nodes locked throughout", counted(kept, why))
 
     def _let_go(self) -> None:
         """Let the locked nodes follow whom they followed."""
@@ -255,53 +253,4 @@ class Promotion:
             sealing.point(server, following.conninfo, following.slot)
 
         done, failed = self._each([name for name, following in self._before.items() if following.conninfo], back)
-        self._step("let go", _counted(list(done), failed))
-
-    def _repoint(self, sealed: Mapping[str, Voice]) -> None:
-        """Let the sealed nodes follow, and all others that followed the old primary, without waiting for any of them."""
-        mine, me = self._servers[self._me], self._cluster.node(self._me)
-        others = [
-            name for name in list(self._servers) if name != self._me and self._cluster.node(name).kind == "postgres"
-        ]
-        lost = [name for name in others if name in sealed]
-        asked, _why = self._each([name for name in others if name not in sealed], sealing.ask)
-        lost += [name for name, voice in asked.items() if voice.in_recovery and self._lost(voice)]
-        slots: dict[str, str] = {}
-        if self._cluster.replication_slots:
-            try:
-                for name in lost:
-                    sealing.make_slot(mine, self._cluster.node(name).slot)
-                    slots[name] = self._cluster.node(name).slot
-            except PgherdError as error:
-                self._step("no slots", " ".join(str(error).split()))
-
-        def follow(name: str, server: Server) -> None:
-            node = self._cluster.node(name)
-            sealing.point(server, streaming_conninfo(self._cluster, node, me), slots.get(name, ""))
-
-        done, failed = self._each(lost, follow)
-        self._step("repointed", _counted(list(done), failed))
-
-    def _lost(self, voice: Voice) -> bool:
-        """Whether a standby that was not sealed has followed the old primary and nobody else."""
-        gone = self._cluster.node(self._primary) if self._primary else None
-        return not voice.streaming or bool(gone and voice.upstream in (gone.name, gone.address, gone.ip))
-
-    def _record(self, sealed: Mapping[str, Voice]) -> None:
-        """Write it into repmgr's metadata, from where the others replicate it. Not on the write path: a failure is said,
-        and the agents make it good."""
-        mine, me = self._servers[self._me], self._cluster.node(self._me)
-        try:
-            record_primary(mine, me.id)
-            for name in sealed:
-                if name != self._me:
-                    record_standby(mine, self._cluster.node(name).id, me.id)
-        except PgherdError as error:
-            self._step("not recorded", " ".join(str(error).split()))
-        else:
-            self._step("recorded")
-
-
-def _counted(names: Sequence[str], failed: Mapping[str, str]) -> str:
-    tail = "".join(f"; {name}: {why}" for name, why in failed.items())
-    return f"{len(names)} ({', '.join(names)}){tail}" if names else f"none{tail}"
+        self._step("let go", counted(list(done), failed))

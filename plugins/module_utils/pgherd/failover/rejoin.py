@@ -11,11 +11,8 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-import shutil
-import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from ..errors import Conflict, PgherdError
 from ..files.conf_postgres import configuration_directory, data_directory, unit
@@ -24,57 +21,18 @@ from ..nodes.mark import MARK, STOPPED, mark, marked, unmark
 from ..nodes.node_apply import Executor
 from ..ports.run import Runner
 from ..ports.service import Service
-from ..ports.sql import connect, conninfo
+from ..ports.sql import conninfo
 from ..programs.postgres import control_data
 from ..programs.repmgr import binary_directory, record_standby, streaming_conninfo
 from . import datadir
-from .guard import Local
+from .keep import Keeper
 from .links import Links, session
+from .postmaster import kill_postmaster
 from .seal import make_slot
 from .voice import parameters
 
-# Where the WAL goes that only this node had, and what it says, in one directory per occasion.
-KEPT = "/var/lib/postgresql/pgherd-kept"
 # Seconds for a rewind, and for a server to stop before it is killed.
 REWIND, STOP = 3600.0, 15.0
-
-
-# A timeline that has not ended.
-OPEN = 1 << 64
-Path = tuple[tuple[int, int], ...]
-
-
-@dataclass(frozen=True)
-class Fork:
-    """Where this node's history left the primary's: *lsn* in bytes on *timeline*, the last one that both have."""
-
-    timeline: int
-    lsn: int
-
-
-def parse_history(text: str) -> dict[int, int]:
-    """By timeline where its successor begins, in bytes, from a timeline history file (manual, 26.3.5)."""
-    found = {}
-    for line in text.splitlines():
-        match = re.match(r"\s*(\d+)\s+([0-9A-Fa-f]+/[0-9A-Fa-f]+)", line)
-        if match:
-            found[int(match.group(1))] = lsn_to_int(match.group(2))
-    return found
-
-
-def fork(mine: Path, theirs: Path) -> Fork | None:
-    """Where the history *mine* leaves *theirs*; None when it does not: theirs goes on where mine ends or later."""
-    for (timeline, end), (other, their_end) in zip(mine, theirs):
-        if timeline != other:
-            return Fork(timeline, 0)
-        if end != their_end:
-            return Fork(timeline, min(end, their_end)) if their_end < end or len(mine) > 1 else None
-    return None
-
-
-def path(timeline: int, history: dict[int, int]) -> Path:
-    """The timelines that lead to *timeline*, each with its end in bytes; the last one's is open."""
-    return (*((one, history[one]) for one in sorted(history)), (timeline, OPEN))
 
 
 class Rejoin:
@@ -98,6 +56,7 @@ class Rejoin:
         self._links = links
         self._say = say
         self._directory = data_directory(cluster, version)
+        self._keeper = Keeper(cluster, me, version, self._directory, runner, links, say)
 
     def run(self, target: str) -> str:
         """Do it, and return what it was: ``rewind`` or ``clone``. Raises PgherdError with what failed, Conflict when it is
@@ -160,7 +119,7 @@ class Rejoin:
     def _rewind(self, source: Node) -> str:
         """Keep what only this node has, and rewind; why that failed, or ''."""
         mine = datadir.local(self._directory, self._version, self._runner)
-        if self._keep(source, mine):
+        if self._keeper.run(source, mine):
             # pg_rewind takes them for the same, and does nothing.
             return f"it and {source.name} have each begun a timeline {mine.timeline} of their own"
         mark(f"rewind to {source.name}")
@@ -203,66 +162,6 @@ class Rejoin:
         begin, has = int_to_lsn(wanted * size), int_to_lsn(oldest * size)
         return f"it needs WAL from {begin} on, and {source.name} has it from {has} on only"
 
-    def _keep(self, source: Node, local: Local) -> bool:
-        """Copy the WAL from the fork on, with what it says in words; whether both have begun the same timeline. Raises
-        PgherdError: nothing goes before it is kept."""
-        timeline = local.timeline
-        with session(self._links, source.name) as theirs:
-            walfile = theirs.rows("SELECT pg_walfile_name(pg_current_wal_lsn()) AS name")[0]["name"]
-        wal = os.path.join(self._directory, "pg_wal")
-        mine = path(timeline, self._own_history(wal, timeline))
-        now = int(walfile[:8], 16)
-        split = fork(mine, path(now, self._history(source, now)))
-        # A standby may be on its primary's timeline; what was a primary itself has begun its own.
-        twins = now == timeline and not local.standby
-        if split is None and twins:
-            split = Fork(timeline, _begins(mine)[-1][1])
-        if split is None:
-            return twins
-        size = int(control_data(self._directory, self._version, self._runner)["Bytes per WAL segment"])
-        alone = {one for one, _end in mine if one >= split.timeline}
-        names = [name for name in sorted(os.listdir(wal)) if _beyond(name, alone, split.lsn // size, size)]
-        listing = "".join(self._dump(wal, one, max(split.lsn, begin)) for one, begin in _begins(mine) if one in alone)
-        if not names or not listing.strip():
-            return twins
-        kept = os.path.join(KEPT, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()) + f"-timeline-{timeline}")
-        os.makedirs(kept, mode=0o700, exist_ok=True)
-        for name in names:
-            shutil.copy2(os.path.join(wal, name), kept)
-        datadir.write(os.path.join(kept, "listing.txt"), listing)
-        self._say(
-            f"rejoin: {self._me.name} had WAL of its own after {int_to_lsn(split.lsn)} on timeline {split.timeline}: "
-            f"{len(names)} segments and a listing are kept in {kept}"
-        )
-        return twins
-
-    def _own_history(self, wal: str, timeline: int) -> dict[int, int]:
-        if timeline == 1:
-            return {}
-        try:
-            with open(os.path.join(wal, f"{timeline:08X}.history"), encoding="utf-8") as stream:
-                return parse_history(stream.read())
-        except OSError as error:
-            raise PgherdError(
-                f"read the history of timeline {timeline} on {self._me.name}: {error.strerror}."
-            ) from error
-
-    def _history(self, source: Node, timeline: int) -> dict[int, int]:
-        if timeline == 1:
-            return {}
-        wanted = {**parameters(self._cluster, source), "replication": "true"}
-        del wanted["options"]
-        with connect(source.name, wanted) as server:
-            content = server.rows(f"TIMELINE_HISTORY {timeline}")[0]["content"]
-        text = bytes(content).decode() if isinstance(content, (bytes, memoryview)) else str(content)
-        return parse_history(text)
-
-    def _dump(self, wal: str, timeline: int, lsn: int) -> str:
-        """pg_waldump's listing from *lsn* on. Its complaint about the end of the WAL is how it always ends."""
-        program = f"{binary_directory(self._version)}/pg_waldump"
-        argv = [program, f"--path={wal}", f"--timeline={timeline}", f"--start={int_to_lsn(lsn)}"]
-        return self._runner.run(argv, timeout=600).out
-
     def _follow(self, source: Node) -> None:
         slot = self._me.slot if self._cluster.replication_slots else ""
         if slot:
@@ -288,43 +187,3 @@ class Rejoin:
             time.sleep(0.2)
         with session(self._links, target) as server:
             record_standby(server, self._me.id, self._cluster.node(target).id)
-
-
-def kill_postmaster(directory: str) -> None:
-    """SIGKILL to the postmaster of *directory*; its children end by themselves."""
-    signal_postmaster(directory, signal.SIGKILL)
-
-
-def stop_postmaster(directory: str, timeout: float) -> bool:
-    """A fast shutdown without a service manager's detours; whether it ended within *timeout* seconds."""
-    pid = signal_postmaster(directory, signal.SIGINT)
-    deadline = time.monotonic() + timeout
-    while pid and os.path.exists(f"/proc/{pid}"):
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.01)
-    return True
-
-
-def signal_postmaster(directory: str, number: signal.Signals) -> int:
-    """Signal the postmaster of *directory*; its process ID, 0 where none runs (postmaster.pid's first line)."""
-    try:
-        with open(os.path.join(directory, "postmaster.pid"), encoding="ascii") as stream:
-            pid = int(stream.readline())
-        os.kill(pid, number)
-    except (OSError, ValueError):
-        return 0
-    return pid
-
-
-def _beyond(name: str, timelines: set[int], first: int, size: int) -> bool:
-    """Whether the WAL segment *name* is of *timelines* and holds something from segment number *first* on."""
-    if not re.fullmatch(r"[0-9A-F]{24}", name) or int(name[:8], 16) not in timelines:
-        return False
-    return datadir.segment(name, size) >= first
-
-
-def _begins(timelines: Path) -> list[tuple[int, int]]:
-    """Each timeline with where it begins, in bytes."""
-    begins = [0, *(end for _timeline, end in timelines)]
-    return [(timeline, begin) for (timeline, _end), begin in zip(timelines, begins)]

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: pgherd contributors
+"""Keeping the WAL that only this node has, before a rewind or a clone throws it away.
+
+The timelines' histories say where it begins: what a node wrote after its history left the primary's is nowhere else.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..errors import PgherdError
+from ..model import Cluster, Node, int_to_lsn, lsn_to_int
+from ..ports.run import Runner
+from ..ports.sql import connect
+from ..programs.postgres import control_data
+from ..programs.repmgr import binary_directory
+from . import datadir
+from .guard import Local
+from .links import Links, session
+from .voice import parameters
+
+# Where it goes, with what it says in words, in one directory per occasion.
+KEPT = "/var/lib/postgresql/pgherd-kept"
+# A timeline that has not ended.
+OPEN = 1 << 64
+Path = tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class Fork:
+    """Where this node's history left the primary's: *lsn* in bytes on *timeline*, the last one that both have."""
+
+    timeline: int
+    lsn: int
+
+
+def parse_history(text: str) -> dict[int, int]:
+    """By timeline where its successor begins, in bytes, from a timeline history file (manual, 26.3.5)."""
+    found = {}
+    for line in text.splitlines():
+        match = re.match(r"\s*(\d+)\s+([0-9A-Fa-f]+/[0-9A-Fa-f]+)", line)
+        if match:
+            found[int(match.group(1))] = lsn_to_int(match.group(2))
+    return found
+
+
+def fork(mine: Path, theirs: Path) -> Fork | None:
+    """Where the history *mine* leaves *theirs*; None when it does not: theirs goes on where mine ends or later."""
+    for (timeline, end), (other, their_end) in zip(mine, theirs):
+        if timeline != other:
+            return Fork(timeline, 0)
+        if end != their_end:
+            return Fork(timeline, min(end, their_end)) if their_end < end or len(mine) > 1 else None
+    return None
+
+
+def path(timeline: int, history: dict[int, int]) -> Path:
+    """The timelines that lead to *timeline*, each with its end in bytes; the last one's is open."""
+    return (*((one, history[one]) for one in sorted(history)), (timeline, OPEN))
+
+
+class Keeper:
+    """Keeps what only *me* has, from its stopped server's *directory*."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        me: str,
+        version: int,
+        directory: str,
+        runner: Runner,
+        links: Links,
+        say: Callable[[str], None],
+    ) -> None:
+        self._cluster = cluster
+        self._me = me
+        self._version = version
+        self._directory = directory
+        self._runner = runner
+        self._links = links
+        self._say = say
+
+    def run(self, source: Node, local: Local) -> bool:
+        """Copy the WAL from the fork on, with what it says in words; whether both have begun the same timeline. Raises
+        PgherdError: nothing goes before it is kept."""
+        timeline = local.timeline
+        with session(self._links, source.name) as theirs:
+            walfile = theirs.rows("SELECT pg_walfile_name(pg_current_wal_lsn()) AS name")[0]["name"]
+        wal = os.path.join(self._directory, "pg_wal")
+        mine = path(timeline, self._own_history(wal, timeline))
+        now = int(walfile[:8], 16)
+        split = fork(mine, path(now, self._history(source, now)))
+        # A standby may be on its primary's timeline; what was a primary itself has begun its own.
+        twins = now == timeline and not local.standby
+        if split is None and twins:
+            split = Fork(timeline, _begins(mine)[-1][1])
+        if split is None:
+            return twins
+        size = int(control_data(self._directory, self._version, self._runner)["Bytes per WAL segment"])
+        alone = {one for one, _end in mine if one >= split.timeline}
+        names = [name for name in sorted(os.listdir(wal)) if _beyond(name, alone, split.lsn // size, size)]
+        listing = "".join(self._dump(wal, one, max(split.lsn, begin)) for one, begin in _begins(mine) if one in alone)
+        if not names or not listing.strip():
+            return twins
+        kept = os.path.join(KEPT, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()) + f"-timeline-{timeline}")
+        os.makedirs(kept, mode=0o700, exist_ok=True)
+        for name in names:
+            shutil.copy2(os.path.join(wal, name), kept)
+        datadir.write(os.path.join(kept, "listing.txt"), listing)
+        self._say(
+            f"rejoin: {self._me} had WAL of its own after {int_to_lsn(split.lsn)} on timeline {split.timeline}: "
+            f"{len(names)} segments and a listing are kept in {kept}"
+        )
+        return twins
+
+    def _own_history(self, wal: str, timeline: int) -> dict[int, int]:
+        if timeline == 1:
+            return {}
+        try:
+            with open(os.path.join(wal, f"{timeline:08X}.history"), encoding="utf-8") as stream:
+                return parse_history(stream.read())
+        except OSError as error:
+            raise PgherdError(f"read the history of timeline {timeline} on {self._me}: {error.strerror}.") from error
+
+    def _history(self, source: Node, timeline: int) -> dict[int, int]:
+        if timeline == 1:
+            return {}
+        wanted = {**parameters(self._cluster, source), "replication": "true"}
+        del wanted["options"]
+        with connect(source.name, wanted) as server:
+            content = server.rows(f"TIMELINE_HISTORY {timeline}")[0]["content"]
+        text = bytes(content).decode() if isinstance(content, (bytes, memoryview)) else str(content)
+        return parse_history(text)
+
+    def _dump(self, wal: str, timeline: int, lsn: int) -> str:
+        """pg_waldump's listing from *lsn* on. Its complaint about the end of the WAL is how it always ends."""
+        program = f"{binary_directory(self._version)}/pg_waldump"
+        argv = [program, f"--path={wal}", f"--timeline={timeline}", f"--start={int_to_lsn(lsn)}"]
+        return self._runner.run(argv, timeout=600).out
+
+
+def _beyond(name: str, timelines: set[int], first: int, size: int) -> bool:
+    """Whether the WAL segment *name* is of *timelines* and holds something from segment number *first* on."""
+    if not re.fullmatch(r"[0-9A-F]{24}", name) or int(name[:8], 16) not in timelines:
+        return False
+    return datadir.segment(name, size) >= first
+
+
+def _begins(timelines: Path) -> list[tuple[int, int]]:
+    """Each timeline with where it begins, in bytes."""
+    begins = [0, *(end for _timeline, end in timelines)]
+    return [(timeline, begin) for (timeline, _end), begin in zip(timelines, begins)]
