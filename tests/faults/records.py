@@ -54,7 +54,7 @@ def collect(cluster: Cluster, directory: Path, since: float) -> None:
     """Keep the journals of all hosts beside a history, for whoever looks for the cause."""
 
     def one(host: str) -> None:
-        units = ("-u", "pgherd-agent", "-u", "repmgrd", "-u", "pgpool2", "-u", cluster.unit, "-t", "pgherd")
+        units = ("-u", "pgherd-agent", "-u", "repmgrd", "-u", "pgpool2", "-u", cluster.unit)
         words = ("journalctl", "--no-pager", "-o", "short-precise", f"--since=@{since:.3f}", *units)
         try:
             said = cluster.run(host, *words, check=False)

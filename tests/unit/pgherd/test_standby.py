@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from pgherd.failover.standby import (
     ELECT,
+    HUNG,
     LOST,
     RANK,
     STUCK,
@@ -18,6 +19,7 @@ from pgherd.failover.standby import (
     Standby,
     decide,
     decide_down,
+    hung,
     may_follow,
     wanted_upstream,
 )
@@ -48,6 +50,11 @@ def seen(voice: Any = ORPHAN, primary: str = "pg3", head: str = "", upstream: st
         ("and the first did nothing", seen(primary="", leaderless=ELECT + RANK, rank=1), "elect"),
         ("not electable", seen(primary="", leaderless=600.0, electable=False), ""),
         ("sealed, and no primary", seen(SEALED, primary="", leaderless=ELECT), "elect"),
+        ("F06: its postmaster hangs", seen(LIVE, head="pg3", hung=HUNG), "elect"),
+        ("and maybe does not", seen(LIVE, head="pg3", hung=HUNG - 1), ""),
+        ("and another is first in rank", seen(LIVE, head="pg3", hung=HUNG, rank=1), ""),
+        ("it hangs, and this one is not electable", seen(LIVE, head="pg3", hung=60.0, electable=False), ""),
+        ("it hangs, and a promotion is at work", seen(replace(LIVE, locked=1), head="pg3", hung=60.0), ""),
         ("sealed a moment ago", seen(SEALED, sealed=UNSEAL - 0.1), ""),
         ("sealed, and its promoter is gone", seen(SEALED, sealed=UNSEAL), "follow"),
         ("an orphan that repmgrd may still see to", seen(lost=LOST - 0.1), ""),
@@ -101,6 +108,24 @@ def test_duty_of_a_server_that_is_down(what: str, state: Down, action: str) -> N
 def test_whom_to_follow(me: str, primary: str, heads: dict[str, str], wanted: str) -> None:
     """Its upstream by design while that streams from the primary; electable ones hang on the primary itself."""
     assert wanted_upstream(TREE, me, primary, heads) == wanted
+
+
+@pytest.mark.parametrize(
+    ("what", "ages", "seconds"),
+    [
+        ("F06: nobody has reached it", {"pg2": 31, "pg3": 12}, 12.0),
+        ("one has", {"pg2": 31, "pg3": 0}, 0.0),
+        ("one never has, and says nothing", {"pg2": 31, "pg3": -1}, 31.0),
+        ("nobody can tell", {}, 0.0),
+    ],
+)
+def test_whether_the_primary_hangs(what: str, ages: dict[str, int], seconds: float) -> None:
+    voices = [streaming(name, upstream_seen_age=age) for name, age in ages.items()]
+    dead = streaming("pg3", upstream_seen_age=60, repmgrd=False)
+    assert hung(cluster(3), "pg1", round_(primary("pg1"), *voices)) == seconds, what
+    assert hung(cluster(3), "pg1", round_(primary("pg1"), dead)) == 0.0
+    below = streaming("pg3", follows="pg2", upstream_seen_age=60)
+    assert hung(cluster(3), "pg1", round_(primary("pg1"), below)) == 0.0
 
 
 FOUR = cluster(4)

@@ -21,6 +21,8 @@ from .work import Here, Work
 
 # Seconds from one look at a silent unit to the next.
 UNIT = 1.0
+# Seconds that the primary has to answer before this node takes its place.
+PATIENCE = 2.0
 
 
 class StandbyDuty:
@@ -52,11 +54,12 @@ class StandbyDuty:
             lasts("lost", now, astray),
             lasts("stuck", now, astray and upstream == wanted and not mine.streaming),
             lasts("leaderless", now, not primary and not mine.locked),
+            standby.hung(here.cluster, primary, round_) if primary else 0.0,
             rank(here.cluster, here.me, round_),
             here.me in here.cluster.electable_names,
             not primary or standby.may_follow(here.cluster, here.me, primary, round_),
         )
-        self._do(now, standby.decide(seen), seen.leaderless)
+        self._do(now, standby.decide(seen), seen.leaderless or seen.hung)
 
     def down(self, now: float, primary: str) -> None:
         """The same for a server that does not answer."""
@@ -87,13 +90,13 @@ class StandbyDuty:
         nodes = self._here.cluster.nodes
         return next((node.name for node in nodes if host in (node.address, node.ip, node.name)), "")
 
-    def _do(self, now: float, duty: standby.Duty, leaderless: float = 0.0) -> None:
+    def _do(self, now: float, duty: standby.Duty, gone: float = 0.0) -> None:
         if not duty.action or self._work.name or now - self._work.ended < standby.AGAIN:
             return
         jobs: dict[str, Callable[[], None]] = {
             "follow": lambda: self._follow(duty.target),
             "rejoin": lambda: self._here.come_back(duty.target),
-            "elect": lambda: self._elect(leaderless),
+            "elect": lambda: self._elect(gone),
             "start": self._start,
         }
         target = f" {duty.target}" if duty.target else ""
@@ -116,7 +119,7 @@ class StandbyDuty:
             unmark()
         self._here.service.start(self._here.unit)
 
-    def _elect(self, leaderless: float) -> None:
+    def _elect(self, gone: float) -> None:
         here = self._here
         with closing(Promotion(here.cluster, here.me, here.memory.primary, here.links, here.say)) as promotion:
-            promotion.run(patience=1.0, gone=leaderless)
+            promotion.run(patience=PATIENCE, gone=gone)

@@ -21,6 +21,9 @@ UNSEAL, LOST, STUCK = 2.0, 6.0, 6.0
 # Seconds without any primary after which the first in rank tries a promotion, and how much later the next in rank. The
 # promotion's own questions are the second opinion, and its locks keep it apart from repmgrd's.
 ELECT, RANK = 5.0, 2.0
+# Seconds for which no repmgrd has got a new session on a primary whose old sessions answer: its postmaster hangs, while
+# its senders go on. repmgrd elects nobody then, since each node finds that the others have received more.
+HUNG = 10.0
 # Seconds that a recovery may wait for one WAL segment before it is looked at whether anybody still has it.
 WAITING = 20.0
 # Seconds from one attempt to the next.
@@ -31,7 +34,8 @@ AGAIN = 5.0
 class Standby:
     """*primary* is the real one ('' for none seen). *head* is where its chain of streams ends. *upstream* is whom it is
     pointed at, *wanted* whom it should follow. The rest are seconds: sealed and without a lock, without a stream to the
-    primary, pointed at *wanted* and yet without a stream, without any primary. *rank* among the electable ones. *safe*: see
+    primary, pointed at *wanted* and yet without a stream, without any primary; *hung*: see
+    hung(). *rank* among the electable ones. *safe*: see
     may_follow()."""
 
     me: str
@@ -44,6 +48,7 @@ class Standby:
     lost: float = 0.0
     stuck: float = 0.0
     leaderless: float = 0.0
+    hung: float = 0.0
     rank: int = 0
     electable: bool = True
     safe: bool = True
@@ -74,6 +79,8 @@ def decide(seen: Standby) -> Duty:
             if late
             else Duty("")
         )
+    if seen.electable and seen.hung >= HUNG + RANK * seen.rank:
+        return Duty("elect", "", f"nobody has got a new session on {seen.primary} for {seen.hung:.0f} s")
     if seen.head == seen.primary:
         return Duty("")
     if seen.stuck >= STUCK:
@@ -82,6 +89,19 @@ def decide(seen: Standby) -> Duty:
         found = f"its stream leads to {seen.head}" if seen.head else "it has no stream"
         return Duty("follow", seen.wanted, f"{found} for {seen.lost:.0f} s, and {seen.primary} is primary")
     return Duty("")
+
+
+def hung(cluster: Cluster, primary: str, round_: Round) -> float:
+    """For how many seconds no repmgrd has reached *primary*, which they all try by a new session every second; 0.0 where
+    none can tell. It is a suspicion: the promotion asks the primary itself."""
+    node = cluster.node(primary)
+    names = (node.name, node.address, node.ip)
+    ages = [
+        voice.upstream_seen_age
+        for voice in round_.voices.values()
+        if voice.in_recovery and voice.repmgrd and voice.upstream_seen_age >= 0 and voice.upstream in names
+    ]
+    return float(min(ages, default=0))
 
 
 def may_follow(cluster: Cluster, me: str, primary: str, round_: Round) -> bool:
