@@ -60,6 +60,11 @@ def fork(mine: Path, theirs: Path) -> Fork | None:
     return None
 
 
+def earlier(one: Fork | None, other: Fork) -> Fork:
+    """The one of two forks of one history that comes first."""
+    return other if one is None or (other.timeline, other.lsn) < (one.timeline, one.lsn) else one
+
+
 def path(timeline: int, history: dict[int, int]) -> Path:
     """The timelines that lead to *timeline*, each with its end in bytes; the last one's is open."""
     return (*((one, history[one]) for one in sorted(history)), (timeline, OPEN))
@@ -86,9 +91,10 @@ class Keeper:
         self._links = links
         self._say = say
 
-    def run(self, source: Node, local: Local) -> bool:
-        """Copy the WAL from the fork on, with what it says in words; whether both have begun the same timeline. Raises
-        PgherdError: nothing goes before it is kept."""
+    def run(self, source: Node, local: Local, stray: bool = False) -> bool:
+        """Copy the WAL that *source* does not have, with what it says in words; whether both have begun the same timeline.
+        *stray*: the last timeline here was begun here, whatever number it has. Raises PgherdError: nothing goes before it is
+        kept."""
         timeline = local.timeline
         with session(self._links, source.name) as theirs:
             walfile = theirs.rows("SELECT pg_walfile_name(pg_current_wal_lsn()) AS name")[0]["name"]
@@ -98,26 +104,37 @@ class Keeper:
         split = fork(mine, path(now, self._history(source, now)))
         # A standby may be on its primary's timeline; what was a primary itself has begun its own.
         twins = now == timeline and not local.standby
-        if split is None and twins:
-            split = Fork(timeline, _begins(mine)[-1][1])
-        if split is None:
-            return twins
+        if twins or stray:
+            split = earlier(split, Fork(timeline, _begins(mine)[-1][1]))
+        if split is not None:
+            self._copy(wal, mine, split)
+        return twins
+
+    def _copy(self, wal: str, mine: Path, split: Fork) -> None:
+        """Copy what *mine*, this node's history, has after *split*; nothing where there are no records."""
         size = int(control_data(self._directory, self._version, self._runner)["Bytes per WAL segment"])
         alone = {one for one, _end in mine if one >= split.timeline}
         names = [name for name in sorted(os.listdir(wal)) if _beyond(name, alone, split.lsn // size, size)]
-        listing = "".join(self._dump(wal, one, max(split.lsn, begin)) for one, begin in _begins(mine) if one in alone)
-        if not names or not listing.strip():
-            return twins
-        kept = os.path.join(KEPT, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()) + f"-timeline-{timeline}")
-        os.makedirs(kept, mode=0o700, exist_ok=True)
-        for name in names:
-            shutil.copy2(os.path.join(wal, name), kept)
+        listing = ""
+        for timeline, begin in _begins(mine):
+            here = [datadir.segment(name, size) for name in names if int(name[:8], 16) == timeline]
+            if here:
+                # Checkpoints recycle the oldest; pg_waldump lists nothing from where there is no file.
+                listing += self._dump(wal, timeline, max(split.lsn, begin, min(here) * size))
+        if not listing.strip():
+            return
+        kept = os.path.join(KEPT, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()) + f"-timeline-{mine[-1][0]}")
+        try:
+            os.makedirs(kept, mode=0o700, exist_ok=True)
+            for name in names:
+                shutil.copy2(os.path.join(wal, name), kept)
+        except OSError as error:
+            raise PgherdError(f"keep WAL of {self._me} in {kept}: {error.strerror}.", "Make room there.") from error
         datadir.write(os.path.join(kept, "listing.txt"), listing)
         self._say(
             f"rejoin: {self._me} had WAL of its own after {int_to_lsn(split.lsn)} on timeline {split.timeline}: "
             f"{len(names)} segments and a listing are kept in {kept}"
         )
-        return twins
 
     def _own_history(self, wal: str, timeline: int) -> dict[int, int]:
         if timeline == 1:

@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from ..errors import Conflict, PgherdError, Unreachable
 from ..model import Cluster, int_to_lsn
-from ..nodes.mark import STOPPED, mark
+from ..nodes.mark import STOPPED, STRAY, mark
 from ..ports.sql import Server
 from ..programs.repmgr import streaming_conninfo
 from . import seal as sealing
@@ -226,7 +226,7 @@ class Promotion:
         """Stop this node: it has been promoted, or still may be at any moment, and others may have gone on without it. A
         timeline that it has begun must never be taken for a newer truth: such data are cloned anew."""
         self._step("stopping", why)
-        self._note("promoted without its locks")
+        self._note(STRAY)
         self._links.stop()
         if os.path.exists(os.path.join(directory, SIGNAL)):
             self._note(f"{STOPPED} before it was promoted")

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from ..errors import Conflict, PgherdError
 from ..files.conf_postgres import configuration_directory, data_directory, unit
 from ..model import Cluster, Node, int_to_lsn, lsn_to_int
-from ..nodes.mark import MARK, STOPPED, mark, marked, unmark
+from ..nodes.mark import MARK, STOPPED, STRAY, mark, marked, unmark
 from ..nodes.node_apply import Executor
 from ..ports.run import Runner
 from ..ports.service import Service
@@ -76,10 +76,7 @@ class Rejoin:
         # Stopped by us and not by a person: whatever happens now, the agent comes back to it.
         mark(begun or f"{STOPPED} to come back below {target}")
         self._stop()
-        half = begun and not begun.startswith(STOPPED)
-        reason = f"an earlier attempt was interrupted ({begun})" if half else self._cannot_rewind(source)
-        if not reason:
-            reason = self._rewind(source) or self._wal_gone(source)
+        reason = self._unusable(source, begun) or self._rewind(source) or self._wal_gone(source)
         if reason:
             self._say(f"rejoin: {self._me.name} is cloned from {target}: {reason}")
             mark(f"clone from {target}")
@@ -91,6 +88,17 @@ class Rejoin:
         self._service.start(unit(self._version), wait=False)
         self._stream(target)
         return "clone" if reason else "rewind"
+
+    def _unusable(self, source: Node, begun: str) -> str:
+        """Why the data here, with the note *begun* on them, have to be cloned anew; '' when they may be rewound. What only
+        they have is kept first, where they are whole."""
+        if begun and not begun.startswith((STOPPED, STRAY)):
+            return f"an earlier attempt was interrupted ({begun})"
+        reason = self._cannot_rewind(source)
+        if not reason and begun.startswith(STRAY):
+            self._keeper.run(source, datadir.local(self._directory, self._version, self._runner), stray=True)
+            reason = f"it was {begun}"
+        return reason
 
     def _stop(self) -> None:
         """Stop the server; one that does not stop in time is killed."""

@@ -10,8 +10,8 @@ from contextlib import suppress
 # Says that a rewind or a clone was begun here and not finished: such data must not be started. It lies outside of the
 # data directory, which both of them empty.
 MARK = "/var/lib/postgresql/.pgherd-rejoin"
-# How the note begins while the data are still whole.
-STOPPED = "stopped"
+# How the note begins while the data are still whole; of one that has begun a timeline which nobody must follow.
+STOPPED, STRAY = "stopped", "promoted without its locks"
 
 
 def mark(text: str) -> None:
