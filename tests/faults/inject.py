@@ -24,7 +24,7 @@ from faults.cluster import Cluster, LabError, podman, until
 CHAIN = "faults"
 KEPT = "/var/tmp/faults"  # copies of changed files, by path with % for /
 BALLAST = "ballast.faults"
-DROP_IN = "faults.conf"
+DROP_IN = "zz-faults.conf"  # read after all others
 
 # what -> how its command line looks in /proc
 PROCESSES: dict[str, Callable[[str], bool]] = {

@@ -13,6 +13,7 @@ from faults import inject
 from faults.checker import verdict
 from faults.cluster import APP, CLIENT, LAB, Cluster, until
 from faults.mend import mend
+from faults.suite.conftest import T_FENCE
 from faults.suite.steps import others
 from faults.trial import Trial
 
@@ -81,3 +82,39 @@ def test_without_synchronous_replication_two_primaries_acknowledge(cluster: Clus
             for node in cluster.nodes:
                 cluster.rows(node, "ALTER SYSTEM RESET synchronous_standby_names")
                 cluster.rows(node, "SELECT pg_reload_conf()")
+
+
+@fault("without", "start guard: the old primary starts beside the new one")
+def test_without_the_start_guard_two_primaries_run(cluster: Cluster) -> None:
+    with unattended(cluster), Trial(cluster, LAB / cluster.name / "trials/without-guard", ways=("nodes",)) as trial:
+        old = trial.first_primary
+        new, other = cluster.standbys(old)[:2]
+        inject.drop_in(cluster, old, cluster.unit, "[Service]\nExecStartPre=\n")
+        trial.now()
+        inject.isolate(cluster, old)
+        cluster.rows(new, TAKES_OVER)
+        follows = cluster.value(other, "SHOW primary_conninfo").replace(f"host={old}", f"host={new}").replace("'", "''")
+        cluster.rows(other, f"ALTER SYSTEM SET primary_conninfo = '{follows}'")
+        cluster.rows(other, "SELECT pg_reload_conf()")
+        trial.until_written(60, timeline=trial.first_timeline + 1)
+        inject.kill(cluster, old, "postmaster")
+        inject.join(cluster, old)
+        # With it, F04, F23 and F24 find a standby here.
+        until(f"{old} to be primary again", lambda: _both(cluster, old, new), 60)
+        trial.hold(3, lambda: _both(cluster, old, new), f"{old} and {new} are primaries")
+    assert any(overlap.grade == "B" for overlap in trial.overlaps), trial.overlaps
+
+
+def _both(cluster: Cluster, *nodes: str) -> bool:
+    return cluster.primaries() == sorted(nodes)
+
+
+@fault("without", "fence: the primary is cut off from all but its clients, and no agent runs")
+def test_without_the_fence_a_primary_that_was_cut_off_keeps_its_clients(cluster: Cluster) -> None:
+    with unattended(cluster), Trial(cluster, LAB / cluster.name / "trials/without-fence", ways=("nodes",)) as trial:
+        old = trial.first_primary
+        trial.now()
+        inject.isolate(cluster, old, but=[CLIENT])
+        asked = "SELECT pg_is_in_recovery() OR current_setting('default_transaction_read_only') = 'on'"
+        # F08 finds it fenced within T_FENCE.
+        trial.hold(T_FENCE + 5, lambda: cluster.value(old, asked) is False, f"{old} takes writes")

@@ -34,9 +34,8 @@ AGAIN = 5.0
 class Standby:
     """*primary* is the real one ('' for none seen). *head* is where its chain of streams ends. *upstream* is whom it is
     pointed at, *wanted* whom it should follow. The rest are seconds: sealed and without a lock, without a stream to the
-    primary, pointed at *wanted* and yet without a stream, without any primary; *hung*: see
-    hung(). *rank* among the electable ones. *safe*: see
-    may_follow()."""
+    primary, pointed at *wanted* and yet without a stream, without any primary; *hung*: see hung().
+    *rank* among the electable ones. *safe*: see may_follow()."""
 
     me: str
     voice: Voice
