@@ -4,10 +4,16 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Optional
+from pathlib import Path
+from typing import Any, Optional
 
 import pytest
+from pgherd.agent.upkeep import INTERVAL, Upkeep
+from pgherd.failover.links import Links
+from pgherd.failover.memory import Memory
 from pgherd.failover.slots import decide
 from pgherd.failover.voice import Round, Voice
 from pgherd.model import Barman, Cluster, Node
@@ -131,3 +137,47 @@ def test_without_slots_there_is_nothing_to_do() -> None:
     off = replace(TREE, replication_slots=False)
     assert decide(off, "pg2", "pg1", Round({"pg2": STANDBY}), ("barman",)) == []
     assert decide(TREE, "pg2", "pg1", Round(), ("barman",)) == []
+
+
+class Told:
+    """A server that keeps the statements it is given."""
+
+    name = "pg1"
+
+    def __init__(self) -> None:
+        self.statements: list[tuple[str, Any]] = []
+
+    def rows(self, query: str, params: Optional[Sequence[Any]] = None) -> list[dict[str, Any]]:
+        self.statements.append((query, params))
+        return []
+
+    def run(self, statement: str, params: Optional[Sequence[Any]] = None) -> None:
+        self.statements.append((statement, params))
+
+    def close(self) -> None:
+        pass
+
+
+def test_an_agent_with_an_older_description_keeps_the_slot_of_a_node_that_is_being_added(tmp_path: Path) -> None:
+    told, server = tmp_path / "cluster.json", Told()
+    told.write_text("{}")
+    upkeep = Upkeep(
+        CLUSTER,
+        CLUSTER.nodes[0],
+        Links(lambda _name: server, lambda: None),
+        None,  # type: ignore[arg-type]
+        Memory(CLUSTER, "pg1"),
+        lambda _line: None,
+        str(told),
+    )
+    mine = replace(PRIMARY, slots={**PRIMARY.slots, "repmgr_slot_9": ("0/4000000", False)})
+    round_ = Round({"pg1": mine, "pg2": STANDBY, "pg3": replace(STANDBY, name="pg3")})
+
+    def dropped(now: float) -> bool:
+        server.statements.clear()
+        upkeep.tick(now, mine, round_, "")
+        return ("SELECT pg_drop_replication_slot(%s)", ("repmgr_slot_9",)) in server.statements
+
+    assert dropped(0.0)
+    os.utime(told, (1, 1))  # the playbook has written another one; the agent is restarted at the end of the run
+    assert not dropped(2 * INTERVAL)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 from ..errors import PgherdError
@@ -13,7 +14,7 @@ from ..failover.memory import Memory
 from ..failover.seal import make_slot
 from ..failover.voice import Round, Voice
 from ..files.conf_barman import place
-from ..model import Cluster, Node
+from ..model import CLUSTER_FILE, Cluster, Node
 from ..ports.service import Service
 from ..ports.sql import Server
 from ..programs.repmgr import record_primary, record_standby
@@ -27,7 +28,8 @@ ROW = "SELECT type, active, upstream_node_id AS upstream FROM repmgr.nodes WHERE
 
 
 class Upkeep:
-    """See the module. *say* gets one line for each thing done, and for a fault once."""
+    """See the module. *say* gets one line for each thing done, and for a fault once. *told*: the file that holds *cluster*;
+    while it is another one than at the start, slots of unknown nodes are kept."""
 
     def __init__(
         self,
@@ -37,6 +39,7 @@ class Upkeep:
         service: Service,
         memory: Memory,
         say: Callable[[str], None],
+        told: str = CLUSTER_FILE,
     ) -> None:
         self._cluster = cluster
         self._node = node
@@ -44,6 +47,8 @@ class Upkeep:
         self._service = service
         self._memory = memory
         self._say = say
+        self._told = told
+        self._told_at = _written(told)
         self._at = float("-inf")
         self._faults: dict[str, str] = {}
         self._barman_slots = tuple(place(cluster, item.name).slot for item in cluster.barmans)
@@ -70,7 +75,8 @@ class Upkeep:
             self._faults.pop(what, None)
 
     def _slots(self, primary: str, round_: Round) -> None:
-        changes = slots.decide(self._cluster, self._node.name, primary, round_, self._barman_slots)
+        current = _written(self._told) == self._told_at
+        changes = slots.decide(self._cluster, self._node.name, primary, round_, self._barman_slots, current)
         if not changes:
             return
         with session(self._links, self._node.name) as server:
@@ -117,3 +123,11 @@ class Upkeep:
             self._memory.lasts("repmgrd astray", now, False)
             self._say(f"repmgrd: restarted: it has not reached its upstream for {mine.upstream_seen_age} s")
             self._service.restart(REPMGRD)
+
+
+def _written(path: str) -> float:
+    """When a file was written, 0 where it is not there."""
+    try:
+        return os.stat(path).st_mtime
+    except FileNotFoundError:
+        return 0.0
