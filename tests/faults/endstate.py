@@ -34,7 +34,7 @@ _SLOTS = """\
 SELECT slot_name, active, wal_status, coalesce(pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery()
   THEN pg_last_wal_receive_lsn() ELSE pg_current_wal_insert_lsn() END, restart_lsn), 0)::bigint AS kept
 FROM pg_replication_slots WHERE NOT temporary"""
-RETRY_DEFAULTS = ("5s", "1s", "500ms", "2s")  # what a configuration may say; an election leaves a day there
+RETRY_DEFAULTS = ("200ms", "5s", "1s", "500ms", "2s")  # what a configuration may say; an election leaves a day there
 
 
 def wrong(cluster: Cluster) -> list[str]:

@@ -34,6 +34,12 @@ class Result:
         return (b"t", b"7", None)[column]
 
 
+class Command(Result):
+    """PGresult of a command without rows."""
+
+    ntuples = 0
+
+
 class Connection:
     """psycopg's connection, and its pgconn in one. *mood*: answers, silent, broken or refuses."""
 
@@ -44,13 +50,16 @@ class Connection:
         self.pgconn = self
         self.socket = self.here.fileno()
         self._results: list[Any] = []
+        self.sent: list[str] = []
 
-    def send_query(self, _query: bytes) -> None:
+    def send_query(self, query: bytes) -> None:
+        self.sent.append(query.decode())
         if self.mood == "broken":
             raise OSError("the session ended")
         if self.mood != "silent":
             self.there.send(b"x")
-            self._results = [Result(), None]
+            first = [Command()] * 2 if b"PREPARE" in query else []
+            self._results = [*first, Result(), None]
 
     def consume_input(self) -> None:
         self.here.recv(1)
@@ -90,6 +99,27 @@ def test_all_answer_on_kept_sessions(moods: dict[str, Any]) -> None:
     assert asker.ask("q", LIMIT) == ({"a": row, "b": row}, {})
     moods.update(a=Unreachable("must not be connected to again"))
     assert asker.ask("q", LIMIT) == ({"a": row, "b": row}, {})
+
+
+def test_a_statement_is_planned_once_in_a_session(moods: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Connection] = []
+
+    def connect(_name: str, _parameters: Any, _timeout: float = 0.0) -> Connection:
+        made.append(Connection("answers"))
+        return made[-1]
+
+    monkeypatch.setattr(sessions, "open_connection", connect)
+    asker = Sessions({"a": {}})
+    for query in ("SELECT 1", "SELECT 1", "SELECT 2", "SELECT 2"):
+        assert asker.ask(query, LIMIT)[0]
+    planned = ["PREPARE" in text for text in made[0].sent]
+    assert planned == [True, False, True, False]
+    made[0].mood = "broken"
+    assert not asker.ask("SELECT 2", LIMIT)[0]
+    deadline = time.monotonic() + 5
+    while not asker.ask("SELECT 2", LIMIT)[0]:
+        assert time.monotonic() < deadline
+    assert "PREPARE" in made[1].sent[0]  # what was prepared ended with its session
 
 
 def test_a_silent_server_holds_up_the_others_for_the_limit_only_and_is_let_go(moods: dict[str, Any]) -> None:

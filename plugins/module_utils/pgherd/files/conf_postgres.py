@@ -86,7 +86,7 @@ def settings(cluster: Cluster, node: Node, version: int, least: Mapping[str, int
         "wal_receiver_timeout": "10s",
         # A primary knows within seconds whether its standbys are still there; one that lost its upstream looks again soon.
         "wal_receiver_status_interval": "1s",
-        "wal_retrieve_retry_interval": "1s",
+        "wal_retrieve_retry_interval": "200ms",
         "log_line_prefix": "%m [%p] %q%u@%d ",
         "log_checkpoints": True,
         "log_lock_waits": True,
