@@ -66,30 +66,31 @@ def hosts_of(inventory: Path) -> list[str]:
     return [name for group in groups for name in (described.get(group) or {}).get("hosts") or {}]
 
 
-_PIDS: dict[str, int] = {}
+_PIDS: dict[str, tuple[int, str]] = {}  # by container: process 1, and when it was started
 _PIDS_LOCK = threading.Lock()
 
 
 def pid(container: str) -> int:
     """Process 1 of a container, as this machine numbers it. Raises LookupError while it is off."""
     with _PIDS_LOCK:
-        known = _PIDS.get(container)
-        if known and _is(known, container):
+        known, begun = _PIDS.get(container, (0, ""))
+        if known and _begun(known) == begun:
             return known
         found = int(podman("inspect", "--format", "{{.State.Pid}}", container, check=False).strip() or 0)
-        if not found:
+        if not found or not (begun := _begun(found)):
             _PIDS.pop(container, None)
             raise LookupError(f"{container} is off")
-        _PIDS[container] = found
+        _PIDS[container] = (found, begun)
         return found
 
 
-def _is(number: int, container: str) -> bool:
-    """Whether a process still is what it was: it lives, and its root is some container's, not the machine's."""
+def _begun(number: int) -> str:
+    """When a process was started (proc(5), stat's field 22), '' when there is none: numbers are soon used again, and maybe by
+    another test host."""
     try:
-        return Path(f"/proc/{number}/root/run/systemd/system").is_dir() and bool(container)
+        return Path(f"/proc/{number}/stat").read_text(encoding="ascii", errors="replace").rsplit(")", 1)[1].split()[19]
     except OSError:
-        return False
+        return ""
 
 
 def socket_dsn(container: str, database: str = "postgres") -> str:

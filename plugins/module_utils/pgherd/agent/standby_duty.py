@@ -32,7 +32,8 @@ class StandbyDuty:
         self._here = here
         self._work = work
         self._unit_at = float("-inf")
-        self._unit = self._waits = ""
+        self._unit = self._waits = self._primary = ""
+        self._since = 0.0
 
     def run(self, now: float, mine: Voice, round_: Round, primary: str) -> None:
         """Look at the standby *mine*, and begin what it needs. *primary* is the real one, '' for none."""
@@ -54,7 +55,7 @@ class StandbyDuty:
             lasts("lost", now, astray),
             lasts("stuck", now, astray and upstream == wanted and not mine.streaming),
             lasts("leaderless", now, not primary and not mine.locked),
-            standby.hung(here.cluster, primary, round_) if primary else 0.0,
+            self._hung(now, primary, round_),
             rank(here.cluster, here.me, round_),
             here.me in here.cluster.electable_names,
             not primary or standby.may_follow(here.cluster, here.me, primary, round_),
@@ -78,6 +79,12 @@ class StandbyDuty:
             here.memory.lasts(f"waiting for {waits}", now, bool(waits)),
         )
         self._do(now, standby.decide_down(seen))
+
+    def _hung(self, now: float, primary: str, round_: Round) -> float:
+        """standby.hung(), no longer than this primary has been it: before, another was tried."""
+        if primary != self._primary:
+            self._primary, self._since = primary, now
+        return min(standby.hung(self._here.cluster, primary, round_), now - self._since) if primary else 0.0
 
     def _pointed_at(self) -> str:
         """The node that primary_conninfo names."""
