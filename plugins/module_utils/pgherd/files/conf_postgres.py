@@ -87,6 +87,8 @@ def settings(cluster: Cluster, node: Node, version: int, least: Mapping[str, int
         # A primary knows within seconds whether its standbys are still there; one that lost its upstream looks again soon.
         "wal_receiver_status_interval": "1s",
         "wal_retrieve_retry_interval": "200ms",
+        # What PostgreSQL syncs before it recovers from a crash: file systems, instead of thousands of files one by one.
+        "recovery_init_sync_method": "syncfs",
         "log_line_prefix": "%m [%p] %q%u@%d ",
         "log_checkpoints": True,
         "log_lock_waits": True,
