@@ -196,5 +196,6 @@ class Cluster:
 
     @property
     def seals_needed(self) -> int:
-        """R: how many electable nodes other than the old primary must be sealed before a promotion, so that R + W > N."""
-        return len(self.electable) - 1 - self.sync_standbys + 1
+        """R: how many electable nodes other than the old primary must be sealed before a promotion. See failover/quorum.py."""
+        standbys = len(self.electable) - 1
+        return max(standbys - self.sync_standbys + 1, standbys // 2 + 1)

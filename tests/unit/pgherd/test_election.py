@@ -14,6 +14,7 @@ from voices import cluster, primary, round_, standby, streaming, witness
 
 THREE = cluster(3)
 FIVE = cluster(5, sync_standbys=2)
+FOUR, BOTH = cluster(4, sync_standbys=2), cluster(3, sync_standbys=2)
 WITNESSED = cluster(3, witness=True)
 ASYNC = cluster(3, durability="async")
 PG2, PG3 = standby("pg2"), standby("pg3")
@@ -31,6 +32,9 @@ def asked(*voices: Any, me: str = "pg2", gone: str = "pg1", **more: Any) -> Ques
     [
         ("both standbys of three", THREE, asked(PG2, PG3), {"pg2", "pg3"}),
         ("F14: and the witness is lost", WITNESSED, asked(PG2, PG3), {"pg2", "pg3"}),
+        ("ANY 2 of three: both all the same", BOTH, asked(PG2, PG3), {"pg2", "pg3"}),
+        ("or one and the old primary", BOTH, asked(standby("pg1"), PG2, gone=""), {"pg1", "pg2"}),
+        ("two of four where W is two", FOUR, asked(PG2, PG3), {"pg2", "pg3"}),
         ("three of five", FIVE, asked(PG2, PG3, standby("pg4")), {"pg2", "pg3", "pg4"}),
         ("the old primary is a standby now", THREE, asked(standby("pg1"), PG2, gone=""), {"pg1", "pg2"}),
         ("F17: another's repmgrd is dead", THREE, asked(PG2, standby("pg3", repmgrd=False, **SEEN)), {"pg2", "pg3"}),
@@ -57,6 +61,8 @@ def test_may(what: str, found: Any, question: Question, sealed: set[str]) -> Non
         ("F09: alone, the witness does not count", WITNESSED, asked(PG2, witness()), "1 listed .* 2 are needed"),
         ("F15: the others died together", THREE, asked(PG2), "1 listed .* 2 are needed"),
         ("F16: the second failure in a row", THREE, asked(PG3, me="pg3", gone="pg2"), "1 listed .* 2 are needed"),
+        ("ANY 2 of three: the other could be promoted too", BOTH, asked(PG2), "1 listed .* 2 are needed"),
+        ("and of four, with the old one", FOUR, asked(standby("pg1"), PG2, gone=""), "2 listed .* 3 are needed"),
         ("two of five where W is two", FIVE, asked(PG2, PG3), "2 listed .* 3 are needed"),
         (
             "F10: the primary answers",

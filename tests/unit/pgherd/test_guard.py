@@ -24,6 +24,7 @@ from voices import SYSTEM, cluster, primary, round_, standby, streaming, witness
 
 THREE = cluster(3)
 FIVE = cluster(5, sync_standbys=2)
+BOTH = cluster(3, sync_standbys=2)
 WITNESSED = cluster(3, witness=True)
 ASYNC = cluster(3, witness=True, durability="async")
 WAS_PRIMARY = Local(False, SYSTEM, 1)
@@ -38,6 +39,7 @@ Case = tuple[str, Cluster, Round, str]
         ("F24: one never returns", THREE, round_(PG2), "pg2 can acknowledge"),
         ("two standbys of four stay away", FIVE, round_(PG2, PG3), "pg2, pg3 can acknowledge"),
         ("the only other of two", cluster(2), round_(PG2), "pg2 can acknowledge"),
+        ("ANY 2 of three: the silent one has not been promoted alone", BOTH, round_(PG2), "pg2 can acknowledge"),
         ("the only electable one", cluster(1, witness=True), round_(), "nobody else"),
         ("asynchronous, a majority", ASYNC, round_(PG2, witness()), "pg2"),
         ("one left behind on an older timeline", THREE, round_(primary("pg3", 0), PG2), "pg2 can acknowledge"),
@@ -60,6 +62,7 @@ def test_it_starts_as_it_is(what: str, found: Cluster, seen: Round, why: str) ->
         ("nobody but the witness", WITNESSED, round_(witness()), "pg2, pg3", "", True),
         ("three of five are silent", FIVE, round_(PG2), "pg3, pg4, pg5", "", True),
         ("the other of two is silent", cluster(2), round_(), "pg2", "", True),
+        ("ANY 2 of three: both are silent", BOTH, round_(), "pg2, pg3", "", True),
         ("one is sealed", THREE, round_(standby("pg2", follows="")), "pg2, pg3", "", True),
         ("one is locked", THREE, round_(replace(PG2, locked=1)), "pg2, pg3", "", True),
         ("one was pointed at another", THREE, round_(standby("pg3", follows="pg2")), "pg2, pg3", "", True),

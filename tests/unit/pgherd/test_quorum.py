@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: pgherd contributors
-"""How many must take part in a promotion: every set of acknowledgers meets every set of sealed nodes."""
+"""How many must take part in a promotion: every set of sealed nodes meets every set of acknowledgers and of sealed nodes."""
 
 from __future__ import annotations
 
-from itertools import combinations
+from collections.abc import Iterable
+from itertools import combinations, product
 
 import pytest
 from pgherd.failover.quorum import acknowledgers, could_promote, majority, seals_needed, voters
@@ -16,16 +17,29 @@ names = [f"pg{number}" for number in range(1, 7)]
 
 
 @pytest.mark.parametrize(
-    ("electable", "sync", "needed"),
-    [(2, 1, 1), (3, 1, 2), (3, 2, 1), (4, 1, 3), (4, 2, 2), (4, 3, 1), (5, 1, 4), (5, 2, 3), (6, 2, 4)],
+    ("electable", "sync", "needed", "unknown"),
+    [
+        (2, 1, 1, 2),
+        (3, 1, 2, 2),
+        (3, 2, 2, 2),
+        (4, 1, 3, 3),
+        (4, 2, 2, 3),
+        (4, 3, 2, 3),
+        (5, 1, 4, 4),
+        (5, 2, 3, 3),
+        (5, 3, 3, 3),
+        (6, 2, 4, 4),
+        (6, 3, 3, 4),
+    ],
 )
 @pytest.mark.parametrize("witness", [False, True])
-def test_seals(electable: int, sync: int, needed: int, witness: bool) -> None:
+def test_seals(electable: int, sync: int, needed: int, unknown: int, witness: bool) -> None:
+    """*unknown*: where nobody knows who was primary, or it runs as a standby now, one more may be sealed."""
     found = cluster(electable, witness, sync_standbys=sync)
     assert len(voters(found, "pg1")) == electable - 1
     assert acknowledgers(found) == sync
-    assert seals_needed(found, "pg1") == seals_needed(found, "pg2") == seals_needed(found, "") == needed
-    assert needed == found.seals_needed
+    assert seals_needed(found, "pg1") == seals_needed(found, "pg2") == needed == found.seals_needed
+    assert seals_needed(found, "") == unknown
 
 
 @pytest.mark.parametrize(("electable", "sync"), SIZES)
@@ -41,20 +55,40 @@ def test_every_acknowledged_commit_is_on_a_sealed_node_and_none_is_acknowledged_
             assert len(set(able) - set(sealed)) < sync
 
 
+def disjoint(one: Iterable[tuple[str, ...]], other: Iterable[tuple[str, ...]]) -> bool:
+    """Whether a set of *one* has nothing in common with a set of *other*."""
+    return any(not set(left) & set(right) for left, right in product(one, other))
+
+
+@pytest.mark.parametrize(("electable", "sync"), SIZES)
+def test_two_promotions_exclude_each_other(electable: int, sync: int) -> None:
+    """Whichever nodes each of them seals, whether or not the primary has come back as a standby for one of them."""
+    found = cluster(electable, sync_standbys=sync)
+    gone = list(combinations(voters(found, "pg1"), seals_needed(found, "pg1")))
+    back = list(combinations(names[:electable], seals_needed(found, "")))
+    assert not disjoint(gone, gone)
+    assert not disjoint(gone, back)
+    assert not disjoint(back, back)
+
+
 @pytest.mark.parametrize(("electable", "sync"), SIZES)
 def test_one_sealed_node_fewer_would_not_do(electable: int, sync: int) -> None:
+    """A commit could be missed, or two could be promoted at once."""
     found = cluster(electable, sync_standbys=sync)
-    able = voters(found, "pg1")
-    fewer = combinations(able, seals_needed(found, "pg1") - 1)
-    assert any(not set(acked) & set(sealed) for sealed in fewer for acked in combinations(able, sync))
+    for able, primary in ((voters(found, "pg1"), "pg1"), (names[:electable], "")):
+        fewer = list(combinations(able, seals_needed(found, primary) - 1))
+        assert disjoint(fewer, combinations(voters(found, "pg1"), sync)) or disjoint(fewer, fewer)
 
 
 @pytest.mark.parametrize(("electable", "sync"), SIZES)
-def test_an_unlisted_primary_needs_one_more(electable: int, sync: int) -> None:
-    """One promoted by hand is acknowledged by any of the listed nodes."""
+def test_an_unlisted_primary_is_acknowledged_by_any_of_the_listed_nodes(electable: int, sync: int) -> None:
+    """One promoted by hand: all listed nodes are its standbys."""
     found = cluster(electable, witness=True, sync_standbys=sync)
-    assert len(voters(found, "w1")) == electable
-    assert seals_needed(found, "w1") == electable - sync + 1
+    able = voters(found, "w1")
+    assert len(able) == electable
+    sealed = list(combinations(able, seals_needed(found, "w1")))
+    assert not disjoint(sealed, combinations(able, sync))
+    assert not disjoint(sealed, sealed)
 
 
 @pytest.mark.parametrize(("electable", "sync"), SIZES)

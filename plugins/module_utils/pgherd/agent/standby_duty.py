@@ -9,6 +9,7 @@ from contextlib import closing
 
 from ..errors import PgherdError
 from ..failover import datadir, standby
+from ..failover.command import last_primary
 from ..failover.election import rank
 from ..failover.links import session
 from ..failover.memory import chain
@@ -128,5 +129,7 @@ class StandbyDuty:
 
     def _elect(self, gone: float) -> None:
         here = self._here
-        with closing(Promotion(here.cluster, here.me, here.memory.primary, here.links, here.say)) as promotion:
+        # An agent that has been started since has not seen it.
+        primary = here.memory.primary or last_primary(here.cluster, here.me, here.links)
+        with closing(Promotion(here.cluster, here.me, primary, here.links, here.say)) as promotion:
             promotion.run(patience=PATIENCE, gone=gone)

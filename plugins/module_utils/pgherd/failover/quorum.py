@@ -4,7 +4,8 @@
 
 A commit is acknowledged once W of the N listed standbys have it. Whoever has stopped R of them from following (sealed
 them) with R + W > N knows that no commit is acknowledged any more, and holds every acknowledged one: each set of W
-listed standbys has one of the R in it.
+listed standbys has one of the R in it. With 2 R > N any two sets of R have one in common too: two promotions in the place
+of one primary exclude each other, and never begin a timeline of the same number side by side.
 """
 
 from __future__ import annotations
@@ -30,12 +31,11 @@ def seals_needed(cluster: Cluster, primary: str) -> int:
 
     Under async durability nothing is sealed for the rows' sake: a majority of all nodes must answer (see majority()).
     """
-    count = (
-        len(voters(cluster, primary))
-        if primary in cluster.electable_names
-        else len(cluster.electable) - (primary == "")
-    )
-    return max(1, count - acknowledgers(cluster) + 1) if acknowledgers(cluster) else 1
+    if not acknowledgers(cluster):
+        return 1
+    able = len(voters(cluster, primary))
+    standbys = able if primary else able - 1
+    return max(standbys - acknowledgers(cluster) + 1, able // 2 + 1)
 
 
 def majority(cluster: Cluster) -> int:

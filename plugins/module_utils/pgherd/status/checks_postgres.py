@@ -164,11 +164,14 @@ def durability(cluster: Cluster, topology: Topology) -> Iterator[Problem]:
     ready = [name for name in others if name in topology.sync_standbys()]
     missing = [name for name in others if name not in ready]
     cure = bring_back(topology, missing[0]) if missing else SITE
+    seals = cluster.seals_needed if needed and live.name in cluster.electable_names else 0
+    count = "" if seals == len(others) else f"{seals} of "
+    failover = f"; a failover needs {count}{names(others)}" if len(ready) < seals else ""
     if len(ready) < needed:
-        text = f"writes wait: {len(ready)} of {needed} synchronous standbys stream; missing: {names(missing)}"
+        text = f"writes wait: {len(ready)} of {needed} synchronous standbys stream; missing: {names(missing)}{failover}"
         yield Problem("sync-missing", CRITICAL, live.name, text, cure)
     elif needed and len(ready) == needed < len(others):
-        text = f"writes wait if {names(ready)} fails too: {names(missing)} cannot confirm commits"
+        text = f"writes wait if {names(ready)} fails too: {names(missing)} cannot confirm commits{failover}"
         yield Problem("sync-no-spare", WARNING, live.name, text, cure)
     wanted = parse_sync_names(cluster.synchronous_standby_names)
     if (needed, set(allowed)) != (wanted[0], set(wanted[1])):
