@@ -118,7 +118,7 @@ steps:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.pgherd.cluster.plugins.module_utils._ansible import conclude, reporting_errors
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.failover import change, command, handover
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.failover import change, choice, command
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.status.report import read_cluster
 
 
@@ -147,8 +147,8 @@ def main() -> None:
             todo, against = change.promotion(cluster, me, links, given["accept_loss"])
             target, against = me, [against] if against else []
         else:
-            found, target = handover.look(cluster, links, given["to"])
-            limits = handover.Limits(given["max_lag"], given["max_transaction"], given["max_unarchived"])
+            found, target = choice.look(cluster, links, given["to"])
+            limits = choice.Limits(given["max_lag"], given["max_transaction"], given["max_unarchived"])
             todo, against = change.switchover(cluster, found, target, limits, given["force"])
             if not module.check_mode:
                 command.refuse_elsewhere(me, target, todo.changed)

@@ -10,8 +10,9 @@ from contextlib import closing
 from ..errors import Conflict
 from ..model import Cluster
 from ..plan import Plan, Step
+from .choice import Found, Limits, problems
 from .command import last_primary
-from .handover import Found, Handover, Limits, problems
+from .handover import Handover
 from .links import Links
 from .promote import Promotion
 

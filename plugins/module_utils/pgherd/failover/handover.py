@@ -5,6 +5,9 @@
 All of it runs on the target, through SQL; only the old primary's own agent can stop it, and does when it is asked by a
 lock. Whatever breaks off half-way ends with this process' locks: the old primary lifts its fence, or, once it is down,
 the agents elect.
+
+That a session on the old primary broke shows no more than that: it may be the network. So a promotion seals R others as
+ever, or else the old primary itself is waited for: one that answers as a standby is sealed and counted like any other.
 """
 
 from __future__ import annotations
@@ -12,139 +15,26 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
 
 from ..errors import Conflict, PgherdError, SqlError, Unreachable
 from ..model import SYSTEM_ROLES, Cluster, int_to_lsn, lsn_to_int
 from ..ports.sql import Server
 from . import seal as sealing
-from .links import Links, Meeting, session
-from .memory import chain, primaries
+from .choice import counts_itself, too_few
+from .links import Links, session
 from .promote import Promotion
-from .quorum import acknowledgers, seals_needed, voters
-from .voice import ASKING, STOP_LOCK, Round
+from .voice import ASKING, STOP_LOCK
 
-# Seconds: for the target to have all WAL, for the old primary to stop, for it to stream from the new one.
-CATCH_UP, STOP, RETURN = 10.0, 10.0, 90.0
+# Seconds: for the target to have all WAL, for the old primary to stop, to answer as a standby, to stream from the new one.
+CATCH_UP, STOP, STANDBY, RETURN = 10.0, 10.0, 60.0, 90.0
 # Seconds for the shutdown's last record to arrive.
 LAST = 1.0
-# Seconds that nodes have to answer before anything is begun.
-PATIENCE = 5.0
 
-CHECKS = """
-SELECT (SELECT count(*)::int FROM pg_prepared_xacts) AS prepared,
-       (SELECT count(*)::int FROM pg_stat_progress_basebackup) AS copies,
-       (SELECT coalesce(max(extract(epoch FROM clock_timestamp() - xact_start)), 0)::float8 FROM pg_stat_activity
-         WHERE backend_type = 'client backend' AND state <> 'idle' AND pid <> pg_backend_pid()) AS oldest,
-       CASE WHEN current_setting('archive_mode') <> 'off' THEN
-           (SELECT count(*)::int FROM pg_ls_archive_statusdir() WHERE name LIKE '%.ready') ELSE 0 END AS unarchived
-"""
 END_SESSIONS = """
 SELECT count(pg_terminate_backend(pid))::int AS ended
   FROM pg_stat_activity a JOIN pg_roles r ON r.oid = a.usesysid
  WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() AND NOT rolsuper AND NOT rolname = ANY(%s)
 """
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a planned switchover puts up with: bytes that the target may be behind, seconds that a transaction may have
-    been running, WAL files that may wait to be archived."""
-
-    lag: int = 16 * 1024 * 1024
-    transaction: float = 60.0
-    unarchived: int = 16
-
-
-@dataclass(frozen=True)
-class Found:
-    """What was found on the way to a switchover. The counts are of the primary; *paused* is of the target's replay."""
-
-    round: Round
-    primary: str
-    prepared: int = 0
-    copies: int = 0
-    oldest: float = 0.0
-    unarchived: int = 0
-    paused: bool = False
-
-
-def candidates(cluster: Cluster, round_: Round, primary: str) -> list[str]:
-    """Electable standbys that stream from *primary*, the best first: most WAL, then priority, then the lower ID."""
-    standing = [
-        name
-        for name, voice in round_.voices.items()
-        if name in cluster.electable_names and voice.in_recovery and chain(cluster, round_, name) == primary
-    ]
-
-    def key(name: str) -> tuple[int, int, int]:
-        return (-round_.voices[name].position, -cluster.node(name).priority, cluster.node(name).id)
-
-    return sorted(standing, key=key)
-
-
-def problems(cluster: Cluster, to: str, found: Found, limits: Limits) -> list[str]:
-    """Why *to* should not take over now, in sentences with what to do; none when it may."""
-    voices, primary = found.round.voices, found.primary
-    if to not in voices:
-        return [f"{to} does not answer: {found.round.silent.get(to, 'no reason known')}."]
-    said = []
-    head = chain(cluster, found.round, to)
-    if to not in cluster.electable_names:
-        said.append(f"{to} is not electable: its priority is 0, or it is elsewhere or below another standby by design.")
-    if head != primary:
-        said.append(f"{to} does not stream from {primary}.")
-    behind = voices[primary].position - voices[to].position
-    if behind > limits.lag:
-        said.append(f"{to} is {behind} bytes behind, more than {limits.lag}: wait, or allow more.")
-    if found.paused:
-        said.append(f"Replay is paused on {to}: SELECT pg_wal_replay_resume() there.")
-    if found.copies:
-        said.append(f"A base backup is being taken from {primary} and would break off: wait for it.")
-    if found.oldest > limits.transaction:
-        said.append(f"A transaction on {primary} has been running for {found.oldest:.0f} s and would be lost.")
-    if found.unarchived > limits.unarchived:
-        said.append(
-            f"{found.unarchived} WAL files wait to be archived on {primary}: see why its archive_command is slow."
-        )
-    return said + _no_room(cluster, to, found)
-
-
-def _no_room(cluster: Cluster, to: str, found: Found) -> list[str]:
-    """Whether commits could be acknowledged after it: the old primary counts, for it comes back."""
-    needed = acknowledgers(cluster)
-    seals = seals_needed(cluster, found.primary)
-    here = [name for name in voters(cluster, found.primary) if name in found.round.voices]
-    if len(here) < seals:
-        return [f"Only {len(here)} of {seals} standbys that a promotion must seal answer: bring another one back."]
-    left = [name for name in cluster.electable_names if name != to and name in found.round.voices]
-    if len(left) >= needed:
-        return []
-    return [f"Only {len(left)} of {needed} standbys that must confirm commits would be left: bring another one back."]
-
-
-def look(cluster: Cluster, links: Links, to: str = "") -> tuple[Found, str]:
-    """Ask all nodes; what was found, and the target: *to*, or the best one where that is ''. Raises Conflict without
-    exactly one primary, Unreachable without a candidate."""
-    with closing(Meeting([node.name for node in cluster.nodes], links)) as meeting:
-        meeting.wait([node.name for node in cluster.nodes], PATIENCE)
-        round_ = meeting.round()
-        found = [voice.name for voice in primaries(cluster, round_, "")]
-        if len(found) != 1:
-            raise Conflict(
-                "switch over", "one primary", " and ".join(found) or "none that answers", "See: pgherd status"
-            )
-        primary = found[0]
-        best = candidates(cluster, round_, primary)
-        target = to or (best[0] if best else "")
-        if not target:
-            raise Unreachable(f"switch over: no electable standby streams from {primary}.", "See: pgherd status")
-        checks = meeting.servers[primary].rows(CHECKS)[0]
-        paused = False
-        if target in meeting.servers and round_.voices[target].in_recovery:
-            rows = meeting.servers[target].rows("SELECT pg_get_wal_replay_pause_state() <> 'not paused' AS paused")
-            paused = bool(rows[0]["paused"])
-    return Found(round_, primary, paused=paused, **checks), target
 
 
 class Handover:
@@ -157,6 +47,8 @@ class Handover:
         self._links = links
         self._say = say
         self._began = time.monotonic()
+        # Whether too few answer besides the old primary, so that it has to be sealed too.
+        self._counts = False
 
     def run(self) -> None:
         """Do it. Raises PgherdError; the primary then is whoever it was, or is elected."""
@@ -167,6 +59,9 @@ class Handover:
             with session(self._links, self._primary) as theirs:
                 stopped = self._retire(theirs, mine, attempt)
             self._step(f"{self._primary} {'is down' if stopped else 'is fenced, but does not stop'}")
+            if stopped and self._counts:
+                self._await_standby()
+                attempt.prepare(back=True)
             attempt.run(handover="stopped" if stopped else "fenced")
         self._step(f"{self._me} is primary")
         self._await_return()
@@ -177,8 +72,12 @@ class Handover:
         sealing.lock(self._primary, theirs)
         theirs.run("SET statement_timeout = 0")
         theirs.run("CHECKPOINT")
-        attempt.prepare()
+        round_ = attempt.prepare()
         self._step(f"{self._primary} is locked, and has written its checkpoint")
+        short = too_few(self._cluster, round_, self._primary)
+        if short:
+            raise Conflict(f"switch over to {self._me}", "enough standbys", short.rstrip("."))
+        self._counts = counts_itself(self._cluster, round_, self._primary)
         try:
             self._fence(theirs, True)
             final = self._drained(theirs, mine)
@@ -186,7 +85,15 @@ class Handover:
             self._fence(theirs, False)
             raise
         self._step(f"{self._me} has all WAL, to {final}")
-        return self._stop(theirs, mine)
+        stopped = self._stop(theirs, mine)
+        if not stopped and self._counts:
+            self._fence(theirs, False)
+            raise Unreachable(
+                f"switch over to {self._me}: {self._primary} has not stopped within {STOP:g} s, and without it too few "
+                "standbys answer for a promotion.",
+                f"See: journalctl -u pgherd-agent -n 50 on {self._primary}; or bring another standby back.",
+            )
+        return stopped
 
     def _step(self, words: str) -> None:
         self._say(f"switchover: after {(time.monotonic() - self._began) * 1000:.0f} ms: {words}")
@@ -230,6 +137,26 @@ class Handover:
         while sealing.ask(self._me, mine).streaming and time.monotonic() < deadline:
             time.sleep(0.01)
         return True
+
+    def _await_standby(self) -> None:
+        """Wait until the old primary answers as a standby. Raises Unreachable; the agents elect once it does."""
+        deadline = time.monotonic() + STANDBY
+        while not self._is_standby():
+            if time.monotonic() > deadline:
+                raise Unreachable(
+                    f"switch over to {self._me}: {self._primary} has stopped and does not answer as a standby after "
+                    f"{STANDBY:g} s; without it too few standbys answer for a promotion.",
+                    f"Start PostgreSQL on {self._primary}; the agents elect when it answers.",
+                )
+            time.sleep(0.05)
+        self._step(f"{self._primary} is a standby, and counts as one")
+
+    def _is_standby(self) -> bool:
+        try:
+            with session(self._links, self._primary) as theirs:
+                return sealing.ask(self._primary, theirs).in_recovery
+        except PgherdError:
+            return False
 
     def _await_return(self) -> None:
         """Wait until the old primary streams from here. Raises Unreachable."""

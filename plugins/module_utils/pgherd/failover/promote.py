@@ -25,7 +25,7 @@ from .datadir import SIGNAL
 from .election import Question, Verdict, decide, furthest
 from .links import LIMIT, Links, Meeting, counted, each
 from .repoint import Afterwards
-from .voice import Voice
+from .voice import Round, Voice
 
 T = TypeVar("T")
 # repmgrd's promotion and the agent's own run in one process.
@@ -87,12 +87,15 @@ class Promotion:
         if self._meeting:
             self._meeting.close()
 
-    def prepare(self) -> None:
-        """Open the sessions on all but the primary beforehand, so that what comes later finds them open."""
-        names = [node.name for node in self._cluster.nodes if node.name != self._primary]
+    def prepare(self, back: bool = False) -> Round:
+        """Open the sessions on all but the primary beforehand, so that what comes later finds them open; on the primary too
+        once it is *back* as a standby. What they say."""
+        self.close()
+        names = [node.name for node in self._cluster.nodes if back or node.name != self._primary]
         self._meeting = Meeting(names, self._links)
         self._meeting.wait(names, LIMIT)
         self._began = time.monotonic()
+        return self._meeting.round()
 
     def consider(
         self, handover: str = "", accept_loss: bool = False, patience: float = 0.0, gone: float = float("inf")
