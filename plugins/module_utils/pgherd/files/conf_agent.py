@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 from ..model import MONITOR_PASSFILE, SERVER_KEY_FILE
 from ..programs.pgpool import PCP_PASSFILE
+from .conf_base import LIBRARY
 from .hostfiles import File
 from .render import HEADER
 
@@ -39,6 +40,8 @@ def unit(kind: str, name: str, writable: Iterable[str] = (), postgres: int = 0) 
         f"[Service]\nType=notify\nExecStart=/usr/bin/pgherd agent --host {name}{version}\n"
         f"{identity}"
         "RuntimeDirectory=pgherd-agent\nRuntimeDirectoryMode=0700\n"
+        # Byte code is kept: compiling costs each start a second, and a process a megabyte for good. Nothing depends on it.
+        f"ExecStartPre=-+/usr/bin/python3 -I -m compileall -q {LIBRARY}\n"
         f"ExecStartPre=+/usr/bin/install -m 0600 -t {_RUNTIME} {' '.join(secrets)}\n"
         f"ExecStartPre=+/bin/chown --reference={_RUNTIME} {copies}\n"
         "Environment=MALLOC_ARENA_MAX=1\nRestart=always\nRestartSec=1\nWatchdogSec=60\nTimeoutStopSec=10\n"
