@@ -127,7 +127,7 @@ def steps(trial: Trial) -> dict[str, float]:
     lines = [
         line
         for host in trial.cluster.everyone
-        for line in trial.cluster.journal(host, trial.broken_at, "-u", "repmgrd", "-u", "pgherd-agent", "-t", "pgherd")
+        for line in trial.cluster.journal(host, trial.broken_at, "-t", "repmgrd", "-t", "pgherd")
     ]
     found = {}
     for step, pattern in STEPS.items():

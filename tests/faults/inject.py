@@ -35,7 +35,7 @@ PROCESSES: dict[str, Callable[[str], bool]] = {
     "checkpointer": lambda line: line.startswith("postgres:") and line.rstrip().endswith("checkpointer"),
     "repmgrd": lambda line: "/repmgrd " in line or line.startswith("repmgrd"),
     "promotion": lambda line: "pgherd promote" in line or ("repmgr" in line and "standby promote" in line),
-    "agent": lambda line: "pgherd" in line and line.split()[-1:] == ["agent"],
+    "agent": lambda line: "/pgherd agent " in line,
     "pgpool": lambda line: "/pgpool " in line or line.startswith("pgpool"),
     "receiver": lambda line: "pg_receivewal" in line or "receive-wal" in line,
     "clone": lambda line: "pg_basebackup" in line or ("repmgr" in line and "standby clone" in line),
