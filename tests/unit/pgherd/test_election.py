@@ -98,6 +98,35 @@ def test_may_not(what: str, found: Any, question: Question, why: str) -> None:
     assert re.search(why, verdict.why), (what, verdict.why)
 
 
+BY_HAND = standby("pg3", follows="pg4")
+
+
+@pytest.mark.parametrize(
+    ("what", "question", "needed"),
+    [
+        ("nobody follows one that is not listed", asked(PG2, PG3), 2),
+        ("one does, which the candidate's metadata do not know", asked(PG2, BY_HAND), 3),
+        ("the candidate itself", asked(PG2, BY_HAND, me="pg3"), 3),
+        ("in another location", asked(PG2, standby("pg3", follows="pg5")), 3),
+        ("the metadata know it", asked(PG2, PG3, gone="pg4"), 3),
+        ("nobody knows who was", asked(PG2, BY_HAND, gone=""), 3),
+        ("it is back as a standby, and follows nobody", asked(PG2, BY_HAND, standby("pg4", follows="")), 3),
+        ("it is a link in a cascade", asked(PG2, BY_HAND, streaming("pg4")), 2),
+        ("that was before the last primary", asked(standby("pg2", timeline=2), BY_HAND), 2),
+        ("a switchover: who is primary is known", asked(PG2, BY_HAND, handover="stopped"), 2),
+        ("one listed follows another", asked(PG2, standby("pg3", follows="pg2")), 2),
+        ("it follows a host that is no node", asked(PG2, standby("pg3", follows="old.example")), 2),
+    ],
+)
+def test_a_primary_that_is_not_listed_is_seen_by_who_follows_it(what: str, question: Question, needed: int) -> None:
+    verdict = decide(FAR, question)
+    assert verdict.needed == needed, (what, verdict.why)
+    assert verdict.allowed is (needed == 2)
+    assert ("which is not listed" in verdict.why) is (needed == 3)
+    everybody = replace(question, round=round_(*question.round.voices.values(), standby("pg1")))
+    assert decide(FAR, everybody).allowed, "all three listed ones are enough for any"
+
+
 @pytest.mark.parametrize(
     ("why", "limit"),
     [

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from pgherd.errors import Conflict, PgherdError, SqlError, Unreachable
 from pgherd.failover import promote, seal
 from pgherd.failover.links import Links
 from pgherd.failover.promote import Promotion
-from pgherd.model import Cluster
+from pgherd.model import Cluster, Node
 from pgherd.nodes import mark
 from scripted import ScriptedServer
 from test_seal import row
@@ -349,3 +350,23 @@ def test_an_unlisted_one_does_not_count_among_those_needed() -> None:
     )
     with pytest.raises(Conflict, match="2 locked nodes"):
         world.run(handover="fenced")
+
+
+LISTED = cluster(3)
+UNLISTED = replace(
+    LISTED,
+    nodes=(
+        Node("pg1", 1, "postgres", "pg1", "pg2", 0),
+        Node("pg2", 2, "postgres", "pg2"),
+        *(Node(f"pg{number}", number, "postgres", f"pg{number}", "pg2") for number in (3, 4)),
+    ),
+)
+
+
+@pytest.mark.parametrize(("found", "needed", "sealed"), [(LISTED, 2, "pg1 pg2 pg3"), (UNLISTED, 3, "pg2 pg3")])
+def test_an_old_primary_that_is_a_standby_now_counts_if_it_is_listed(found: Cluster, needed: int, sealed: str) -> None:
+    """Else all that it had acknowledged must be found on the listed ones."""
+    world = World(found, {name: [(ASK, [row()])] for name in ("pg1", "pg2", "pg3")})
+    verdict = world.promotion.consider(patience=5.0)
+    world.promotion.close()
+    assert (verdict.needed, sorted(verdict.seal)) == (needed, sealed.split())

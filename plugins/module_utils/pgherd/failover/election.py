@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from ..model import Cluster
 from .quorum import acknowledgers, majority, seals_needed
-from .voice import Round, Voice
+from .voice import Round, Voice, node_at
 
 # Seconds: who has reached the primary within these still sees it.
 RECENT = 2
@@ -67,15 +67,32 @@ def decide(cluster: Cluster, asked: Question) -> Verdict:
     refusal = _about_me(cluster, asked, mine) or _about_primary(cluster, asked)
     if refusal or mine is None:
         return Verdict(False, refusal or f"{me} does not answer itself")
+    counted = asked.primary if asked.handover else last_followed(cluster, asked.primary, asked.round)
     strangers = [name for name, voice in voices.items() if _data(cluster, name) and voice.system_id != mine.system_id]
     seal = tuple(
         name
         for name in cluster.electable_names
-        if name != asked.primary and name in voices and voices[name].in_recovery and name not in strangers
+        if name != counted and name in voices and voices[name].in_recovery and name not in strangers
     )
     if me not in seal:
         seal = (*seal, me)
-    return _counted(cluster, asked, seal)
+    return _counted(cluster, asked, seal, counted)
+
+
+def last_followed(cluster: Cluster, primary: str, round_: Round) -> str:
+    """Who was primary last, for the count: *primary*, unless a listed standby of the newest timeline is pointed at a node
+    that is not listed. A person has promoted that one then, whatever the candidate's metadata say: they come with its WAL,
+    and primary_conninfo does not. One that has an upstream itself is a link in a cascade."""
+    listed = [voice for name, voice in round_.voices.items() if name in cluster.electable_names and voice.in_recovery]
+    newest = max((voice.timeline for voice in listed), default=0)
+    for voice in listed:
+        name = node_at(cluster, voice.pointed_at)
+        if voice.timeline < newest or not name or name in cluster.electable_names or not _data(cluster, name):
+            continue
+        theirs = round_.voices.get(name)
+        if theirs is None or not theirs.in_recovery or not theirs.has_upstream:
+            return name
+    return primary
 
 
 def _about_me(cluster: Cluster, asked: Question, mine: Voice | None) -> str:
@@ -119,8 +136,8 @@ def sees_primary(cluster: Cluster, round_: Round, voice: Voice) -> bool:
     return reached and not (upstream and upstream.in_recovery)
 
 
-def _counted(cluster: Cluster, asked: Question, seal: tuple[str, ...]) -> Verdict:
-    needed = seals_needed(cluster, asked.primary)
+def _counted(cluster: Cluster, asked: Question, seal: tuple[str, ...], primary: str) -> Verdict:
+    needed = seals_needed(cluster, primary)
     missing = ", ".join(f"{name} ({why})" for name, why in asked.round.silent.items() if name != asked.primary)
     tail = f"; missing: {missing}" if missing else ""
     listed = [name for name in seal if name in cluster.electable_names]
@@ -130,7 +147,8 @@ def _counted(cluster: Cluster, asked: Question, seal: tuple[str, ...]) -> Verdic
         here, wanted = len(asked.round.voices), majority(cluster)
         said = f"{here} of {len(cluster.nodes)} nodes answer, {wanted} are needed (asynchronous){tail}"
         return Verdict(here >= wanted, said, seal)
-    said = f"{len(listed)} listed standbys answer ({', '.join(listed)}), {needed} are needed{tail}"
+    by_hand = f" after {primary}, which is not listed" if primary and primary not in cluster.electable_names else ""
+    said = f"{len(listed)} listed standbys answer ({', '.join(listed)}), {needed} are needed{by_hand}{tail}"
     return Verdict(len(listed) >= needed, said, seal, needed)
 
 

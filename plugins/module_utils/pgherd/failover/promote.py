@@ -113,8 +113,9 @@ class Promotion:
         self._step("connected", ", ".join(sorted(round_.voices)))
         theirs = round_.voices.get(self._primary)
         answers = f"on timeline {theirs.timeline}" if theirs and not theirs.in_recovery else ""
-        # A primary that runs as a standby now is one of those to seal.
-        primary = "" if theirs and theirs.in_recovery else self._primary
+        # A listed primary that runs as a standby now is one of those to seal; another is not counted.
+        back = theirs and theirs.in_recovery and self._primary in self._cluster.electable_names
+        primary = "" if back else self._primary
         rest = round_.without(self._primary) if answers else round_
         verdict = decide(self._cluster, Question(self._me, primary, rest, answers, handover, accept_loss, gone))
         self._step("considered", verdict.why)
