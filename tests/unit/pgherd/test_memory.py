@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from pgherd.failover.fence import FENCE
-from pgherd.failover.memory import FRESH, Memory, chain, enough, primaries, real_primary
+from pgherd.failover.memory import FRESH, HEARD, Memory, chain, enough, primaries, real_primary
 from voices import SYSTEM, cluster, primary, round_, standby, streaming, witness
 
 THREE = cluster(3)
@@ -62,6 +62,16 @@ def test_a_slow_look_is_no_freeze() -> None:
     """It is not fenced for it."""
     memory = looked((1.0, told(0, "pg2")), (1.0 + FRESH + 0.2, told(1, "pg2")))
     assert memory.lasts("alone", 1.0 + FRESH + 0.2, True) < FENCE
+
+
+def test_why_a_node_did_not_answer_is_remembered_for_a_while() -> None:
+    memory = Memory(THREE, "pg2")
+    for at, why in ((0.0, "refused"), (1.0, "in recovery mode"), (2.0, "timeout"), (2.5, "timeout")):
+        memory.look(at, round_(pg1=why))
+    assert memory.heard(2.5, "pg1") == "refused; in recovery mode; timeout"
+    assert memory.heard(1.0 + HEARD, "pg1") == "in recovery mode; timeout"
+    assert memory.heard(2.6 + HEARD, "pg1") == ""
+    assert memory.heard(2.5, "pg3") == ""
 
 
 def test_how_long_something_lasts() -> None:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -197,6 +198,34 @@ def test_what_fails_before_promotes_nothing_and_lets_all_go(what: str, pg2: Step
     assert PROMOTE not in world.said("pg2"), what
     assert not world.stopped
     assert all(server.closed for server in world.servers.values())
+
+
+def test_f02_a_primary_that_answers_late_stops_it_before_the_promotion() -> None:
+    """A restart that was only slower than what it was waited for."""
+    begun = begin() + ready() + held() + back()
+    world = World(THREE, {"pg1": [(ASK, [row(in_recovery=False)])], "pg2": begun, "pg3": begin() + held() + back()})
+    sealed, met = threading.Event(), threading.Event()
+    open_at_once = world._open
+
+    def open_(name: str) -> Any:
+        if name == "pg1":
+            sealed.wait(10)
+        return open_at_once(name)
+
+    def say(line: str) -> None:
+        if "compared" in line:
+            sealed.set()
+            meeting = world.promotion._meeting
+            assert meeting
+            meeting.wait(["pg1"], 10)
+        if "given up" in line:
+            met.set()
+
+    world.promotion = Promotion(THREE, "pg2", "pg1", Links(open_, world._stop), say)
+    with pytest.raises(Conflict, match="pg1, which is back"):
+        world.run()
+    assert met.is_set()
+    assert PROMOTE not in world.said("pg2")
 
 
 def test_a_candidate_that_is_behind_catches_up_first() -> None:

@@ -9,11 +9,13 @@ longer than a moment (a promotion, coming back) runs beside it, one at a time; f
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from ..failover import command, fence, start
+from ..failover.election import Missed
 from ..failover.links import Links, real
 from ..failover.memory import Memory, real_primary
 from ..failover.voice import QUERY, Round, local_parameters, parameters, voice
@@ -94,9 +96,9 @@ class NodePart:
         """What the last tick saw, None before the first; may be called from any thread."""
         return self._view
 
-    def leaderless(self) -> float:
-        """For how many seconds this node has seen no primary; 0.0 when it sees one. Read by other threads."""
-        return self._leaderless
+    def missed(self) -> Missed:
+        """For how long this node has seen no primary, 0.0 when it sees one, and why. Read by other threads."""
+        return Missed(self._leaderless, self._memory.heard(time.monotonic(), self._memory.primary))
 
     def close(self) -> None:
         """See loop.Part."""
@@ -144,7 +146,7 @@ def parts(cluster: Cluster, me: str, version: int) -> list[Part]:
     links = real(cluster, me, lambda: service.stop(unit(version)))
     node = NodePart(cluster, me, version, sessions(cluster, me), links, runner, service)
     commands: dict[str, Run] = {
-        "validate": lambda say, _asked: command.validate(cluster, me, links, say, node.leaderless()),
+        "validate": lambda say, _asked: command.validate(cluster, me, links, say, node.missed()),
         "promote": lambda say, asked: command.promote(cluster, me, links, say, **asked),
         "follow": lambda say, asked: command.follow(cluster, me, links, say, **asked),
     }

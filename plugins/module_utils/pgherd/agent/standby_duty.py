@@ -4,13 +4,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import closing
 
 from ..errors import PgherdError
 from ..failover import datadir, standby
 from ..failover.command import last_primary
-from ..failover.election import rank
+from ..failover.election import Missed, rank
 from ..failover.links import session
 from ..failover.memory import chain
 from ..failover.promote import Promotion
@@ -132,4 +133,5 @@ class StandbyDuty:
         # An agent that has been started since has not seen it.
         primary = here.memory.primary or last_primary(here.cluster, here.me, here.links)
         with closing(Promotion(here.cluster, here.me, primary, here.links, here.say)) as promotion:
-            promotion.run(patience=PATIENCE, gone=gone)
+            missed = Missed(gone, here.memory.heard(time.monotonic(), primary))
+            promotion.run(patience=PATIENCE, missed=missed)

@@ -17,6 +17,7 @@ from ..ports.run import LocalRunner
 from ..ports.service import SystemdService
 from ..ports.sql import Server
 from ..programs.repmgr import record_standby, streaming_conninfo
+from .election import LONG_AGO, Missed
 from .links import Links, real, session
 from .promote import Promotion
 from .seal import ask, make_slot, move
@@ -67,14 +68,14 @@ def last_primary(cluster: Cluster, me: str, link: Links) -> str:
     return node.name if node and node.name != me else ""
 
 
-def validate(cluster: Cluster, me: str, link: Links, say: Say, gone: float = float("inf")) -> int:
-    """Whether repmgrd may promote *me*: 0, or 1 with the reason said. repmgrd asks again later. *gone*: for how many
-    seconds the agent has missed the primary."""
+def validate(cluster: Cluster, me: str, link: Links, say: Say, missed: Missed = LONG_AGO) -> int:
+    """Whether repmgrd may promote *me*: 0, or 1 with the reason said. repmgrd asks again later. *missed*: by the
+    agent."""
     if not _is_standby(link, me):
         say(f"validate: {me} is the primary already")
         return 0
     with closing(Promotion(cluster, me, last_primary(cluster, me, link), link, say)) as promotion:
-        verdict = promotion.consider(patience=SECOND_OPINION, gone=gone)
+        verdict = promotion.consider(patience=SECOND_OPINION, missed=missed)
     say(f"validate: {'may' if verdict.allowed else 'may not'} promote {me}: {verdict.why}")
     return 0 if verdict.allowed else 1
 

@@ -42,13 +42,24 @@ class Verdict:
 
 
 @dataclass(frozen=True)
+class Missed:
+    """For how many *seconds* the primary has been missed, and *why*, in the words of those looks."""
+
+    seconds: float = float("inf")
+    why: str = ""
+
+
+LONG_AGO = Missed()
+
+
+@dataclass(frozen=True)
 class Question:
     """May *me* be promoted in the place of *primary* ('' where nobody knows who was)?
 
     *primary_answers*: what a fresh session on the primary said just now, '' when it could not be opened. *handover*:
     the primary is ``stopped`` or ``fenced`` on purpose, and *me* has all that it wrote; others may have seen it a moment ago.
-    *accept_loss*: a person has said that rows which only missing nodes hold may go. *gone*: for how many seconds the primary
-    has been missed; it makes a difference while its host shows that it is coming back.
+    *accept_loss*: a person has said that rows which only missing nodes hold may go. *missed*: it makes a difference while
+    the primary's host shows that it is coming back.
     """
 
     me: str
@@ -57,7 +68,7 @@ class Question:
     primary_answers: str = ""
     handover: str = ""
     accept_loss: bool = False
-    gone: float = float("inf")
+    missed: Missed = LONG_AGO
 
 
 def decide(cluster: Cluster, asked: Question) -> Verdict:
@@ -112,10 +123,11 @@ def _about_primary(cluster: Cluster, asked: Question) -> str:
     mine = asked.round.voices[asked.me]
     if asked.primary_answers and asked.handover != "fenced":
         return f"the primary {asked.primary} answers: {asked.primary_answers}"
-    why = asked.round.silent.get(asked.primary, "")
+    gone = asked.missed.seconds
+    why = "; ".join(filter(None, (asked.round.silent.get(asked.primary, ""), asked.missed.why)))
     limit = max((seconds for words, seconds in COMES_BACK.items() if words in why), default=0.0)
-    if asked.gone < limit and not asked.handover and not asked.accept_loss:
-        return f"{asked.primary} may be restarting where it is: {why}, for {asked.gone:.1f} s"
+    if gone < limit and not asked.handover and not asked.accept_loss:
+        return f"{asked.primary} may be restarting where it is: {why}, for {gone:.1f} s"
     for name, voice in asked.round.voices.items():
         if not _data(cluster, name) or voice.system_id != mine.system_id:
             continue

@@ -17,6 +17,8 @@ from .voice import Round, Voice
 
 # Seconds within which a standby's answer counts as fresh; standbys answer every second.
 FRESH = 2.5
+# Seconds for which it is remembered why a node did not answer.
+HEARD = 3.0
 
 
 @dataclass
@@ -27,6 +29,7 @@ class Memory:
     me: str
     _replies: dict[tuple[str, str], tuple[str, float]] = field(default_factory=dict)
     _since: dict[str, float] = field(default_factory=dict)
+    _reasons: dict[str, tuple[tuple[float, str], ...]] = field(default_factory=dict)
     _looked: float = 0.0
     _before: float = 0.0
     #: The last primary that was seen, and when.
@@ -50,9 +53,17 @@ class Memory:
         ]  # fmt: skip
         for key in gone:
             del self._replies[key]
+        for name, why in round_.silent.items():
+            before = (item for item in self._reasons.get(name, ()) if item[1] != why and now - item[0] <= HEARD)
+            self._reasons[name] = (*before, (now, why))
         if thawed:
             # A longer one than the fence allows has it fence at once.
             self._since["alone"] = min(self._since.get("alone", now), looked)
+
+    def heard(self, now: float, name: str) -> str:
+        """Why *name* did not answer, by each look that failed lately; '' for none. Any thread may ask: one look on a busy
+        machine says only that it took too long."""
+        return "; ".join(why for at, why in self._reasons.get(name, ()) if now - at <= HEARD)
 
     def backed(self, now: float, name: str) -> tuple[str, ...]:
         """The listed standbys that stream from *name* and have answered it lately."""

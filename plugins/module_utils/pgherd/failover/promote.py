@@ -22,7 +22,7 @@ from ..ports.sql import Server
 from ..programs.repmgr import streaming_conninfo
 from . import seal as sealing
 from .datadir import SIGNAL
-from .election import Question, Verdict, decide, furthest
+from .election import LONG_AGO, Missed, Question, Verdict, decide, furthest
 from .links import LIMIT, Links, Meeting, counted, each
 from .repoint import Afterwards
 from .voice import Round, Voice
@@ -53,19 +53,21 @@ class Promotion:
         self._before: dict[str, sealing.Following] = {}
 
     def run(
-        self, handover: str = "", accept_loss: bool = False, patience: float = 0.0, gone: float = float("inf")
+        self, handover: str = "", accept_loss: bool = False, patience: float = 0.0, missed: Missed = LONG_AGO
     ) -> None:
-        """Do it. *patience*: seconds that the old primary has to answer, counted from the beginning; *gone*: see consider().
+        """Do it. *patience*: seconds that the old primary has to answer, counted from the beginning; *missed*: by the agent.
         Raises Conflict when it is refused, with the reason, PgherdError when it failed; neither leaves this node promoted
         and followed."""
         if not _ONE.acquire(blocking=False):
             raise Conflict(f"promote {self._me}", "nobody else at it", "another promotion at work in this process")
         try:
-            self._run(self.consider(handover, accept_loss, patience, gone))
+            verdict = self.consider(handover, accept_loss, patience, missed)
+            self._run(verdict, alive=bool(handover) or accept_loss)
         finally:
             _ONE.release()
 
-    def _run(self, verdict: Verdict) -> None:
+    def _run(self, verdict: Verdict, alive: bool) -> None:
+        """*alive*: whether the primary may be, and writable."""
         if not verdict.allowed:
             raise Conflict(f"promote {self._me}", "a safe promotion", verdict.why)
         try:
@@ -73,6 +75,8 @@ class Promotion:
             self._catch_up(sealed)
             directory = self._ready()
             self._holding(verdict, sealed)
+            if not alive:
+                self._not_back()
         except PgherdError as error:
             self._step("given up", " ".join(str(error).split()))
             self._let_go()
@@ -98,9 +102,9 @@ class Promotion:
         return self._meeting.round()
 
     def consider(
-        self, handover: str = "", accept_loss: bool = False, patience: float = 0.0, gone: float = float("inf")
+        self, handover: str = "", accept_loss: bool = False, patience: float = 0.0, missed: Missed = LONG_AGO
     ) -> Verdict:
-        """Ask all nodes and decide; changes nothing. *gone*: for how many seconds the primary has been missed."""
+        """Ask all nodes and decide; changes nothing."""
         if self._meeting:
             self._meeting.again(LIMIT)
         else:
@@ -117,9 +121,15 @@ class Promotion:
         back = theirs and theirs.in_recovery and self._primary in self._cluster.electable_names
         primary = "" if back else self._primary
         rest = round_.without(self._primary) if answers else round_
-        verdict = decide(self._cluster, Question(self._me, primary, rest, answers, handover, accept_loss, gone))
+        verdict = decide(self._cluster, Question(self._me, primary, rest, answers, handover, accept_loss, missed))
         self._step("considered", verdict.why)
         return verdict
+
+    def _not_back(self) -> None:
+        """Raise Conflict when the primary has answered since it was waited for: a restart was only slower than that."""
+        theirs = self._meeting.round().voices.get(self._primary) if self._meeting else None
+        if theirs and not theirs.in_recovery:
+            raise Conflict(f"promote {self._me}", "a primary that is gone", f"{self._primary}, which is back")
 
     def _step(self, what: str, words: str = "") -> None:
         passed = (time.monotonic() - self._began) * 1000
