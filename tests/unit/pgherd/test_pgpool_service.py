@@ -216,5 +216,5 @@ class TestConfiguration:
     def test_the_agent_runs_as_nobody_else(self, files: dict[str, Any]) -> None:
         unit = files[f"/etc/systemd/system/{conf_agent.UNIT}"].content
         assert "DynamicUser=yes" in unit
-        assert "ExecStart=/usr/bin/pgherd agent --host pool1\n" in unit
+        assert " /usr/bin/pgherd agent --host pool1\n" in unit
         assert "Restart=always" in unit
