@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .errors import ConfigError
-from .model import PGPOOL_BACKENDS, SYSTEM_ROLES, Barman, Cluster, Node, Pgpool
+from .inventory_check import cluster_problems, tree_problems
+from .model import Barman, Cluster, Node, Pgpool
 
 GROUPS = ("postgres", "witness", "pgpool", "barman")
 HOST_KEYS = ("node_id", "upstream", "priority", "location", "address", "ip")
@@ -193,47 +194,6 @@ def _group_problems(host: Host) -> list[str]:
     return []
 
 
-def tree_problems(nodes: Sequence[Node]) -> list[str]:
-    """What is wrong with ids and upstreams, one sentence each."""
-    names = {node.name: node for node in nodes}
-    data = [node for node in nodes if node.kind == "postgres"]
-    if not data:
-        return ["The group postgres has no host; name at least one data node in it."]
-    problems = []
-    seen: dict[int, str] = {}
-    for node in nodes:
-        if node.id and node.id in seen:
-            problems.append(f"{node.name}: node_id {node.id} is {seen[node.id]}'s already; give it another number.")
-        seen.setdefault(node.id, node.name)
-        if len(nodes) > 1 and not node.id:
-            problems.append(f"{node.name}: it has no node_id; give it a whole number from 1 up that no other node has.")
-        if node.upstream and node.upstream not in names:
-            close = difflib.get_close_matches(node.upstream, list(names), n=1)
-            hint = f"did you mean {close[0]}?" if close else f"the nodes are {', '.join(names)}."
-            problems.append(f"{node.name}: its upstream {node.upstream} is not a node of this cluster; {hint}")
-        elif node.upstream and names[node.upstream].kind == "witness":
-            problems.append(f"{node.name}: its upstream {node.upstream} is a witness, which has no data to give.")
-        elif _loops(node, names):
-            problems.append(f"{node.name}: following its upstreams leads back to itself; give one of them another.")
-    roots = [node.name for node in data if not node.upstream]
-    if len(roots) > 1:
-        problems.append(
-            f"{', '.join(roots)}: they have no upstream, so each would be a primary; name an upstream for all but one."
-        )
-    if not roots and not problems:
-        problems.append("Every data node has an upstream; the first day's primary must have none.")
-    return problems
-
-
-def _loops(node: Node, names: Mapping[str, Node]) -> bool:
-    at, steps = node, 0
-    while at.upstream in names and steps <= len(names):
-        at, steps = names[at.upstream], steps + 1
-        if at.name == node.name:
-            return True
-    return False
-
-
 def _ids_and_witness_upstreams(nodes: Sequence[Node]) -> tuple[Node, ...]:
     """A single node needs no number; a witness without an upstream watches the first primary."""
     from dataclasses import replace
@@ -247,72 +207,3 @@ def _ids_and_witness_upstreams(nodes: Sequence[Node]) -> tuple[Node, ...]:
         )
         for node in nodes
     )
-
-
-def cluster_problems(cluster: Cluster) -> list[str]:
-    """What is wrong with the cluster as a whole, one sentence each."""
-    problems = [
-        f"{node.name}: pgpool knows backends 0 to {PGPOOL_BACKENDS - 1}, so with pgpool a data node's node_id is 1 to "
-        f"{PGPOOL_BACKENDS}, not {node.id}."
-        for node in cluster.data_nodes
-        if cluster.pgpools and not 1 <= node.id <= PGPOOL_BACKENDS
-    ]
-    electable = cluster.electable_names
-    if cluster.first_primary.priority < 1:
-        problems.append(
-            f"{cluster.first_primary.name}: the first day's primary has priority 0, so it may never be primary; "
-            "give it a priority above 0."
-        )
-    if cluster.durability not in ("strict", "async"):
-        problems.append(f"cluster_durability is strict or async, not {cluster.durability!r}.")
-    elif cluster.durability == "strict" and len(electable) < 3:
-        problems.append(
-            f"cluster_durability strict needs three electable nodes, and there {_are(electable)}; add a standby "
-            f"directly below {cluster.first_primary.name} with priority above 0 in its location, or choose "
-            "cluster_durability: async, with which the last writes before a failover may be lost."
-        )
-    elif cluster.durability == "strict" and not 1 <= cluster.sync_standbys <= len(electable) - 1:
-        problems.append(
-            f"cluster_sync_standbys is {cluster.sync_standbys}, but with {len(electable)} electable nodes it can be "
-            f"1 to {len(electable) - 1}; change it, or add standbys directly below {cluster.first_primary.name}."
-        )
-    if not re.fullmatch(r"[a-z_][a-z0-9_-]*", cluster.name):
-        problems.append(f"cluster_name {cluster.name!r} must be lower-case letters, digits, _ and -.")
-    for user in cluster.options.get("users", ()):
-        if user.get("name") in (*SYSTEM_ROLES, "postgres"):
-            problems.append(f"cluster_users: {user['name']} is a role of pgherd's own; choose another name.")
-    problems += _listen_problems(cluster)
-    hosts = {node.name for node in cluster.nodes}
-    for name in cluster.options.get("wipe", ()):
-        if name not in hosts:
-            problems.append(f"cluster_wipe: there is no node {name} in this cluster; it must name a node exactly.")
-    return problems
-
-
-def _listen_problems(cluster: Cluster) -> list[str]:
-    problems = [
-        f"cluster_{name}: {entry!r} is neither an address nor a network; it holds for all hosts, so name a network such as "
-        "10.1.0.0/16, of which each uses its own addresses."
-        for name in ("agent_listen", "agent_plain_listen")
-        for entry in cluster.options.get(name) or ()
-        if not _is_network(str(entry))
-    ]
-    plain = cluster.options.get("agent_plain_listen")
-    if plain and cluster.options.get("agent_port") == cluster.options.get("agent_plain_port"):
-        problems.append(
-            "cluster_agent_port and cluster_agent_plain_port are the same; give one of them another number."
-        )
-    return problems
-
-
-def _is_network(text: str) -> bool:
-    try:
-        ipaddress.ip_network(text, strict=False)
-    except ValueError:
-        return False
-    return True
-
-
-def _are(names: Sequence[str]) -> str:
-    count = {0: "is none", 1: "is one", 2: "are two"}[len(names)]
-    return f"{count} ({', '.join(names)})" if names else count

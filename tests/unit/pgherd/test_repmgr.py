@@ -9,16 +9,9 @@ from pathlib import Path
 import pytest
 from pgherd.errors import CommandError, ProtocolError
 from pgherd.model import Cluster, Node
-from pgherd.ports.sql import conninfo
-from pgherd.programs.repmgr import (
-    Repmgr,
-    parse_cluster_show,
-    parse_conninfo,
-    parse_node_check,
-    parse_service_status,
-    records,
-    wanted_record,
-)
+from pgherd.ports.sql import conninfo, parse_conninfo
+from pgherd.programs.repmgr import Repmgr, records, wanted_record
+from pgherd.programs.repmgr_output import parse_cluster_show, parse_node_check, parse_service_status
 from scripted import ScriptedRunner, ScriptedServer
 
 RECORDED = Path(__file__).parent / "recorded" / "repmgr"

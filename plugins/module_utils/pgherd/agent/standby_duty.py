@@ -18,7 +18,8 @@ from ..failover.promote import Promotion
 from ..failover.seal import make_slot, move
 from ..failover.voice import Round, Voice
 from ..nodes.mark import marked, unmark
-from ..programs.repmgr import parse_conninfo, streaming_conninfo
+from ..ports.sql import parse_conninfo
+from ..programs.repmgr import streaming_conninfo
 from .work import Here, Work
 
 # Seconds from one look at a silent unit to the next.

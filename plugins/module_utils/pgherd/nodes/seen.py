@@ -9,8 +9,8 @@ from typing import Any
 
 from ..model import POSTGRES_PASSFILE, Cluster, Node
 from ..observe.topology import Topology
-from ..ports.sql import conninfo
-from ..programs.repmgr import Record, node_parameters, parse_conninfo
+from ..ports.sql import conninfo, parse_conninfo
+from ..programs.repmgr import Record, node_parameters
 from .instance import Instance
 
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Optional, Protocol
@@ -55,6 +56,12 @@ def conninfo(parameters: Mapping[str, Any]) -> str:
             text = "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
         parts.append(f"{key}={text}")
     return " ".join(parts)
+
+
+def parse_conninfo(text: str) -> dict[str, str]:
+    """The parameters of a libpq connection string in its keyword form, as primary_conninfo is."""
+    pairs = re.findall(r"(\w+)\s*=\s*(?:'((?:[^'\\]|\\.)*)'|([^\s']*))", text)
+    return {key: re.sub(r"\\(.)", r"\1", quoted or plain) for key, quoted, plain in pairs}
 
 
 class PsycopgServer:
