@@ -6,15 +6,20 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from pgherd.agent.barman_part import BAD, FAILED, GOOD, BarmanPart
+from pgherd.agent import barman_files
+from pgherd.agent.barman_part import AGAIN, BAD, FAILED, GOOD, BarmanPart
 from pgherd.errors import Unreachable
+from pgherd.ports.sql import Server
 from pgherd.programs.barman import Client
 from pgherd.programs.barman_view import parse_view
 from scripted import ScriptedRunner
+from test_left_behind import server
 
 BACKUP = {"backup_id": "1", "status": "DONE", "end_time_timestamp": "100", "size_bytes": 6}
 CHECK, LIST, SHOW = "check demo$", "list-backups demo$", "show-backup demo 1$"
@@ -145,3 +150,77 @@ def test_a_host_without_barman_says_so(tmp_path: Path) -> None:
     part = BarmanPart("backup1", Client(ScriptedRunner([]), "demo"), [missing], lambda: 1.0)
     part.tick(0)
     assert part.view().unread == {"config": f"{missing}: No such file or directory"}
+
+
+LOST, COMMON = "0000000B000000000000000D.partial", "0000000A000000000000000C"
+
+
+class Receiver:
+    """A Barman host with a receiver, and a primary on timeline 10, which may be *gone*."""
+
+    def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch, number: Callable[[float], int]) -> None:
+        self.host = Host(root, [(LIST, '{"demo": []}'), *[(CHECK, check())] * 9])
+        self.streaming = root / "streaming"
+        for name in (LOST, COMMON):
+            (self.streaming / name).write_text(name)
+        self.asked: list[float] = []
+        self.gone = False
+        self._now = 0.0
+        monkeypatch.setattr(barman_files, "process", lambda *args: number(self._now))
+        self.host.part._primary = self.primary
+
+    @contextmanager
+    def primary(self) -> Iterator[Server]:
+        """See BarmanPart."""
+        self.asked.append(self._now)
+        if self.gone:
+            raise Unreachable("connect to the primary: connection refused")
+        yield server(10, "9\t0/D000000\tno recovery target specified\n")
+
+    def run(self, until: int) -> list[str]:
+        """Tick so long; what was said of the receiver's WAL."""
+        while self._now < until:
+            self.host.ticks(self._now)
+            self._now += 5.0
+        self.host.runner._expected.clear()
+        return [line for line in self.host.said if "history" in line]
+
+
+def failing(now: float) -> int:
+    """One process after the other."""
+    return 100 + int(now)
+
+
+@pytest.mark.parametrize("number", [failing, lambda now: 0], ids=["one after the other", "none"])
+def test_d8_wal_of_a_timeline_that_lost_is_moved_aside(
+    number: Callable[[float], int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = Receiver(tmp_path, monkeypatch, number)
+    said = world.run(90)
+    assert [path.name for path in world.streaming.iterdir()] == [COMMON]
+    aside = list((tmp_path / "left-behind").glob("*/*"))
+    assert [path.name for path in aside] == [LOST]
+    assert aside[0].read_text() == LOST
+    assert said == [
+        f"WAL that the primary's history does not have was moved to {aside[0].parent}, so that it is received again: "
+        f"{LOST}; the primary is on timeline 10"
+    ]
+    assert all(later - sooner >= AGAIN for sooner, later in zip(world.asked, world.asked[1:]))
+
+
+@pytest.mark.parametrize(
+    ("what", "number", "gone"),
+    [
+        ("the receiver stays", lambda now: 100, False),
+        ("it is restarted now and then", lambda now: 100 + int(now) // 20, False),
+        ("there is no primary", failing, True),
+    ],
+)
+def test_nothing_is_moved(
+    what: str, number: Callable[[float], int], gone: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = Receiver(tmp_path, monkeypatch, number)
+    world.gone = gone
+    assert world.run(90) == []
+    assert sorted(path.name for path in world.streaming.iterdir()) == sorted([LOST, COMMON]), what
+    assert bool(world.asked) is gone

@@ -9,19 +9,22 @@ few seconds, and a command runs when they say that something happened, or when i
 from __future__ import annotations
 
 import os
-import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager
+from dataclasses import replace
 
+from ..backups import left_behind
 from ..errors import PgherdError
-from ..files.conf_barman import MAIN_FILE, server_file
+from ..files.conf_barman import MAIN_FILE, server_file, settings
 from ..model import Barman, Cluster
 from ..ports.run import LocalRunner
-from ..programs.barman import Client, running
+from ..ports.sql import Server, connect
+from ..programs.barman import Client
 from ..programs.barman_view import Backup, BarmanView
+from ..programs.repmgr import parse_conninfo
+from .barman_files import Look, Place, entries, look_at
 from .loop import Decision
 
 # Seconds after which a command's answer is old: of the checks when all are good and when not, of the catalogue (backups
@@ -29,29 +32,10 @@ from .loop import Decision
 GOOD, BAD, CATALOGUE, FAILED = 300.0, 60.0, 1800.0, 60.0
 # Seconds that one command may take: less than the agent's watchdog allows for a tick.
 LIMIT = 25.0
-
-
-@dataclass(frozen=True)
-class Place:
-    """Barman's directories for the server."""
-
-    wals: str
-    streaming: str
-    base: str
-    meta: str
-    locks: str
-
-
-@dataclass(frozen=True)
-class Look:
-    """What the files say: *catalogue* changes with every backup."""
-
-    catalogue: tuple[tuple[str, float], ...]
-    receiving: bool
-    receiving_wal: str = ""
-    receiving_at: float | None = None
-    last_wal: str = ""
-    last_wal_at: float | None = None
+# Seconds after which a receiver has not ended at once; without such a one for so long, the primary is asked whether it has
+# the WAL that they want; and from one question to the next.
+LIVES, RESTLESS, AGAIN = 8.0, 15.0, 30.0
+Primary = Callable[[], AbstractContextManager[Server]]
 
 
 class BarmanPart:
@@ -60,7 +44,17 @@ class BarmanPart:
     name = "barman"
     interval = 5.0
 
-    def __init__(self, host: str, client: Client, configuration: Sequence[str], clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        host: str,
+        client: Client,
+        configuration: Sequence[str],
+        clock: Callable[[], float],
+        primary: Primary | None = None,
+    ) -> None:
+        """*primary* opens a replication session on it."""
+        self._primary = primary
+        self._receiver_since = self._restful = float("-inf")
         self._client = client
         self._configuration = tuple(configuration)
         self._clock = clock
@@ -77,7 +71,12 @@ class BarmanPart:
     def here(cls, cluster: Cluster, barman: Barman) -> BarmanPart:
         """For the Barman host that this is; the agent runs as Barman's user."""
         client = Client(LocalRunner(), cluster.name, user=None, timeout=LIMIT)
-        return cls(barman.name, client, (MAIN_FILE, server_file(cluster)), time.time)
+        wanted = parse_conninfo(str(settings(cluster, barman, 0)[1]["streaming_conninfo"]))
+
+        def primary() -> AbstractContextManager[Server]:
+            return connect("the primary", {**wanted, "replication": "true"})
+
+        return cls(barman.name, client, (MAIN_FILE, server_file(cluster)), time.time, primary)
 
     def view(self) -> BarmanView:
         """What is known now."""
@@ -98,7 +97,7 @@ class BarmanPart:
         # One command a tick; what is due besides must not wait for the next look.
         behind = self._place is None or any(self._due.get(source, now) <= now for source in ("catalogue", "check"))
         self.interval = 0.2 if behind and not self._unread else 5.0
-        return tuple(_news(before, view))
+        return (*_news(before, view), *self._made_way(now))
 
     def close(self) -> None:
         """Nothing is held."""
@@ -137,6 +136,12 @@ class BarmanPart:
         except OSError as error:
             self._unread["archive"] = f"{error.filename}: {error.strerror}"
             return view
+        if self._look is None:
+            self._restful = now
+        if self._look is None or look.receiver != self._look.receiver:
+            self._receiver_since = now
+        elif look.receiver and now - self._receiver_since >= LIVES:
+            self._restful = now
         if self._look is None or look.catalogue != self._look.catalogue:
             self._due["catalogue"] = self._due["check"] = now
         elif look.receiving != self._look.receiving:
@@ -150,6 +155,27 @@ class BarmanPart:
             last_wal=look.last_wal,
             last_wal_at=look.last_wal_at,
         )
+
+    def _made_way(self, now: float) -> Iterator[Decision]:
+        """Where no receiver stays: move the WAL aside that makes it ask for what the primary does not have."""
+        place, primary = self._place, self._primary
+        if not place or not primary or now - self._restful < RESTLESS or now < self._due.get("timeline", now):
+            return
+        self._due["timeline"] = now + AGAIN
+        names = [name for name, _at in entries(place.streaming)]
+        try:
+            with primary() as server:
+                truth = left_behind.ask(server)
+        except PgherdError:
+            # Without a primary there is nothing to receive, and the checks say so.
+            return
+        astray = left_behind.astray(names, truth)
+        if astray:
+            to = left_behind.move_aside(place.streaming, astray)
+            yield Decision(
+                f"WAL that the primary's history does not have was moved to {to}, so that it is received again: "
+                f"{', '.join(astray)}; the primary is on timeline {truth.timeline}"
+            )
 
     def _asked(self, view: BarmanView, now: float) -> BarmanView:
         last = view.last_backup
@@ -212,42 +238,3 @@ def _news(before: BarmanView, after: BarmanView) -> Iterator[Decision]:
     for source, why in after.unread.items():
         if before.unread.get(source) != why:
             yield Decision(f"{source} cannot be read: {why}")
-
-
-def look_at(place: Place, server: str) -> Look:
-    """What the files say now. Raises OSError; a directory that Barman has not made yet is empty."""
-    partial = max((entry for entry in _entries(place.streaming) if entry[0].endswith(".partial")), default=None)
-    wal = _last_wal(place.wals)
-    catalogue = [entry for entry in _entries(place.meta) if entry[0].endswith("-backup.info")]
-    for name, at in _entries(place.base):
-        catalogue.append((name, at))
-        catalogue += [entry for entry in _entries(os.path.join(place.base, name)) if entry[0] == "backup.info"]
-    return Look(
-        tuple(sorted(catalogue)),
-        running(place.locks, server, "receive-wal"),
-        partial[0][: -len(".partial")] if partial else "",
-        partial[1] if partial else None,
-        wal[0] if wal else "",
-        wal[1] if wal else None,
-    )
-
-
-def _last_wal(directory: str) -> tuple[str, float] | None:
-    """The newest archived segment: archives are one directory per 256 segments, named by the beginning of theirs."""
-    parts = sorted((name for name, _at in _entries(directory) if re.fullmatch(r"[0-9A-F]{16}", name)), reverse=True)
-    for part in parts:
-        found = [item for item in _entries(os.path.join(directory, part)) if re.fullmatch(r"[0-9A-F]{24}", item[0])]
-        if found:
-            return max(found)
-    return None
-
-
-def _entries(directory: str) -> Iterator[tuple[str, float]]:
-    try:
-        with os.scandir(directory) as entries:
-            for entry in entries:
-                # Barman moves and removes files while we look.
-                with suppress(FileNotFoundError):
-                    yield entry.name, entry.stat().st_mtime
-    except (FileNotFoundError, NotADirectoryError):
-        return

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from ..errors import PgherdError
 from ..model import Cluster, Node, int_to_lsn, lsn_to_int
 from ..ports.run import Runner
-from ..ports.sql import connect
+from ..ports.sql import Server, connect
 from ..programs.postgres import control_data
 from ..programs.repmgr import binary_directory
 from . import datadir
@@ -48,6 +48,18 @@ def parse_history(text: str) -> dict[int, int]:
         if match:
             found[int(match.group(1))] = lsn_to_int(match.group(2))
     return found
+
+
+def read_history(server: Server, timeline: int) -> dict[int, int]:
+    """parse_history() of the server's own *timeline*, by a replication session. The first one has none."""
+    if timeline == 1:
+        return {}
+    return parse_history(as_text(server.rows(f"TIMELINE_HISTORY {timeline}")[0]["content"]))
+
+
+def as_text(value: object) -> str:
+    """A value that a replication session gave: it has no types, so psycopg hands over bytes."""
+    return bytes(value).decode() if isinstance(value, (bytes, memoryview)) else str(value)
 
 
 def fork(mine: Path, theirs: Path) -> Fork | None:
@@ -151,9 +163,7 @@ class Keeper:
         wanted = {**parameters(self._cluster, source), "replication": "true"}
         del wanted["options"]
         with connect(source.name, wanted) as server:
-            content = server.rows(f"TIMELINE_HISTORY {timeline}")[0]["content"]
-        text = bytes(content).decode() if isinstance(content, (bytes, memoryview)) else str(content)
-        return parse_history(text)
+            return read_history(server, timeline)
 
     def _dump(self, wal: str, timeline: int, lsn: int) -> str:
         """pg_waldump's listing from *lsn* on. Its complaint about the end of the WAL is how it always ends."""

@@ -30,8 +30,8 @@ CHECK_ARCHIVE = "wal_archive"
 CHECK_IDENTITY = "systemid_coherence"
 
 
-def running(lock_directory: str, server: str, task: str) -> bool:
-    """Whether Barman's process for *task* (``backup``, ``receive-wal``, ``cron``) lives on this host.
+def process(lock_directory: str, server: str, task: str) -> int:
+    """The number of Barman's process for *task* (``backup``, ``receive-wal``, ``cron``) on this host, 0 where none lives.
 
     Each holds a lock file with its number; the file may outlive it. Asking for the lock itself, as Barman does, would
     make a process that wants it at the same moment fail.
@@ -42,8 +42,14 @@ def running(lock_directory: str, server: str, task: str) -> bool:
         with open(f"/proc/{number}/cmdline", "rb") as stream:
             words = stream.read().split(b"\0")
     except (OSError, ValueError):
-        return False
-    return any(os.path.basename(word) == b"barman" for word in words) and task.encode() in words
+        return 0
+    lives = any(os.path.basename(word) == b"barman" for word in words) and task.encode() in words
+    return number if lives else 0
+
+
+def running(lock_directory: str, server: str, task: str) -> bool:
+    """Whether process() finds one."""
+    return bool(process(lock_directory, server, task))
 
 
 def roles() -> list[Role]:
