@@ -20,10 +20,9 @@ from ..errors import PgherdError
 from ..files.conf_barman import MAIN_FILE, server_file, settings
 from ..model import Barman, Cluster
 from ..ports.run import LocalRunner
-from ..ports.sql import Server, connect
+from ..ports.sql import Server, connect, parse_conninfo
 from ..programs.barman import Client
 from ..programs.barman_view import Backup, BarmanView
-from ..programs.repmgr import parse_conninfo
 from .barman_files import Look, Place, entries, look_at
 from .loop import Decision
 
