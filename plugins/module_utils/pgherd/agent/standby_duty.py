@@ -25,7 +25,7 @@ from .work import Here, Work
 # Seconds from one look at a silent unit to the next.
 UNIT = 1.0
 # Seconds that the primary has to answer before this node takes its place.
-PATIENCE = 2.0
+PATIENCE = 1.0
 
 
 class StandbyDuty:

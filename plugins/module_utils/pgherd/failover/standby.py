@@ -20,7 +20,7 @@ from .voice import Round, Voice
 UNSEAL, LOST, STUCK = 2.0, 6.0, 6.0
 # Seconds without any primary after which the first in rank tries a promotion, and how much later the next in rank. The
 # promotion's own questions are the second opinion, and its locks keep it apart from repmgrd's.
-ELECT, RANK = 5.0, 2.0
+ELECT, RANK = 4.0, 2.0
 # Seconds for which no repmgrd has got a new session on a primary whose old sessions answer: its postmaster hangs, while
 # its senders go on. repmgrd elects nobody then, since each node finds that the others have received more.
 HUNG = 10.0
