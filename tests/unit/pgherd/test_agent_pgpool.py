@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from pgherd.agent.loop import Agent, Decision, secret_file
-from pgherd.agent.pgpool_part import PATIENCE, REFRESH, SETTLING, PgpoolPart, Watch
+from pgherd.agent.pgpool_part import HURRIED, HURRY, INTERVAL, PATIENCE, REFRESH, SETTLING, PgpoolPart, Watch
 from pgherd.errors import PgherdError, Unreachable
 from pgherd.model import Cluster, Node, Pgpool
 from pgherd.pools.backends import ALONE, IDLE
@@ -361,6 +361,16 @@ class TestAgent:
         assert said[0] == "agent: runs bad, good"
         assert said[-1] == "agent: stopped"
         assert all(part.closed for part in parts)
+
+
+def test_the_looks_are_hurried_while_a_primary_has_just_gone(world: World, part: PgpoolPart) -> None:
+    pace = []
+    for now, there in [(0.0, True), (1.0, False), (HURRIED + 1.0, False), (HURRIED + 2.0, True)]:
+        world.rows = dict(HEALTHY) if there else {name: row for name, row in HEALTHY.items() if name != "pg1"}
+        world.failed = {} if there else {"pg1": "connection refused"}
+        part.tick(now)
+        pace.append(part.interval)
+    assert pace == [INTERVAL, HURRY, INTERVAL, INTERVAL]
 
 
 def test_a_secret_is_taken_from_the_runtime_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,15 +24,18 @@ REFRESH = 10.0
 # Seconds that pgpool has to carry out what it was told before it is told again, and to find the primary by itself.
 PATIENCE = 5.0
 SETTLING = 3.0
+# Seconds from one look to the next, also while there is no primary; those for which it is then hurried.
+INTERVAL, HURRY, HURRIED = 0.5, 0.1, 30.0
 
 
 class PgpoolPart:
     """See the module. *status_file* is read at every tick, pgpool itself is asked when that or the truth has changed."""
 
     name = "pgpool"
-    interval = 0.5
 
     def __init__(self, cluster: Cluster, host: Pgpool, asker: Asker, pcp: Pcp, status_file: str = STATUS_FILE) -> None:
+        self.interval = INTERVAL
+        self._led_at = float("-inf")
         self._names = {number_of(node.id): node.name for node in cluster.data_nodes}
         self._host = host
         self._asker = asker
@@ -64,6 +67,8 @@ class PgpoolPart:
     def tick(self, now: float) -> Sequence[Decision]:
         """See agent.Part."""
         truth, doubt = self._watch.look(now)
+        self._led_at = now if truth.live_primary() else self._led_at
+        self.interval = HURRY if 0 < now - self._led_at < HURRIED else INTERVAL
         silent = {node.name: node.why for node in truth.nodes if node.postgres is None and node.why}
         table: Mapping[int, NodeInfo] = {}
         try:
