@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -25,13 +25,27 @@ TAKES_OVER = "SELECT pg_promote()"
 def unattended(cluster: Cluster) -> Iterator[None]:
     """Nobody fences, seals, validates or promotes; afterwards the cluster is made whole by hand."""
     for host in cluster.everyone:
-        units = ["pgherd-agent.service", *(["repmgrd.service"] if host in cluster.nodes else [])]
-        cluster.run(host, "systemctl", "stop", *units)
+        _units(cluster, host, "stop")
     try:
         yield
     finally:
         inject.sweep(cluster)
-        mend(cluster, 5)
+        for host in cluster.everyone:
+            _units(cluster, host, "start")
+        with suppress(AssertionError):
+            until("one primary", cluster.primary, 60)
+        if cluster.barman:
+            # It may have followed the primary that lost, and would go on asking for that timeline.
+            name = cluster.described["all"]["vars"]["cluster_name"]
+            partial = f"rm -f /var/lib/barman/{name}/streaming/*.partial"
+            unit = "barman-receive-wal.service"
+            cluster.sh(cluster.barman, f"systemctl stop {unit}; {partial}; systemctl start {unit}", check=False)
+        mend(cluster, 90)
+
+
+def _units(cluster: Cluster, host: str, verb: str) -> None:
+    units = ["pgherd-agent.service", *(["repmgrd.service"] if host in cluster.nodes else [])]
+    cluster.run(host, "systemctl", verb, *units, check=verb == "stop")
 
 
 def lost(trial: Trial, survivor: str) -> verdict.Verdict:
