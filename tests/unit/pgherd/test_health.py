@@ -68,6 +68,8 @@ def view(name: str, in_recovery: bool) -> NodeView:
 
 
 TRUTH = Topology("t", CLOCK, tuple(view(name, name != "pg1") for name in ("pg1", "pg2", "pg3")))
+_FENCED = replace(TRUTH.nodes[0], postgres=PostgresView(False, 3, 170000, "7", 0.0, read_only=True))
+FENCED = replace(TRUTH, nodes=(_FENCED, *TRUTH.nodes[1:]))
 TABLE = {0: NodeInfo(0, "pg1", 5432, "up", role="primary"), 1: NodeInfo(1, "pg2", 5432, "waiting")}
 BACKUP = BarmanView("backup1", "t", CLOCK - 1, "3.12", receiving=True, receiving_wal="0" * 24)
 
@@ -92,6 +94,7 @@ CASES = [
     ("primary", node("pg1", pg1=replace(PRIMARY, read_only=True)), False, "pg1 is fenced"),
     ("primary", node("pg1", backed=(), verdict=Verdict("fence", "0 of 1")), False, "must fence: 0 of 1"),
     ("primary", node("pg1", verdict=Verdict("yield", "pg2 is primary")), False, "must yield"),
+    ("primary", node("pg1", verdict=Verdict("retire", "pg2 has followed a later one")), False, "must retire"),
     ("primary", node("pg1", verdict=Verdict("lift", "x")), True, "pg1 is the primary"),
     ("primary", node("pg1", primary="pg2"), False, "pg2 is the real primary, not pg1"),
     ("primary", node("pg1", primary=""), False, "nobody is the real primary"),
@@ -138,6 +141,10 @@ CASES = [
     ("ready", pool(), True, "with the primary pg1"),
     ("ready", pool(table=DETACHED), False, "has not attached the primary pg1"),
     ("ready", pool(table=MISTAKEN), False, "has not attached the primary pg1"),
+    ("ready", pool(truth=FENCED), False, "the primary pg1 is fenced: it refuses writes"),
+    ("ready", pool(truth=FENCED, table=DETACHED), False, "has not attached the primary pg1"),
+    ("health", pool(truth=FENCED), True, "pgpool answers"),
+    ("ready", node("pg1", backed=(), verdict=Verdict("fence", "0 of 1")), False, "must fence"),
     ("ready", pool(table={}), False, "has not attached the primary pg1"),
     ("ready", pool(truth=replace(TRUTH, nodes=TRUTH.nodes[1:])), False, "no primary is seen"),
     ("ready", pool(listens=False), False, "nothing listens"),

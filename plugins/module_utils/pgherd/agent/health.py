@@ -54,7 +54,7 @@ def primary(cluster: Cluster, seen: Seen) -> Health:
     more = {"timeline": mine.timeline, "standbys": list(look.backed), "needed": acknowledgers(cluster)}
     if mine.read_only:
         return Health(False, f"{seen.host} is fenced: it refuses writes; {standbys}", more)
-    if look.verdict.action in ("fence", "yield"):
+    if look.verdict.action in ("fence", "yield", "retire"):
         return Health(False, f"{seen.host} must {look.verdict.action}: {look.verdict.why}", more)
     if look.primary != seen.host:
         return Health(False, f"{look.primary or 'nobody'} is the real primary, not {seen.host}", more)
@@ -205,6 +205,9 @@ def _serves(cluster: Cluster, seen: Seen) -> Health:
         return Health(False, "no primary is seen", more)
     if not any(node.number == number_of(cluster.node(real).id) for node in taken):
         return Health(False, f"pgpool has not attached the primary {real}", more)
+    head = look.truth.live_primary()
+    if head and head.postgres and head.postgres.read_only:
+        return Health(False, f"the primary {real} is fenced: it refuses writes", more)
     return Health(True, f"pgpool serves, with the primary {real}", more)
 
 

@@ -42,7 +42,8 @@ SELECT pg_is_in_recovery() AS in_recovery,
        coalesce(w.sender_host, '') AS upstream,
        coalesce(w.status, '') AS receiver,
        coalesce(w.slot_name, '') AS receiver_slot,
-       current_setting('synchronous_standby_names') AS synchronous_standby_names
+       current_setting('synchronous_standby_names') AS synchronous_standby_names,
+       current_setting('default_transaction_read_only')::bool AS read_only
   FROM pg_control_system() s, pg_control_checkpoint() c, pg_control_recovery() r
   LEFT JOIN pg_stat_wal_receiver w ON true
 """

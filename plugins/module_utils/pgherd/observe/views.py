@@ -61,7 +61,8 @@ class PostgresView:
     *timeline* is the live one: of the WAL being written on a primary, of the WAL being received on a standby.
     *upstream* is the host that its WAL receiver is connected to, as a node's name where it is one, '' without a
     receiver. *receiver* is the receiver's status (``streaming``, ``waiting``...) or ''. *replay_age*: since the last
-    replayed transaction was committed. *details_why* says why the lists and settings could not be read.
+    replayed transaction was committed. *read_only*: whether new transactions are, which is how a primary is fenced.
+    *details_why* says why the lists and settings could not be read.
     """
 
     in_recovery: bool
@@ -78,6 +79,7 @@ class PostgresView:
     receiver: str = ""
     receiver_slot: str = ""
     synchronous_standby_names: str = ""
+    read_only: bool = False
     pending_restart: tuple[str, ...] = ()
     senders: tuple[Sender, ...] = ()
     slots: tuple[Slot, ...] = ()
