@@ -146,7 +146,7 @@ def test_with_too_few_others_it_is_sealed_as_a_standby(monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("what", "how", "why", "done"),
     [
-        ("it never comes back", {"back": False}, "does not answer as a standby", ["prepare", "fence"]),
+        ("it never comes back", {"back": False}, "does not answer as one after", ["prepare", "fence"]),
         ("it does not stop", {"stops": False}, "has not stopped", ["prepare", "fence", "lift"]),
     ],
 )

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 
-from ..errors import Conflict, Unreachable
+from ..errors import Conflict
 from ..files.conf_postgres import unit
 from ..model import Cluster
 from ..ports.run import LocalRunner
@@ -21,6 +21,7 @@ from .election import LONG_AGO, Missed
 from .links import Links, real, session
 from .promote import Promotion
 from .seal import ask, make_slot, move
+from .wait import streams, until
 
 # Seconds that the primary has to answer repmgrd's validation, which is the second opinion.
 SECOND_OPINION = 0.7
@@ -113,7 +114,7 @@ def follow(cluster: Cluster, me: str, link: Links, say: Say, upstream: int) -> i
             make_slot(theirs, node.slot)
         if _point(me, mine, wanted, node.slot if slots else ""):
             say(f"follow: {me} was pointed at {source.name}")
-        await_stream(me, mine)
+        until(lambda: streams(mine), STREAM, f"{me} does not stream", "Its reason: PostgreSQL's log.")
         head = source.name if not _standby(theirs) else last_primary(cluster, me, link)
         if head:
             with session(link, head) as writer:
@@ -140,12 +141,3 @@ def _is_standby(link: Links, name: str) -> bool:
 
 def _standby(server: Server) -> bool:
     return bool(server.rows("SELECT pg_is_in_recovery() AS standby")[0]["standby"])
-
-
-def await_stream(me: str, server: Server) -> None:
-    """Wait until the WAL receiver streams. Raises Unreachable."""
-    deadline = time.monotonic() + STREAM
-    while not server.rows("SELECT FROM pg_stat_wal_receiver WHERE status = 'streaming'"):
-        if time.monotonic() > deadline:
-            raise Unreachable(f"{me} does not stream after {STREAM:g} s.", "Its reason: PostgreSQL's log.")
-        time.sleep(0.05)

@@ -24,6 +24,7 @@ from .choice import counts_itself, too_few
 from .links import Links, session
 from .promote import Promotion
 from .voice import ASKING, STOP_LOCK
+from .wait import says, until
 
 # Seconds: for the target to have all WAL, for the old primary to stop, to answer as a standby, to stream from the new one.
 CATCH_UP, STOP, STANDBY, RETURN = 10.0, 10.0, 60.0, 90.0
@@ -140,34 +141,24 @@ class Handover:
 
     def _await_standby(self) -> None:
         """Wait until the old primary answers as a standby. Raises Unreachable; the agents elect once it does."""
-        deadline = time.monotonic() + STANDBY
-        while not self._is_standby():
-            if time.monotonic() > deadline:
-                raise Unreachable(
-                    f"switch over to {self._me}: {self._primary} has stopped and does not answer as a standby after "
-                    f"{STANDBY:g} s; without it too few standbys answer for a promotion.",
-                    f"Start PostgreSQL on {self._primary}; the agents elect when it answers.",
-                )
-            time.sleep(0.05)
+        until(
+            lambda: says(self._links, self._primary, lambda theirs: sealing.ask(self._primary, theirs).in_recovery),
+            STANDBY,
+            f"switch over to {self._me}: too few standbys answer for a promotion without {self._primary}, which has stopped "
+            "and does not answer as one",
+            f"Start PostgreSQL on {self._primary}; the agents elect when it answers.",
+        )
         self._step(f"{self._primary} is a standby, and counts as one")
-
-    def _is_standby(self) -> bool:
-        try:
-            with session(self._links, self._primary) as theirs:
-                return sealing.ask(self._primary, theirs).in_recovery
-        except PgherdError:
-            return False
 
     def _await_return(self) -> None:
         """Wait until the old primary streams from here. Raises Unreachable."""
-        deadline = time.monotonic() + RETURN
         query = "SELECT 1 FROM pg_stat_replication WHERE application_name = %s AND state = 'streaming'"
         with session(self._links, self._me) as mine:
-            while not mine.rows(query, (self._primary,)):
-                if time.monotonic() > deadline:
-                    raise Unreachable(
-                        f"{self._me} is primary, but {self._primary} does not follow it after {RETURN:g} s.",
-                        f"Its reason: journalctl -u pgherd-agent -n 50 on {self._primary}.",
-                    )
-                time.sleep(0.1)
+            until(
+                lambda: bool(mine.rows(query, (self._primary,))),
+                RETURN,
+                f"{self._me} is primary, but {self._primary} does not follow it",
+                f"Its reason: journalctl -u pgherd-agent -n 50 on {self._primary}.",
+                0.1,
+            )
         self._step(f"{self._primary} follows {self._me}")

@@ -11,7 +11,6 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-import time
 from collections.abc import Callable
 
 from ..errors import Conflict, PgherdError
@@ -30,9 +29,10 @@ from .links import Links, session
 from .postmaster import kill_postmaster
 from .seal import make_slot
 from .voice import parameters
+from .wait import says, streams, until
 
-# Seconds for a rewind, and for a server to stop before it is killed.
-REWIND, STOP = 3600.0, 15.0
+# Seconds for a rewind, for a server to stop before it is killed, and for it to stream in the end.
+REWIND, STOP, STREAM = 3600.0, 15.0, 60.0
 
 
 class Rejoin:
@@ -179,19 +179,12 @@ class Rejoin:
 
     def _stream(self, target: str) -> None:
         """Wait until it streams, and write its row."""
-        deadline = time.monotonic() + 60.0
-        while True:
-            try:
-                with session(self._links, self._me.name) as mine:
-                    if mine.rows("SELECT FROM pg_stat_wal_receiver WHERE status = 'streaming'"):
-                        break
-            except PgherdError:
-                pass
-            if time.monotonic() > deadline:
-                raise PgherdError(
-                    f"rejoin {self._me.name}: it does not stream from {target} after 60 s.",
-                    f"Its reason: journalctl -u {unit(self._version)} -n 50",
-                )
-            time.sleep(0.2)
+        until(
+            lambda: says(self._links, self._me.name, streams),
+            STREAM,
+            f"rejoin {self._me.name}: it does not stream from {target}",
+            f"Its reason: journalctl -u {unit(self._version)} -n 50",
+            0.2,
+        )
         with session(self._links, target) as server:
             record_standby(server, self._me.id, self._cluster.node(target).id)
