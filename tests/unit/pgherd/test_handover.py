@@ -83,9 +83,10 @@ def test_the_best_standby() -> None:
 class Attempt:
     """Stands in the place of the promotion: what it is asked for, in order."""
 
-    def __init__(self, answers: Round, done: list[str]) -> None:
+    def __init__(self, answers: Round, done: list[str], quicker: bool) -> None:
         self._answers = answers
         self._done = done
+        self._quicker = quicker
 
     def prepare(self, back: bool = False) -> Round:
         """See Promotion.prepare()."""
@@ -94,6 +95,8 @@ class Attempt:
 
     def run(self, handover: str) -> None:
         """See Promotion.run()."""
+        if self._quicker:
+            raise Conflict("promote pg2", "nobody else at it", "a promotion at work on pg1")
         self._done.append(f"promote, {handover}")
 
     def close(self) -> None:
@@ -101,13 +104,22 @@ class Attempt:
 
 
 class World:
-    """A primary that stops when it is asked (*stops*) and then answers as a standby (*back*)."""
+    """A primary that stops when it is asked (*stops*) and then answers as a standby (*back*). Another promotion may be
+    *quicker* than this one, and the one that makes the target primary (*elected*)."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, answers: Round, stops: bool = True, back: bool = True) -> None:
+    def __init__(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        answers: Round,
+        stops: bool = True,
+        back: bool = True,
+        quicker: bool = False,
+        elected: bool = False,
+    ) -> None:
         self.done: list[str] = []
-        self._stops, self._back, self._down = stops, back, False
-        monkeypatch.setattr(handover, "Promotion", lambda *args: Attempt(answers, self.done))
-        for limit in ("STOP", "STANDBY", "LAST"):
+        self._stops, self._back, self._down, self._elected = stops, back, False, elected
+        monkeypatch.setattr(handover, "Promotion", lambda *args: Attempt(answers, self.done, quicker))
+        for limit in ("STOP", "STANDBY", "LAST", "ELECTED"):
             monkeypatch.setattr(handover, limit, 0.0 if limit == "LAST" else 0.05)
         self._handover = Handover(THREE, "pg2", "pg1", Links(self._open, lambda: None), lambda line: None)
 
@@ -125,7 +137,10 @@ class World:
             self._down = True
             raise Unreachable("the session ended")
         found = {"taken": True, "conninfo": "", "slot": "", "ended": 0, "lsn": "0/5000000"}
-        return [{**row(in_recovery=name == "pg2" or self._down), **found}]
+        return [{**row(in_recovery=self._standby(name)), **found}]
+
+    def _standby(self, name: str) -> bool:
+        return not (self._elected and self._down) if name == "pg2" else self._down
 
     def run(self) -> list[str]:
         """Hand over; what was done."""
@@ -169,3 +184,22 @@ def test_too_few_even_with_it_are_refused_before_anything_is_touched(monkeypatch
     with pytest.raises(Conflict, match="Only 0 of 2"):
         world.run()
     assert world.done == ["prepare"]
+
+
+@pytest.mark.parametrize(
+    ("what", "answers", "elected", "well"),
+    [
+        ("the agent here, while the old primary was waited for", (PG2,), True, True),
+        ("another's", (PG2,), False, False),
+        ("nobody was waited for: whoever is at it is not expected", (PG2, PG3), True, False),
+    ],
+)
+def test_one_that_was_quicker(
+    what: str, answers: tuple[Any, ...], elected: bool, well: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(monkeypatch, round_(*answers), quicker=True, elected=elected)
+    if well:
+        assert world.run() == ["prepare", "fence", "prepare with the old primary"], what
+        return
+    with pytest.raises(Conflict, match="nobody else at it"):
+        world.run()

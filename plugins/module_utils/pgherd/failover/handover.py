@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 
 from ..errors import Conflict, PgherdError, SqlError, Unreachable
 from ..model import SYSTEM_ROLES, Cluster, int_to_lsn, lsn_to_int
@@ -28,6 +28,8 @@ from .wait import says, until
 
 # Seconds: for the target to have all WAL, for the old primary to stop, to answer as a standby, to stream from the new one.
 CATCH_UP, STOP, STANDBY, RETURN = 10.0, 10.0, 60.0, 90.0
+# Seconds for a promotion that another has begun here.
+ELECTED = 5.0
 # Seconds for the shutdown's last record to arrive.
 LAST = 1.0
 
@@ -63,7 +65,11 @@ class Handover:
             if stopped and self._counts:
                 self._await_standby()
                 attempt.prepare(back=True)
-            attempt.run(handover="stopped" if stopped else "fenced")
+            try:
+                attempt.run(handover="stopped" if stopped else "fenced")
+            except Conflict:
+                if not (self._counts and self._is_promoted(mine)):
+                    raise
         self._step(f"{self._me} is primary")
         self._await_return()
 
@@ -149,6 +155,13 @@ class Handover:
             f"Start PostgreSQL on {self._primary}; the agents elect when it answers.",
         )
         self._step(f"{self._primary} is a standby, and counts as one")
+
+    def _is_promoted(self, mine: Server) -> bool:
+        """Whether this node's agent was quicker: while the old primary is waited for, it sees none and may elect this one."""
+        with suppress(Unreachable):
+            until(lambda: not sealing.ask(self._me, mine).in_recovery, ELECTED, f"{self._me} is no primary")
+            return True
+        return False
 
     def _await_return(self) -> None:
         """Wait until the old primary streams from here. Raises Unreachable."""
