@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 import pytest
-from pgherd.agent.upkeep import INTERVAL, Upkeep
+from pgherd.agent.upkeep import ASTRAY, INTERVAL, Upkeep
 from pgherd.failover.links import Links
 from pgherd.failover.memory import Memory
 from pgherd.failover.slots import decide
@@ -181,3 +181,39 @@ def test_an_agent_with_an_older_description_keeps_the_slot_of_a_node_that_is_bei
     assert dropped(0.0)
     os.utime(told, (1, 1))  # the playbook has written another one; the agent is restarted at the end of the run
     assert not dropped(2 * INTERVAL)
+
+
+class Repmgrd:
+    """A repmgrd whose unit is active, or is not."""
+
+    def __init__(self, active: bool) -> None:
+        self.active, self.restarts = active, 0
+
+    def is_active(self, _unit: str) -> bool:
+        return self.active
+
+    def restart(self, _unit: str) -> None:
+        self.restarts += 1
+
+
+@pytest.mark.parametrize(
+    ("what", "active", "voice", "restarts"),
+    [
+        ("all is well", True, PRIMARY, 0),
+        ("F01: the postmaster was restarted under it", True, replace(PRIMARY, repmgrd=False), 1),
+        ("a person stopped it", False, replace(PRIMARY, repmgrd=False), 0),
+        ("a standby's that has lost its upstream", True, replace(STANDBY, upstream_seen_age=60), 1),
+    ],
+)
+def test_a_repmgrd_that_is_of_no_use_is_restarted_once(what: str, active: bool, voice: Voice, restarts: int) -> None:
+    unit = Repmgrd(active)
+    links = Links(lambda _name: Told(), lambda: None)
+    said: list[str] = []
+    memory = Memory(CLUSTER, "pg1")
+    upkeep = Upkeep(CLUSTER, CLUSTER.nodes[0], links, unit, memory, said.append)  # type: ignore[arg-type]
+    upkeep._repmgrd(0.0, voice)
+    upkeep._repmgrd(ASTRAY - 1, voice)
+    assert not unit.restarts, what
+    upkeep._repmgrd(ASTRAY, voice)
+    upkeep._repmgrd(ASTRAY + INTERVAL, voice)
+    assert (unit.restarts, len(said)) == (restarts, restarts), what

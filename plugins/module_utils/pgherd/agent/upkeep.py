@@ -117,11 +117,18 @@ class Upkeep:
         return next((node.id for node in nodes if mine.upstream in (node.address, node.ip, node.name)), None)
 
     def _repmgrd(self, now: float, mine: Voice) -> None:
-        """Restart one that runs and has lost its upstream for good; one that does not run is started by its unit."""
+        """Restart one that runs and has lost its upstream for good, or that its server does not know; one that does not run
+        is started by its unit."""
         astray = mine.in_recovery and mine.repmgrd and not 0 <= mine.upstream_seen_age <= ASTRAY
         if self._memory.lasts("repmgrd astray", now, astray) >= ASTRAY:
             self._memory.lasts("repmgrd astray", now, False)
             self._say(f"repmgrd: restarted: it has not reached its upstream for {mine.upstream_seen_age} s")
+            self._service.restart(REPMGRD)
+        # It says who it is once, into memory that a restarted postmaster makes anew, and does not always say it again.
+        unknown = self._memory.lasts("repmgrd unknown", now, not mine.repmgrd) >= ASTRAY
+        if unknown and self._service.is_active(REPMGRD):
+            self._memory.lasts("repmgrd unknown", now, False)
+            self._say("repmgrd: restarted: it runs, and the server does not know it")
             self._service.restart(REPMGRD)
 
 
