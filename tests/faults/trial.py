@@ -21,6 +21,8 @@ import psycopg
 from faults.checker import history, observer, verdict, workload
 from faults.cluster import APP, CHECKOUT, Cluster, Late, until
 
+# Times what a test grants for writes to go on: several hosts share a machine. How long it took is in the record.
+BUSY = 3
 OPS_TO_BEGIN = 50  # acknowledged before anything is broken, by every way in
 _ENV = {**os.environ, "PYTHONPATH": str(CHECKOUT / "tests"), "PYTHONDONTWRITEBYTECODE": "1"}
 
@@ -68,7 +70,7 @@ class Trial:
             self._observer = self._observe()
             for number, via in enumerate(self.ways):
                 self._running.append(self._write(via, 1 + number * 100))
-            until("writers to be acknowledged", self._all_write, 20)
+            until("writers to be acknowledged", self._all_write, 20 * BUSY)
         except BaseException:
             self._stop()
             raise
@@ -121,7 +123,8 @@ class Trial:
         return sum(op.outcome == history.OK and op.invoked > since for op in self.ops(via))
 
     def until_written(self, seconds: float, via: str = "", timeline: int = 0) -> float:
-        """Wait until rows sent from now on are acknowledged by each way (or one), on a timeline when given.
+        """Wait until rows sent from now on are acknowledged by each way (or one), on a timeline when given: *seconds*, and
+        more on a busy machine.
 
         Seconds from the fault to then.
         """
@@ -134,7 +137,7 @@ class Trial:
                 for way in ways
             )
 
-        until("writes to go on", again, seconds)
+        until("writes to go on", again, seconds * BUSY)
         return time.monotonic() - self.broken
 
     def hold(self, seconds: float, so: Callable[[], object], what: str) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from faults.cluster import Cluster, until
 from faults.trial import Trial
 
-FAILOVER = 60.0  # seconds within which a failover that must come has come
+FAILOVER = 90.0  # seconds within which a failover that must come has come
 
 
 def others(cluster: Cluster, *but: str) -> list[str]:
