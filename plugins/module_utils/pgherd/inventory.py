@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .errors import ConfigError
-from .inventory_check import cluster_problems, tree_problems
+from .inventory_check import cluster_problems, tree_problems, wipe_problems
 from .model import Barman, Cluster, Node, Pgpool
 
 GROUPS = ("postgres", "witness", "pgpool", "barman")
@@ -45,6 +45,20 @@ CONTROL_ONLY = (
     "cluster_ca_key",
     "cluster_apt_repository",
     "cluster_packages_extra",
+)
+# What is asked of one run, and no part of what the cluster is: hosts are not told, and nothing restarts for it.
+OF_ONE_RUN = (
+    "cluster_restart_primary",
+    "cluster_initialize",
+    "cluster_wipe",
+    "cluster_switchover_to",
+    "cluster_switchover_force",
+    "cluster_switchover_max_lag",
+    "cluster_switchover_max_transaction",
+    "cluster_switchover_max_unarchived",
+    "cluster_restart_in_place",
+    "cluster_promote",
+    "cluster_accept_loss",
 )
 
 
@@ -129,7 +143,7 @@ def build(hosts: Sequence[Host], defaults: Mapping[str, Any]) -> Cluster:
     if problems:
         raise ConfigError(problems)
     nodes = _ids_and_witness_upstreams(nodes)
-    hidden = {*FIELDS.values(), *PER_HOST.values(), *CONTROL_ONLY}
+    hidden = {*FIELDS.values(), *PER_HOST.values(), *CONTROL_ONLY, *OF_ONE_RUN}
     options = {name[len("cluster_") :]: value for name, value in values.items() if name not in hidden}
     options["users"] = [
         {key: value for key, value in user.items() if key != "password"} for user in options.get("users", ())
@@ -141,7 +155,7 @@ def build(hosts: Sequence[Host], defaults: Mapping[str, Any]) -> Cluster:
         options=options,
         **{name: values[variable] for name, variable in FIELDS.items() if variable in values},
     )
-    problems = cluster_problems(cluster)
+    problems = cluster_problems(cluster) + wipe_problems(cluster, values.get("cluster_wipe", ()))
     if problems:
         raise ConfigError(problems)
     return cluster

@@ -86,11 +86,17 @@ def cluster_problems(cluster: Cluster) -> list[str]:
         if user.get("name") in (*SYSTEM_ROLES, "postgres"):
             problems.append(f"cluster_users: {user['name']} is a role of pgherd's own; choose another name.")
     problems += _listen_problems(cluster)
-    hosts = {node.name for node in cluster.nodes}
-    for name in cluster.options.get("wipe", ()):
-        if name not in hosts:
-            problems.append(f"cluster_wipe: there is no node {name} in this cluster; it must name a node exactly.")
     return problems
+
+
+def wipe_problems(cluster: Cluster, wipe: Sequence[str]) -> list[str]:
+    """What is wrong with the names of nodes whose data may go."""
+    hosts = {node.name for node in cluster.nodes}
+    return [
+        f"cluster_wipe: there is no node {name} in this cluster; it must name a node exactly."
+        for name in wipe
+        if name not in hosts
+    ]
 
 
 def _listen_problems(cluster: Cluster) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from pgherd.errors import ConfigError
-from pgherd.inventory import Host, build, one_value, unknown_host_keys, unknown_variables
+from pgherd.inventory import OF_ONE_RUN, Host, build, one_value, unknown_host_keys, unknown_variables
 from pgherd.model import Cluster
 
 DEFAULTS: dict[str, Any] = {
@@ -77,6 +77,11 @@ def test_model_holds_no_password() -> None:
     users = [{"name": "app", "password": "s3cret"}]
     assert "s3cret" not in str(build(tree(), {**DEFAULTS, "cluster_users": users}).to_dict())
     assert "hidden" not in str(build(tree(), DEFAULTS).to_dict())
+
+
+def test_what_is_asked_of_one_run_is_no_part_of_the_cluster() -> None:
+    asked = {name: ["pg3"] if name == "cluster_wipe" else "1" for name in OF_ONE_RUN}
+    assert build(tree(), {**DEFAULTS, **asked}) == build(tree(), DEFAULTS)
 
 
 def test_settings_may_differ_by_host() -> None:
