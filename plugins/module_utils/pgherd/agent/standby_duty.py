@@ -12,11 +12,12 @@ from ..errors import PgherdError
 from ..failover import datadir, standby
 from ..failover.command import last_primary
 from ..failover.election import Missed, rank
+from ..failover.keep import as_text, parse_history
 from ..failover.links import session
 from ..failover.memory import chain
 from ..failover.promote import Promotion
 from ..failover.seal import make_slot, move
-from ..failover.voice import Round, Voice
+from ..failover.voice import Round, Voice, node_at
 from ..nodes.mark import marked, unmark
 from ..ports.sql import parse_conninfo
 from ..programs.repmgr import streaming_conninfo
@@ -37,6 +38,7 @@ class StandbyDuty:
         self._unit_at = float("-inf")
         self._unit = self._waits = self._primary = ""
         self._since = 0.0
+        self._history: tuple[str, int, dict[int, int]] = ("", 0, {})
 
     def run(self, now: float, mine: Voice, round_: Round, primary: str) -> None:
         """Look at the standby *mine*, and begin what it needs. *primary* is the real one, '' for none."""
@@ -62,6 +64,8 @@ class StandbyDuty:
             rank(here.cluster, here.me, round_),
             here.me in here.cluster.electable_names,
             not primary or standby.may_follow(here.cluster, here.me, primary, round_),
+            self._diverged(mine, primary, round_),
+            bool(primary) and node_at(here.cluster, mine.pointed_at) == primary,
         )
         self._do(now, standby.decide(seen), seen.leaderless or seen.hung)
 
@@ -88,6 +92,21 @@ class StandbyDuty:
         if primary != self._primary:
             self._primary, self._since = primary, now
         return min(standby.hung(self._here.cluster, primary, round_), now - self._since) if primary else 0.0
+
+    def _diverged(self, mine: Voice, primary: str, round_: Round) -> bool:
+        """standby.diverged() by the primary's history, which is read once; False where it cannot be."""
+        theirs = round_.voices.get(primary)
+        if theirs is None or mine.timeline >= theirs.timeline:
+            return False
+        if self._history[:2] != (primary, theirs.timeline):
+            file = f"pg_wal/{theirs.timeline:08X}.history"
+            try:
+                with session(self._here.links, primary) as server:
+                    content = server.rows("SELECT pg_read_binary_file(%s) AS content", (file,))[0]["content"]
+            except PgherdError:
+                return False
+            self._history = (primary, theirs.timeline, parse_history(as_text(content)))
+        return standby.diverged(mine, self._history[2])
 
     def _pointed_at(self) -> str:
         """The node that primary_conninfo names."""

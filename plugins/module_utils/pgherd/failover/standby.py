@@ -8,6 +8,7 @@ undone: cancelled elections, orphans, sealed nodes whose promoter died, nodes th
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..model import Cluster
@@ -35,7 +36,8 @@ class Standby:
     """*primary* is the real one ('' for none seen). *head* is where its chain of streams ends. *upstream* is whom it is
     pointed at, *wanted* whom it should follow. The rest are seconds: sealed and without a lock, without a stream to the
     primary, pointed at *wanted* and yet without a stream, without any primary; *hung*: see hung().
-    *rank* among the electable ones. *safe*: see may_follow()."""
+    *rank* among the electable ones. *safe*: see may_follow(). *diverged*: see diverged(); *pointed*: whether it is pointed at
+    *primary* itself."""
 
     me: str
     voice: Voice
@@ -51,6 +53,8 @@ class Standby:
     rank: int = 0
     electable: bool = True
     safe: bool = True
+    diverged: bool = False
+    pointed: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,27 +71,38 @@ def decide(seen: Standby) -> Duty:
     if seen.voice.locked:
         return Duty("")
     if not seen.primary:
-        wait = ELECT + RANK * seen.rank
-        if seen.electable and seen.leaderless >= wait:
-            return Duty("elect", "", f"no primary for {seen.leaderless:.0f} s, and {seen.rank} before it in rank")
-        return Duty("")
+        late = seen.electable and seen.leaderless >= ELECT + RANK * seen.rank
+        why = f"no primary for {seen.leaderless:.0f} s, and {seen.rank} before it in rank"
+        return Duty("elect", "", why) if late else Duty("")
     if seen.voice.sealed:
         late = seen.sealed >= UNSEAL and seen.safe
-        return (
-            Duty("follow", seen.wanted, f"sealed, and its promoter is gone for {seen.sealed:.1f} s")
-            if late
-            else Duty("")
-        )
+        return _join(seen, f"sealed, and its promoter is gone for {seen.sealed:.1f} s") if late else Duty("")
     if seen.electable and seen.hung >= HUNG + RANK * seen.rank:
         return Duty("elect", "", f"nobody has got a new session on {seen.primary} for {seen.hung:.0f} s")
+    if seen.diverged and seen.pointed:
+        # Its receiver comes and goes, and says each time that it has all this WAL.
+        return _join(seen, f"pointed at {seen.primary}")
     if seen.head == seen.primary:
         return Duty("")
     if seen.stuck >= STUCK:
         return Duty("rejoin", seen.wanted, f"pointed at {seen.wanted} and without a stream for {seen.stuck:.0f} s")
     if seen.lost >= LOST and seen.upstream != seen.wanted:
         found = f"its stream leads to {seen.head}" if seen.head else "it has no stream"
-        return Duty("follow", seen.wanted, f"{found} for {seen.lost:.0f} s, and {seen.primary} is primary")
+        return _join(seen, f"{found} for {seen.lost:.0f} s, and {seen.primary} is primary")
     return Duty("")
+
+
+def _join(seen: Standby, why: str) -> Duty:
+    """Follow, or come back where the data do not fit: a standby with other WAL would confirm commits that it does not have."""
+    if seen.diverged:
+        return Duty("rejoin", seen.wanted, f"{why}; it has WAL that {seen.primary}'s history has not")
+    return Duty("follow", seen.wanted, why)
+
+
+def diverged(voice: Voice, history: Mapping[int, int]) -> bool:
+    """Whether a standby on an older timeline than the primary's holds WAL that the primary's *history* has not: by timeline
+    where its successor begins, in bytes."""
+    return voice.position > history.get(voice.timeline, -1)
 
 
 def hung(cluster: Cluster, primary: str, round_: Round) -> float:
