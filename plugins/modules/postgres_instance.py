@@ -61,6 +61,12 @@ options:
     description: Restart in any case, with O(restart=true). This is an act and no state; it is always a change.
     type: bool
     default: false
+  wipe:
+    description:
+      - Whether this node's data may be replaced. While another node is primary, a server that does not answer is then
+        neither started nor waited for - M(pgherd.cluster.repmgr_node) clones it.
+    type: bool
+    default: false
 seealso:
   - module: pgherd.cluster.repmgr_node
 """
@@ -120,6 +126,7 @@ def main() -> None:
             "previous": {"type": "dict", "default": {}},
             "restart": {"type": "bool", "default": False},
             "always": {"type": "bool", "default": False},
+            "wipe": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )
@@ -140,6 +147,7 @@ def main() -> None:
             initialize_blind=given["initialize_blind"],
             restart=given["restart"],
             always=given["always"],
+            wipe=given["wipe"],
         )
         service = SystemdService(runner)
         apply_plan(module, todo, Executor(cluster, name, version, runner, service, given["previous"]))

@@ -51,7 +51,9 @@ options:
     type: str
     default: ""
   wipe:
-    description: Whether a data directory that is in the way of a clone may be replaced.
+    description:
+      - Whether a data directory that is in the way of a clone may be replaced. That of a standby whose server does not
+        answer is, for nobody can tell whether it ever would.
     type: bool
     default: false
   rejoin:

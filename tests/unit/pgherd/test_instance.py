@@ -102,6 +102,21 @@ def test_a_stopped_standby_may_always_start() -> None:
     assert actions(mine, {"pg1": None, "pg3": None}) == ["start"]
 
 
+@pytest.mark.parametrize(
+    ("what", "others", "expected"),
+    [
+        ("cloned later", peers(RUNNING, STANDBY), []),
+        ("nobody to clone it from", peers(STANDBY, None), ["start"]),
+    ],
+)
+def test_one_whose_data_may_go_is_not_waited_for(
+    what: str, others: dict[str, Optional[Instance]], expected: list[str]
+) -> None:
+    """D7: a recovery that lacks WAL never ends its start."""
+    assert actions(at("pg1", replace(STOPPED, standby=True)), others, wipe=True) == expected, what
+    assert actions(at("pg1", STANDBY), others, wipe=True) == []
+
+
 def test_reload() -> None:
     mine = at("pg1", RUNNING)
     assert actions(mine, peers(STANDBY, STANDBY)) == []

@@ -215,6 +215,18 @@ def test_a_strange_server_is_stopped_before_it_is_cloned_over() -> None:
     assert steps("pg2", found, Wish(wipe=True))[0] == "stop PostgreSQL on pg2"
 
 
+def test_a_standby_that_does_not_answer_is_cloned_with_the_word() -> None:
+    """D7: it may be starting for ever."""
+    found = seen("pg2", off(STANDBY), stopped(HEALTHY, "pg2"))
+    assert steps("pg2", found, Wish(wipe=True))[:3] == [
+        "stop what may still be starting on pg2",
+        "clone pg2 from pg1, over what is in its data directory",
+        "start PostgreSQL on pg2",
+    ]
+    nobody = stopped(stopped(HEALTHY, "pg1"), "pg2")
+    assert steps("pg2", seen("pg2", off(STANDBY), nobody, {}), Wish(wipe=True)) == ["start PostgreSQL on pg2"]
+
+
 def test_stopped_standby_is_started() -> None:
     assert steps("pg2", seen("pg2", off(STANDBY), stopped(HEALTHY, "pg2"))) == ["start PostgreSQL on pg2"]
 

@@ -48,6 +48,11 @@ def unit(version: int) -> str:
     return f"postgresql@{version}-main.service"
 
 
+def drop_in_file(version: int) -> str:
+    """What drop_in() is written to."""
+    return f"/etc/systemd/system/{unit(version)}.d/pgherd.conf"
+
+
 def settings(cluster: Cluster, node: Node, version: int, least: Mapping[str, int] | None = None) -> dict[str, Any]:
     """postgresql.conf of *node*: what the cluster needs, with the user's settings over it, and no limit below *least*.
 
@@ -173,7 +178,7 @@ def files(cluster: Cluster, name: str, facts: HostFacts, secrets: Mapping[str, s
         mine(f"{directory}/environment", ""),
         *(mine(location, kind="directory", mode="0700") for location in locations),
         File(f"/etc/systemd/system/{unit(version)}.d", kind="directory", mode="0755"),
-        File(f"/etc/systemd/system/{unit(version)}.d/pgherd.conf", HEADER + drop_in(name, version)),
+        File(drop_in_file(version), HEADER + drop_in(name, version)),
     ]
 
 

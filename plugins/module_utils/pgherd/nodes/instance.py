@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Optional
 
 from ..errors import Conflict, Unreachable
-from ..files.conf_postgres import SOCKET_DIRECTORY, configuration_directory, data_directory
+from ..files.conf_postgres import SOCKET_DIRECTORY, configuration_directory, data_directory, drop_in_file
 from ..model import SERVER_CERT_FILE, Cluster
 from ..plan import Plan, Step
 from ..ports.run import Runner
@@ -86,7 +86,7 @@ def observe(cluster: Cluster, name: str, version: int, runner: Runner) -> Instan
         stopped,
         running=True,
         role="standby" if row["recovery"] else "primary",
-        stale=row["loaded"] < _newest(configuration_directory(version)),
+        stale=row["loaded"] < _newest(version),
         pending=pending[0],
         lowered=pending[1],
         timeline=int(row["timeline"] or stopped.timeline),
@@ -195,12 +195,14 @@ def plan(
     initialize_blind: bool = False,
     restart: bool = False,
     always: bool = False,
+    wipe: bool = False,
 ) -> tuple[Plan, str]:
     """The plan for one instance, and the reason why it is left alone where it is ('' where it is not).
 
     *files_changed*: configuration is about to change (in check mode the disk does not show it yet). *restart*: restart it
-    when settings wait for that, and with *always* in any case. Raises Conflict when files that are no cluster are in the
-    way, or a new cluster is not allowed.
+    when settings wait for that, and with *always* in any case. *wipe*: its data may go, so one that does not answer is not
+    started or waited for while another node is primary; it is cloned later. Raises Conflict when files that are no cluster
+    are in the way, or a new cluster is not allowed.
     """
     kind = cluster.node(mine.name).kind
     before = {"data": mine.data, "running": mine.running, "pending_restart": dict(mine.pending or {})}
@@ -221,8 +223,9 @@ def plan(
         return Plan(mine.name, before, {"data": "cluster", "running": True, "pending_restart": {}}, steps), ""
     if not mine.running:
         reason = may_start(cluster, mine, peers) if kind == "postgres" else None
-        if reason:
-            return Plan(mine.name, before, before), reason
+        cloned = wipe and kind == "postgres" and any(_primary(peer) for peer in peers.values())
+        if reason or cloned:
+            return Plan(mine.name, before, before), "" if cloned else reason or ""
         return Plan(mine.name, before, {**before, "running": True}, (Step("start", f"start {mine.name}"),)), ""
     reason = out_of_date(cluster, mine, peers) if kind == "postgres" and mine.role == "primary" else None
     if reason:
@@ -241,7 +244,10 @@ def _primary(peer: Optional[Instance]) -> bool:
     return peer is not None and peer.role == "primary"
 
 
-def _newest(directory: str) -> float:
-    names = ("postgresql.conf", "pg_hba.conf", "pg_ident.conf")
-    paths = [*(os.path.join(directory, name) for name in names), SERVER_CERT_FILE]
-    return max(os.stat(path).st_mtime for path in paths)
+def _newest(version: int) -> float:
+    """When the newest of the files was written that a reload makes known: the server's, and the unit's drop-in."""
+    directory = configuration_directory(version)
+    paths = [os.path.join(directory, name) for name in ("postgresql.conf", "pg_hba.conf", "pg_ident.conf")]
+    times = [os.stat(path).st_mtime for path in (*paths, SERVER_CERT_FILE)]
+    drop_in = drop_in_file(version)
+    return max([*times, *([os.stat(drop_in).st_mtime] if os.path.exists(drop_in) else [])])

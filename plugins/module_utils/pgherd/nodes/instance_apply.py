@@ -84,7 +84,9 @@ class Executor:
         self._wait(streaming=streamed)
 
     def reload(self) -> None:
-        """Make it read its configuration again. Where it cannot take that, put the old one back and say which lines."""
+        """Make it, and systemd for its next start, read the configuration again. Where the server cannot take that, put the
+        old one back and say which lines."""
+        self._service.reread()
         with connect(self._name, local_login(self._cluster)) as server:
             wrong = [*wrong_settings(self._version, self._runner), *wrong_rules(self._version, server)]
             loaded = server.rows("SELECT pg_conf_load_time() AS at")[0]["at"]

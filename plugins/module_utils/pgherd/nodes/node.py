@@ -245,8 +245,10 @@ class _Decision:
                 mine,
                 "If its data may go, name the host in cluster_wipe.",
             )
-        if self.instance.running or (self.instance.standby and not self.seen.interrupted):
+        if self.instance.running:
             return False
+        if self.instance.standby and not self.seen.interrupted:
+            return self._given_up()
         # It was a primary, or an attempt to come back was interrupted.
         if self.wish.rejoin and self.live:
             self._rejoin()
@@ -261,6 +263,16 @@ class _Decision:
         else:
             self.left_alone = f"{self.name} was a primary and is stopped, and no other primary answers"
         return True
+
+    def _given_up(self) -> bool:
+        """A standby that does not answer would be started and waited for, perhaps for ever, when its recovery lacks WAL. Its
+        data may go: clone."""
+        if self.wish.wipe and self.live:
+            # Its postmaster may live.
+            self._do("stop", f"stop what may still be starting on {self.name}")
+            self._clone()
+            return True
+        return False
 
     def _rejoin(self) -> None:
         """Rewind or clone, whichever will do; what only this node has is kept."""

@@ -37,6 +37,9 @@ class Service(Protocol):
     def reload(self, unit: str) -> None:
         """Make it read its configuration again."""
 
+    def reread(self) -> None:
+        """Have the service manager itself read its units again, and nothing restarted."""
+
 
 class SystemdService:
     """Service through systemctl, run by *prefix* (sudo) where this is not root's process."""
@@ -77,9 +80,13 @@ class SystemdService:
         """See Service.reload."""
         self._do("reload", unit, 60.0)
 
+    def reread(self) -> None:
+        """See Service.reread. Root's alone."""
+        self._runner.run(["systemctl", "daemon-reload"]).expect("read the changed units")
+
     def _do(self, verb: str, unit: str, timeout: float) -> Result:
         # NeedDaemonReload would be cheaper to ask, but systemd 252 (Debian 12) overlooks a unit's first drop-in.
         if not self._prefix:
-            self._runner.run(["systemctl", "daemon-reload"]).expect("read the changed units")
+            self.reread()
         done = self._runner.run([*self._prefix, PROGRAM, *verb.split(), unit], timeout=timeout)
         return done.expect(f"{verb} {unit}", cure=f"Its reason: journalctl -u {unit} -n 50")
