@@ -17,6 +17,9 @@ options:
   _terms:
     description: The parts, each one of V(repository), V(base), V(postgres), V(repmgr), V(pgpool), V(barman).
     required: true
+  model:
+    description: Another model of the cluster than the fact C(cluster_model).
+    type: dict
 """
 
 EXAMPLES = r"""
@@ -72,7 +75,7 @@ class LookupModule(LookupBase):
         # Raw in variables, with its templates resolved in hostvars.
         variables = variables["hostvars"][name]
         try:
-            cluster = model(variables)
+            cluster = Cluster.from_dict(plain(kwargs["model"])) if kwargs.get("model") else model(variables)
             secret_store = store(variables, forecast)
             ca = authority(secret_store, variables)
             certificate, key = secret_store.host(name, certificate_names(cluster, name), ca)

@@ -59,6 +59,7 @@ OF_ONE_RUN = (
     "cluster_restart_in_place",
     "cluster_promote",
     "cluster_accept_loss",
+    "cluster_remove",
 )
 
 

@@ -170,6 +170,20 @@ def record_standby(server: Server, node_id: int, upstream_id: int) -> None:
     )
 
 
+_RECORD_REMOVED = """
+WITH moved AS (UPDATE repmgr.nodes SET upstream_node_id = %s WHERE upstream_node_id = %s)
+INSERT INTO repmgr.events (node_id, event, successful, details)
+SELECT node_id, type || '_unregister', true, 'removed by pgherd' FROM repmgr.nodes WHERE node_id = %s
+"""
+
+
+def record_removed(server: Server, node_id: int, primary_id: int) -> None:
+    """Take *node_id* out of the metadata on the primary *server*, as ``repmgr standby unregister`` does, which needs the node
+    itself to answer. A row that still names it as upstream names *primary_id*: its own node's agent corrects that."""
+    server.run(_RECORD_REMOVED, (primary_id, node_id, node_id))
+    server.run("DELETE FROM repmgr.nodes WHERE node_id = %s", (node_id,))
+
+
 def wanted_record(cluster: Cluster, node: Node, kind: str, upstream_id: int | None, version: int) -> Record:
     """The row that *node* should have as *kind* (``primary``, ``standby``, ``witness``) below *upstream_id*.
 

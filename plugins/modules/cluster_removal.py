@@ -1,0 +1,153 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: pgherd contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Module cluster_removal."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: cluster_removal
+short_description: Take a node out of the cluster, from the host of any other
+description:
+  - Says what the cluster is without the node, refuses where that is not safe, lets those that follow the node follow
+    another, and takes its record and its slots away everywhere. Nothing on the host that leaves is needed.
+  - The hosts that stay have to be told in between, which the playbook C(pgherd.cluster.remove) does; see
+    docs/removing.md for the order and why.
+  - In check mode it says what it would do.
+version_added: 0.1.0
+author: pgherd contributors (@pgherd)
+extends_documentation_fragment:
+  - pgherd.cluster.attributes
+options:
+  cluster:
+    description: The cluster's model with the node that leaves.
+    type: dict
+    required: true
+  node:
+    description: The node that leaves, by its name in the model.
+    type: str
+    required: true
+  via:
+    description: The node on this host, another one.
+    type: str
+    required: true
+  reached:
+    description: The nodes whose hosts this run configures.
+    type: list
+    elements: str
+    required: true
+  stages:
+    description:
+      - V(leave) is what comes before the other hosts are told, when C(synchronous_standby_names) has lost the node -
+        the standbys that are left have all that was acknowledged, and nobody follows the node any more.
+      - V(forget) is what comes after it - its record and its slots are gone.
+    type: list
+    elements: str
+    choices: [leave, forget]
+    default: [leave, forget]
+requirements:
+  - psycopg 3.1 or later, and the agent of this collection on the nodes
+seealso:
+  - module: pgherd.cluster.repmgr_node
+  - module: pgherd.cluster.cluster_primary
+"""
+
+EXAMPLES = r"""
+- name: Whether pg5 may leave, and what would be done
+  pgherd.cluster.cluster_removal:
+    cluster: "{{ cluster_model }}"
+    node: pg5
+    via: pg1
+    reached: [pg1, pg2, pg3, pg4]
+  check_mode: true
+  register: removal
+  delegate_to: pg1
+"""
+
+RETURN = r"""
+cluster:
+  description: O(cluster).
+  returned: always
+  type: dict
+rest:
+  description: The same without the node.
+  returned: always
+  type: dict
+between:
+  description: As RV(rest), as PostgreSQL's configuration has it until every agent is told who is electable now.
+  returned: always
+  type: dict
+primary:
+  description: The primary.
+  returned: always
+  type: str
+advice:
+  description: What to change in the inventory afterwards.
+  returned: always
+  type: str
+ansible_facts:
+  description: C(cluster_model) is RV(rest), for the roles that tell the hosts that stay.
+  returned: always
+  type: dict
+log:
+  description: What was done.
+  returned: always
+  type: list
+  elements: str
+before:
+  description: C(registered), C(slot_on) with the nodes that have its slot, and C(followers) of the node.
+  returned: always
+  type: dict
+after:
+  description: The same, afterwards.
+  returned: always
+  type: dict
+steps:
+  description: One sentence per step.
+  returned: always
+  type: list
+  elements: str
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.pgherd.cluster.plugins.module_utils._ansible import conclude, reporting_errors
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.failover import command, removal, removal_apply
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.model import Cluster
+
+
+def main() -> None:
+    """Wire the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "cluster": {"type": "dict", "required": True},
+            "node": {"type": "str", "required": True},
+            "via": {"type": "str", "required": True},
+            "reached": {"type": "list", "elements": "str", "required": True},
+            "stages": {
+                "type": "list",
+                "elements": "str",
+                "choices": list(removal.STAGES),
+                "default": list(removal.STAGES),
+            },
+        },
+        supports_check_mode=True,
+    )
+    with reporting_errors(module):
+        given, log = module.params, []
+        cluster, name = Cluster.from_dict(given["cluster"]), given["node"]
+        removal.known(cluster, name)
+        links = command.root_links(cluster, given["via"])
+        found = removal_apply.look(cluster, links, given["reached"])
+        todo = removal.plan(cluster, name, found, given["stages"])
+        rest = removal.rest(cluster, name, found.primary)
+        models = {"cluster": cluster.to_dict(), "rest": rest.to_dict()}
+        models["between"] = removal.between(cluster, rest).to_dict()
+        executor = removal_apply.Executor(cluster, links, log.append)
+        advice = removal.advice(cluster, name, rest)
+        facts = {"cluster_model": models["rest"]}
+        conclude(module, todo, executor, **models, ansible_facts=facts, primary=found.primary, advice=advice, log=log)
+
+
+if __name__ == "__main__":
+    main()
