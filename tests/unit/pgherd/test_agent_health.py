@@ -39,7 +39,7 @@ ROW = {
 def row(name: str, **change: Any) -> dict[str, Any]:
     """What a node answers to the node part's question."""
     voice = replace(VOICES[name], **change)
-    return {**vars(voice), "senders": json.dumps(dict(voice.senders)), "slots": "{}"}
+    return {**vars(voice), "senders": json.dumps(dict(voice.senders)), "slots": "{}", "logical": "{}"}
 
 
 class Server:

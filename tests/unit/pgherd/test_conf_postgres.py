@@ -75,6 +75,38 @@ def test_slots_or_kept_wal() -> None:
     assert "max_slot_wal_keep_size" not in without
 
 
+def logical(cluster: Cluster = CLUSTER, name: str = "pg1", version: int = 17, **given: object) -> tuple[object, object]:
+    node = replace(cluster.node(name), settings={"wal_level": "logical", **given})
+    nodes = tuple(node if one.name == name else one for one in cluster.nodes)
+    found = settings(replace(cluster, nodes=nodes), node, version)
+    return found.get("sync_replication_slots"), found.get("synchronized_standby_slots")
+
+
+TREE = replace(CLUSTER, nodes=(*CLUSTER.nodes, Node("pg5", 5, "postgres", "pg5", "pg2")))
+FAVOURED = replace(CLUSTER, nodes=(*CLUSTER.nodes[:2], replace(CLUSTER.nodes[2], priority=200), CLUSTER.nodes[3]))
+
+
+@pytest.mark.parametrize(
+    ("what", "found", "expected"),
+    [
+        ("W = 1: one other", logical(), (True, "repmgr_slot_2")),
+        ("never its own", logical(name="pg2"), (True, "repmgr_slot_1")),
+        ("W = 2: both", logical(replace(CLUSTER, sync_standbys=2)), (True, "repmgr_slot_2,repmgr_slot_3")),
+        ("the one that is likelier to be next", logical(FAVOURED), (True, "repmgr_slot_3")),
+        ("nobody is sure to be next", logical(replace(CLUSTER, durability="async")), (True, None)),
+        ("a standby's standby", logical(TREE, "pg5"), (None, None)),
+        ("PostgreSQL 16", logical(version=16), (None, None)),
+        ("no logical WAL", logical(wal_level="replica"), (None, None)),
+        ("no feedback", logical(hot_standby_feedback=False), (None, None)),
+        ("no slots at all", logical(replace(CLUSTER, replication_slots=False)), (None, None)),
+        ("a witness", logical(name="w1"), (None, None)),
+        ("the user's word goes before", logical(synchronized_standby_slots=""), (True, "")),
+    ],
+)
+def test_logical_slots_survive(what: str, found: tuple[object, object], expected: tuple[object, object]) -> None:
+    assert found == expected, what
+
+
 def test_room_for_every_stream() -> None:
     many = replace(CLUSTER, nodes=tuple(Node(f"n{i}", i, "postgres", f"n{i}") for i in range(1, 20)))
     assert settings(many, many.nodes[0], 17)["max_wal_senders"] >= 19 + 1

@@ -35,6 +35,7 @@ def row(**more: Any) -> dict[str, Any]:
         "stop_asked": "",
         "senders": "{}",
         "slots": "{}",
+        "logical": "{}",
         **more,
     }
 

@@ -15,7 +15,7 @@ from pgherd.agent.upkeep import ASTRAY, INTERVAL, Upkeep
 from pgherd.failover.links import Links
 from pgherd.failover.memory import Memory
 from pgherd.failover.slots import decide
-from pgherd.failover.voice import Round, Voice
+from pgherd.failover.voice import LogicalSlot, Round, Voice
 from pgherd.model import Barman, Cluster, Node
 
 CLUSTER = Cluster(
@@ -131,6 +131,36 @@ def test_a_primary_moves_no_slot() -> None:
     """Its reader does, or it keeps the WAL for it."""
     slots = {f"repmgr_slot_{n}": ("0/1", False) for n in (2, 3)} | {"barman": ("0/1", False)}
     assert changes("pg1", slots) == set()
+
+
+OWN, COPIED = LogicalSlot(True, False, False), LogicalSlot(True, True, False)
+
+
+@pytest.mark.parametrize(
+    ("what", "here", "there", "dropped"),
+    [
+        ("a former primary's own, which the primary has", OWN, COPIED, True),
+        ("a copy", COPIED, OWN, False),
+        ("the primary does not have it: nobody has another", OWN, None, False),
+        ("the primary's is another that is not copied", OWN, LogicalSlot(False, False, False), False),
+        ("somebody reads it", replace(OWN, active=True), COPIED, False),
+        ("a standby's own, made here", LogicalSlot(False, False, False), OWN, False),
+    ],
+)
+def test_a_logical_slot_is_out_of_the_way_of_its_copy(
+    what: str, here: LogicalSlot, there: LogicalSlot | None, dropped: bool
+) -> None:
+    head = replace(HEAD, logical={"sub": there} if there else {})
+    mine = replace(STANDBY, logical={"sub": here}, slots=KEPT | {"repmgr_slot_3": ("0/5000000", False)})
+    found = decide(TREE, "pg2", "pg1", Round({"pg1": head, "pg2": mine, "pg3": LAGGING}), ("barman",))
+    assert [(change.action, change.name) for change in found] == ([("drop", "sub")] if dropped else []), what
+
+
+def test_a_primary_keeps_its_logical_slots() -> None:
+    head = replace(HEAD, logical={"sub": OWN, "old": COPIED})
+    for primary in ("pg1", ""):
+        found = decide(TREE, "pg1", primary, Round({"pg1": head, "pg2": replace(STANDBY, logical={"sub": OWN})}), ())
+        assert not [change for change in found if change.name in ("sub", "old")]
 
 
 def test_without_slots_there_is_nothing_to_do() -> None:

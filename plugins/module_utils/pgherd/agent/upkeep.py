@@ -11,13 +11,13 @@ from ..errors import PgherdError
 from ..failover import slots
 from ..failover.links import Links, session
 from ..failover.memory import Memory
-from ..failover.seal import make_slot
-from ..failover.voice import Round, Voice
+from ..failover.seal import make_slot, move
+from ..failover.voice import Round, Voice, node_at
 from ..files.conf_barman import place
-from ..model import CLUSTER_FILE, Cluster, Node
+from ..model import CLUSTER_FILE, REPMGR_DATABASE, Cluster, Node
 from ..ports.service import Service
 from ..ports.sql import Server
-from ..programs.repmgr import record_primary, record_standby
+from ..programs.repmgr import record_primary, record_standby, streaming_conninfo
 
 # Seconds from one look to the next.
 INTERVAL = 5.0
@@ -59,6 +59,8 @@ class Upkeep:
             return
         self._at = now
         self._try("slots", lambda: self._slots(primary, round_))
+        if mine.streaming and mine.lacks_database:
+            self._try("slot synchronisation", lambda: self._name_database(mine))
         if primary and (mine.streaming or primary == mine.name):
             self._try("metadata", lambda: self._row(mine, primary))
             self._try("repmgrd", lambda: self._repmgrd(now, mine))
@@ -92,6 +94,15 @@ class Upkeep:
             server.rows("SELECT pg_replication_slot_advance(%s, %s)", (change.name, change.lsn))
         if change.why:
             self._say(f"slots: {change.action} {change.name}: {change.why}")
+
+    def _name_database(self, mine: Voice) -> None:
+        """repmgr leaves the database out of primary_conninfo, and slots are copied by queries in one."""
+        upstream = node_at(self._cluster, mine.upstream)
+        if upstream:
+            wanted = streaming_conninfo(self._cluster, self._node, self._cluster.node(upstream))
+            with session(self._links, mine.name) as server:
+                move(mine.name, server, wanted, self._node.slot)
+            self._say(f"slot synchronisation: primary_conninfo names the database {REPMGR_DATABASE} now")
 
     def _row(self, mine: Voice, primary: str) -> None:
         """Have the metadata say what is: repmgrd refuses to start on a node that they call a dead primary."""

@@ -3,7 +3,8 @@
 """The physical slots that others need, on every node that may become their upstream, before it does. Pure.
 
 A slot that nobody reads keeps WAL: those on a standby are moved on to where their reader is, and left-over ones of ours
-are dropped. Slots of other names are nobody's business here.
+are dropped. Slots of other names are nobody's business here, but for logical ones with failover that a former primary is
+left with: PostgreSQL copies them from the primary there is, and cannot while they are in the way.
 """
 
 from __future__ import annotations
@@ -56,7 +57,24 @@ def decide(
                 changes.append(Change("advance", name, to))
         elif match and _left_over(cluster, int(match.group(1)), me, round_, current):
             changes.append(Change("drop", name, "", "its reader is gone or reads elsewhere"))
-    return changes
+    return changes + _in_the_way(me, primary, round_)
+
+
+def _in_the_way(me: str, primary: str, round_: Round) -> list[Change]:
+    """A former primary's own logical slots that the primary has now: while one is there, the server copies none at all
+    (PostgreSQL 17, slotsync.c: "same name slot already exists on the standby")."""
+    mine, head = round_.voices[me], round_.voices.get(primary)
+    if head is None or primary == me or not mine.in_recovery:
+        return []
+    return [
+        Change("drop", name, "", f"{primary} has it now, and it is copied from there")
+        for name, slot in mine.logical.items()
+        if slot.failover
+        and not slot.synced
+        and not slot.active
+        and name in head.logical
+        and head.logical[name].failover
+    ]
 
 
 def _wanted(cluster: Cluster, me: str, primary: str, barman_slots: tuple[str, ...]) -> dict[str, str]:

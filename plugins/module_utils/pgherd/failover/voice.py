@@ -68,10 +68,25 @@ SELECT pg_is_in_recovery() AS in_recovery,
        (SELECT coalesce(jsonb_object_agg(application_name, reply_time), '{{}}') FROM pg_stat_replication
          WHERE state = 'streaming')::text AS senders,
        (SELECT coalesce(jsonb_object_agg(slot_name, jsonb_build_array(restart_lsn, active)), '{{}}')
-          FROM pg_replication_slots WHERE slot_type = 'physical' AND NOT temporary)::text AS slots
+          FROM pg_replication_slots WHERE slot_type = 'physical' AND NOT temporary)::text AS slots,
+       (SELECT coalesce(jsonb_object_agg(slot_name, jsonb_build_array(to_jsonb(l)->'failover', to_jsonb(l)->'synced',
+                                                                      active)), '{{}}')
+          FROM pg_replication_slots l WHERE slot_type = 'logical' AND NOT temporary)::text AS logical,
+       coalesce(current_setting('sync_replication_slots', true), 'off') = 'on'
+           AND current_setting('primary_conninfo') <> '' AND current_setting('primary_conninfo') !~ '\\mdbname='
+           AS lacks_database
   FROM pg_control_system() s, pg_control_checkpoint() c, pg_control_recovery() r
   LEFT JOIN pg_stat_wal_receiver w ON true
 """  # noqa: S608
+
+
+@dataclass(frozen=True)
+class LogicalSlot:
+    """*failover*: it is to be copied to standbys; *synced*: it was copied from a primary (both PostgreSQL 17)."""
+
+    failover: bool
+    synced: bool
+    active: bool
 
 
 @dataclass(frozen=True)
@@ -82,7 +97,9 @@ class Voice:
     *locked*: others' sessions that hold the seal's lock. *upstream_seen_age*: seconds since its repmgrd last reached its
     upstream, -1 when never. *stop_asked*: who asks it to stop for a switchover, as ASKING and a name. *senders*: who
     streams from it, with the time in its last answer as text (another clock's, good
-    only for seeing that it changes). *slots*: physical ones, with their restart_lsn and whether they are in use."""
+    only for seeing that it changes). *slots*: physical ones, with their restart_lsn and whether they are in use.
+    *logical*: the others, as LogicalSlot. *lacks_database*: it is to copy slots, and its primary_conninfo names no database
+    to ask for them."""
 
     name: str
     in_recovery: bool
@@ -103,6 +120,8 @@ class Voice:
     stop_asked: str = ""
     senders: Mapping[str, str] = field(default_factory=dict)
     slots: Mapping[str, tuple[str | None, bool]] = field(default_factory=dict)
+    logical: Mapping[str, LogicalSlot] = field(default_factory=dict)
+    lacks_database: bool = False
 
     @property
     def position(self) -> int:
@@ -150,7 +169,8 @@ def voice(name: str, row: Row) -> Voice:
     """The answer of the node called *name*."""
     found = {**row, "name": name, "senders": json.loads(row["senders"])}
     slots = {slot: (lsn, bool(active)) for slot, (lsn, active) in json.loads(row["slots"]).items()}
-    return build(Voice, {**found, "slots": slots})
+    logical = {slot: LogicalSlot(*map(bool, said)) for slot, said in json.loads(row["logical"]).items()}
+    return build(Voice, {**found, "slots": slots, "logical": logical})
 
 
 def parameters(cluster: Cluster, node: Node, passfile: str = "") -> dict[str, Any]:

@@ -107,7 +107,31 @@ def settings(cluster: Cluster, node: Node, version: int, least: Mapping[str, int
         wanted["synchronous_commit"] = True
         wanted["synchronous_standby_names"] = cluster.synchronous_standby_names
     user = {key: value for key, value in node.settings.items() if key != "shared_preload_libraries"}
-    return raised({**wanted, **user}, least or {})
+    return raised({**wanted, **logical_slots(cluster, node, version, {**wanted, **user}), **user}, least or {})
+
+
+def logical_slots(cluster: Cluster, node: Node, version: int, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What has logical slots with failover (PostgreSQL 17) survive one, beside the settings *given*. Explained in
+    docs/logical-slots.md.
+
+    Only electable nodes copy them: they stream from the primary itself, and a standby's standby cannot. Without logical WAL
+    or feedback nothing may be switched on: early releases of 17 end the whole server then (ValidateSlotSyncParams() in
+    slotsync.c).
+    """
+    ready = str(given["wal_level"]) == "logical" and str(given["hot_standby_feedback"]).lower() in (
+        "true",
+        "on",
+        "yes",
+        "1",
+    )
+    if version < 17 or not ready or not cluster.replication_slots or node not in cluster.electable:
+        return {}
+    wanted: dict[str, Any] = {"sync_replication_slots": True}
+    if cluster.durability == "strict":
+        # W fixed ones: each R that a promotion seals has one of them, so no reader can be ahead of who is promoted.
+        others = sorted((one for one in cluster.electable if one != node), key=lambda one: (-one.priority, one.id))
+        wanted["synchronized_standby_slots"] = ",".join(one.slot for one in others[: cluster.sync_standbys])
+    return wanted
 
 
 def preload(cluster: Cluster, node: Node) -> list[str]:
