@@ -218,6 +218,13 @@ FOUR = replace(THREE, nodes=(*THREE.nodes, TREE.node("pg6")), sync_standbys=2)
             "pg3 would become electable, .* pg6 is not reached",
         ),
         (
+            "two become electable at once",
+            replace(TREE, nodes=(*TREE.nodes, Node("pg7", 7, "postgres", "pg7", "pg2"))),
+            "pg2",
+            found(),
+            "pg3, pg7 would become electable at once",
+        ),
+        (
             "the primary's host is not reached",
             TREE,
             "pg6",
@@ -293,6 +300,18 @@ def test_the_count_holds_whoever_has_been_told(name: str, sync: int) -> None:
                 [one for one in voters(agents, head) if one != name], seals_needed(agents, head)
             ):
                 assert set(acknowledged) & set(sealed), (name, acknowledged, sealed)
+
+
+@pytest.mark.parametrize("sync", [1, 2, 3])
+@pytest.mark.parametrize("name", ["pg1", "pg2", "pg4", "pg5", "pg6"])
+def test_two_promotions_meet_whoever_has_been_told(name: str, sync: int) -> None:
+    head = "pg2" if name == "pg1" else "pg1"
+    old = replace(TREE, sync_standbys=sync)
+    new = rest(old, name, head)
+    able = [[one for one in voters(agents, head) if one != name] for agents in (old, new)]
+    for first in combinations(able[0], seals_needed(old, head)):
+        for second in combinations(able[1], seals_needed(new, head)):
+            assert set(first) & set(second), (name, first, second)
 
 
 def test_whom_others_follow_then() -> None:

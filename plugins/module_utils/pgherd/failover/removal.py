@@ -125,6 +125,11 @@ def _uncounted(cluster: Cluster, smaller: Cluster, found: Found) -> list[str]:
                 f"Only {len(here)} of {needed} standbys that must confirm commits would be left: bring another one back "
                 f"({missing})."
             )
+    if needed and len(new) > 1:
+        said.append(
+            f"{', '.join(new)} would become electable at once, and two promotions could miss each other: give all but one "
+            "priority 0 first, and run the site playbook."
+        )
     untold = [node.name for node in smaller.nodes if node.name not in found.reached]
     if needed and new and untold:
         said.append(
