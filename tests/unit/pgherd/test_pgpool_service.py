@@ -44,6 +44,12 @@ def after(state: State, **changes: str | None) -> State:
     ("state", "steps"),
     [
         (RUNNING, []),
+        # Its agent, not told yet, had attached it again.
+        (
+            replace(RUNNING, nodes={**RUNNING.nodes, 4: NodeInfo(4, "gone", 5432, "waiting")}),
+            ["detach backend 4 (gone): it is no longer configured"],
+        ),
+        (replace(RUNNING, nodes={**RUNNING.nodes, 4: NodeInfo(4, "gone", 5432, "down")}), []),
         (replace(RUNNING, active=False), ["start pgpool2.service"]),
         (after(RUNNING, pool_hba="host\n"), ["reload pgpool2.service: /etc/pgpool2/pool_hba.conf changed"]),
         (

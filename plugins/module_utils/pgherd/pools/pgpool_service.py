@@ -72,14 +72,15 @@ def plan(state: State, pending: Mapping[str, str | None] | None = None) -> Plan:
             _old(differ),
             "running with the files as they stand",
         )
-    if not differ:
-        return Plan(UNIT, {}, {})
     leaving = _leaving(state, standing[CONFIGURATION] or "")
+    if not differ and not leaving:
+        return Plan(UNIT, {}, {})
     steps = [
         Step("detach", f"detach {label(at, state.nodes[at].host)}: it is no longer configured", {"number": at})
         for at in leaving
     ]
-    steps.append(Step("reload", f"reload {UNIT}: {', '.join(differ)} changed"))
+    if differ:
+        steps.append(Step("reload", f"reload {UNIT}: {', '.join(differ)} changed"))
     return Plan(UNIT, {"state": _old(differ)}, {"state": CURRENT}, tuple(steps))
 
 
