@@ -5,7 +5,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help venv images demo demo-dsn demo-status demo-down test test-slow test-faults test-chaos check bench-site \
+.PHONY: help venv images demo demo-dsn demo-status demo-down test test-faults test-chaos check bench-site \
   bench-failover faults-down clean
 
 COLLECTIONS := $(CURDIR)/.cache/collections
@@ -56,9 +56,6 @@ demo-down: ## remove the demo's hosts
 
 test: venv ## everything that proves the project
 	@python tests/tools/prove.py check package scenarios
-
-test-slow: venv ## promotions, interrupted runs and small clusters, on the hosts that `molecule converge -s default` made
-	@LAB_CLUSTER=default python -m pytest -v -m slow molecule/change/tests
 
 test-faults: venv ## every fault, on five nodes in a tree; ONLY=expression, RUNS=3
 	@python tests/faults/prepare.py $(FAULTS) $(FAULTS_INVENTORY)

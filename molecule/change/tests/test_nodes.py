@@ -5,11 +5,8 @@
 from __future__ import annotations
 
 import psycopg
-import pytest
 import yaml
 from living import Living, until
-
-pytestmark = pytest.mark.slow
 
 NEW = "pg9"
 

@@ -10,8 +10,6 @@ from __future__ import annotations
 import pytest
 from living import Living, until
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture(scope="module")
 def timeline(tree: Living) -> int:

@@ -8,8 +8,6 @@ import pytest
 from living import Living
 from playbook import Run
 
-pytestmark = pytest.mark.slow
-
 PREFIX = '%m [%p] it\'s "%a", 10:00% '
 
 

@@ -16,8 +16,6 @@ import pytest
 from living import DATA, UNIT, LabError, Living
 from playbook import Event, Run
 
-pytestmark = pytest.mark.slow
-
 SEED = 20
 # What would bring a node back, or elect another primary.
 ACTING = "pgherd-agent repmgrd"
