@@ -9,8 +9,6 @@ from typing import Any
 import pytest
 from living import UNIT, Living, until
 
-pytestmark = pytest.mark.slow
-
 GONE = "pg5"
 REMOVE = "pgherd.cluster.remove"
 SLOTS = "SELECT coalesce(array_agg(slot_name::text), '{}') AS names FROM pg_replication_slots"
