@@ -19,7 +19,6 @@ from pgherd.failover.standby import (
     Standby,
     decide,
     decide_down,
-    diverged,
     hung,
     may_follow,
     wanted_upstream,
@@ -57,6 +56,10 @@ def seen(voice: Any = ORPHAN, primary: str = "pg3", head: str = "", upstream: st
         ("it hangs, and this one is not electable", seen(LIVE, head="pg3", hung=60.0, electable=False), ""),
         ("it hangs, and a promotion is at work", seen(replace(LIVE, locked=1), head="pg3", hung=60.0), ""),
         ("sealed a moment ago", seen(SEALED, sealed=UNSEAL - 0.1), ""),
+        ("sealed, and there is a newer primary", seen(SEALED, newer=True), "follow"),
+        ("the same, and diverged", seen(SEALED, newer=True, diverged=True), "rejoin"),
+        ("the same, and not known yet whether it has", seen(SEALED, newer=True, diverged=None), ""),
+        ("the same, and a promotion is at work", seen(replace(SEALED, locked=1), newer=True), ""),
         ("sealed, and its promoter is gone", seen(SEALED, sealed=UNSEAL), "follow"),
         ("sealed, its promoter gone, and diverged", seen(SEALED, sealed=UNSEAL, diverged=True), "rejoin"),
         ("sealed a moment ago, and diverged", seen(SEALED, sealed=UNSEAL - 0.1, diverged=True, pointed=True), ""),
@@ -132,21 +135,6 @@ def test_whether_the_primary_hangs(what: str, ages: dict[str, int], seconds: flo
     assert hung(cluster(3), "pg1", round_(primary("pg1"), dead)) == 0.0
     below = streaming("pg3", follows="pg2", upstream_seen_age=60)
     assert hung(cluster(3), "pg1", round_(primary("pg1"), below)) == 0.0
-
-
-@pytest.mark.parametrize(
-    ("what", "timeline", "at", "apart"),
-    [
-        ("it has less than the fork", 1, 0x4FFFFFF, False),
-        ("it ends where they part", 1, 0x5000000, False),
-        ("it has a record more", 1, 0x5000028, True),
-        ("between two promotions", 2, 0x6000000, False),
-        ("its timeline is none of the primary's", 3, 0x1000000, True),
-    ],
-)
-def test_whether_a_standby_has_diverged(what: str, timeline: int, at: int, apart: bool) -> None:
-    """A retired primary: what it wrote last may be nowhere else."""
-    assert diverged(standby("pg2", at, timeline), {1: 0x5000000, 2: 0x7000000}) is apart, what
 
 
 FOUR = cluster(4)

@@ -15,7 +15,6 @@ from ..failover.postmaster import kill_postmaster, stop_postmaster
 from ..failover.voice import ASKING, Round, Voice
 from ..model import SYSTEM_ROLES
 from ..nodes.mark import STOPPED, mark, unmark
-from ..programs.repmgr import streaming_conninfo
 from .seen import NO_VERDICT
 from .work import Here, Work
 
@@ -123,14 +122,13 @@ class PrimaryDuty:
                 self._here.say(f"fence: {ended[0]['ended']} sessions ended")
 
     def _give(self, heir: str) -> None:
-        """Stop the primary, and start it as a standby of *heir*, or of nobody yet where that is ''."""
+        """Stop the primary, and start it as a standby of nobody yet: it is let follow *heir*, or whoever is primary, when its
+        WAL has been compared (see failover/diverged.py)."""
         here = self._here
         mark(f"{STOPPED} to come back below {heir or 'whoever is primary'}")
         if not stop_postmaster(here.directory, 20.0):
             kill_postmaster(here.directory)
         here.service.stop(here.unit, timeout=60.0)
-        slots = here.cluster.replication_slots
-        conninfo = streaming_conninfo(here.cluster, here.node, here.cluster.node(heir)) if heir else ""
-        datadir.make_standby(here.directory, conninfo, here.node.slot if slots else "")
+        datadir.make_standby(here.directory, "", here.node.slot if here.cluster.replication_slots else "")
         unmark()
         here.service.start(here.unit)

@@ -11,8 +11,8 @@ from contextlib import closing
 from ..errors import PgherdError
 from ..failover import datadir, standby
 from ..failover.command import last_primary
+from ..failover.diverged import diverged, history_of
 from ..failover.election import Missed, rank
-from ..failover.keep import as_text, parse_history
 from ..failover.links import session
 from ..failover.memory import chain
 from ..failover.promote import Promotion
@@ -43,6 +43,7 @@ class StandbyDuty:
     def run(self, now: float, mine: Voice, round_: Round, primary: str) -> None:
         """Look at the standby *mine*, and begin what it needs. *primary* is the real one, '' for none."""
         here, lasts = self._here, self._here.memory.lasts
+        theirs = round_.voices.get(primary)
         heads = {name: chain(here.cluster, round_, name) for name in round_.voices}
         wanted = standby.wanted_upstream(here.cluster, here.me, primary, heads) if primary else ""
         head = heads.get(here.me, "")
@@ -64,7 +65,8 @@ class StandbyDuty:
             rank(here.cluster, here.me, round_),
             here.me in here.cluster.electable_names,
             not primary or standby.may_follow(here.cluster, here.me, primary, round_),
-            self._diverged(mine, primary, round_),
+            bool(theirs and theirs.timeline > mine.timeline),
+            self._diverged(mine, theirs),
             bool(primary) and node_at(here.cluster, mine.pointed_at) == primary,
         )
         self._do(now, standby.decide(seen), seen.leaderless or seen.hung)
@@ -93,20 +95,19 @@ class StandbyDuty:
             self._primary, self._since = primary, now
         return min(standby.hung(self._here.cluster, primary, round_), now - self._since) if primary else 0.0
 
-    def _diverged(self, mine: Voice, primary: str, round_: Round) -> bool:
-        """standby.diverged() by the primary's history, which is read once; False where it cannot be."""
-        theirs = round_.voices.get(primary)
+    def _diverged(self, mine: Voice, theirs: Voice | None) -> bool | None:
+        """Whether it has WAL that the primary's history has not, which is read once; None while that is not known."""
         if theirs is None or mine.timeline >= theirs.timeline:
             return False
-        if self._history[:2] != (primary, theirs.timeline):
-            file = f"pg_wal/{theirs.timeline:08X}.history"
+        if not mine.settled:
+            return None
+        if self._history[:2] != (theirs.name, theirs.timeline):
             try:
-                with session(self._here.links, primary) as server:
-                    content = server.rows("SELECT pg_read_binary_file(%s) AS content", (file,))[0]["content"]
+                with session(self._here.links, theirs.name) as server:
+                    self._history = (theirs.name, theirs.timeline, history_of(server, theirs.timeline))
             except PgherdError:
-                return False
-            self._history = (primary, theirs.timeline, parse_history(as_text(content)))
-        return standby.diverged(mine, self._history[2])
+                return None
+        return diverged(mine, self._history[2])
 
     def _pointed_at(self) -> str:
         """The node that primary_conninfo names."""
@@ -120,7 +121,8 @@ class StandbyDuty:
         return next((node.name for node in nodes if host in (node.address, node.ip, node.name)), "")
 
     def _do(self, now: float, duty: standby.Duty, gone: float = 0.0) -> None:
-        if not duty.action or self._work.name or now - self._work.ended < standby.AGAIN:
+        tried = self._work.ended.get(duty.action, float("-inf"))
+        if not duty.action or self._work.name or now - tried < standby.AGAIN:
             return
         jobs: dict[str, Callable[[], None]] = {
             "follow": lambda: self._follow(duty.target),

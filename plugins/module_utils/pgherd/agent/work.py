@@ -54,12 +54,13 @@ class Here:
 
 
 class Work:
-    """What takes longer than a moment, one at a time, and when each action was last decided (seconds since the epoch)."""
+    """What takes longer than a moment, one at a time, when each action was last decided (seconds since the epoch), and
+    when each ended (monotonic seconds)."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say
         self._thread: threading.Thread | None = None
-        self.ended = float("-inf")
+        self.ended: dict[str, float] = {}
         self.decided: dict[str, float] = {}
 
     @property
@@ -82,7 +83,7 @@ class Work:
             except PgherdError as error:
                 self._say(f"{name}: failed: {' '.join(str(error).split())}")
             finally:
-                self.ended = time.monotonic()
+                self.ended[name] = time.monotonic()
 
         self._thread = threading.Thread(target=run, name=name, daemon=True)
         self._thread.start()

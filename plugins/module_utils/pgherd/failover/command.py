@@ -17,6 +17,7 @@ from ..ports.run import LocalRunner
 from ..ports.service import SystemdService
 from ..ports.sql import Server
 from ..programs.repmgr import record_standby, streaming_conninfo
+from .diverged import refuse
 from .election import LONG_AGO, Missed
 from .links import Links, real, session
 from .promote import Promotion
@@ -101,7 +102,7 @@ def promote(
 
 def follow(cluster: Cluster, me: str, link: Links, say: Say, upstream: int) -> int:
     """Let *me* stream from the node with the ID *upstream*, and write that into the metadata. Raises Conflict for a
-    primary, Unreachable when it does not come to stream."""
+    primary, and for one with WAL that the other has not; Unreachable when it does not come to stream."""
     source = cluster.node_by_id(upstream)
     if source is None:
         raise Conflict(f"let {me} follow", "the ID of a node of this cluster", upstream)
@@ -110,6 +111,8 @@ def follow(cluster: Cluster, me: str, link: Links, say: Say, upstream: int) -> i
     with session(link, me) as mine, session(link, source.name) as theirs:
         if not _standby(mine):
             raise Conflict(f"let {me} follow {source.name}", "a standby", "a primary")
+        until(lambda: ask(me, mine).settled, STREAM, f"{me} still reads its own WAL")
+        refuse(ask(me, mine), ask(source.name, theirs), theirs)
         if slots:
             make_slot(theirs, node.slot)
         if _point(me, mine, wanted, node.slot if slots else ""):

@@ -28,11 +28,10 @@ class Local:
 
 @dataclass(frozen=True)
 class Start:
-    """How to start: *as_standby* of *upstream* ('' where nobody is known to be primary), and why."""
+    """How to start: *as_standby*, of nobody yet (its agent compares its WAL with the primary's first), and why."""
 
     as_standby: bool
     why: str
-    upstream: str = ""
     # Whether the answer may change when those that are silent come up a moment later.
     provisional: bool = False
 
@@ -53,7 +52,7 @@ def decide(cluster: Cluster, me: str, local: Local, round_: Round) -> Start:
     primaries = [name for name, voice in others.items() if not voice.in_recovery and voice.timeline >= local.timeline]
     if primaries:
         newest = max(primaries, key=lambda name: others[name].timeline)
-        return Start(True, f"{newest} is primary (timeline {others[newest].timeline})", newest)
+        return Start(True, f"{newest} is primary (timeline {others[newest].timeline})")
     ahead = [name for name, voice in others.items() if voice.timeline > local.timeline]
     if ahead:
         return Start(True, f"{ahead[0]} is on timeline {others[ahead[0]].timeline}, {me} on {local.timeline}")

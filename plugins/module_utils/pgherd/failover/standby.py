@@ -8,7 +8,6 @@ undone: cancelled elections, orphans, sealed nodes whose promoter died, nodes th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..model import Cluster
@@ -36,8 +35,8 @@ class Standby:
     """*primary* is the real one ('' for none seen). *head* is where its chain of streams ends. *upstream* is whom it is
     pointed at, *wanted* whom it should follow. The rest are seconds: sealed and without a lock, without a stream to the
     primary, pointed at *wanted* and yet without a stream, without any primary; *hung*: see hung().
-    *rank* among the electable ones. *safe*: see may_follow(). *diverged*: see diverged(); *pointed*: whether it is pointed at
-    *primary* itself."""
+    *rank* among the electable ones. *safe*: see may_follow(). *newer*: the primary is on a newer timeline. *diverged*: see
+    diverged.py, None while that is not known; *pointed*: whether it is pointed at *primary* itself."""
 
     me: str
     voice: Voice
@@ -53,7 +52,8 @@ class Standby:
     rank: int = 0
     electable: bool = True
     safe: bool = True
-    diverged: bool = False
+    newer: bool = False
+    diverged: bool | None = False
     pointed: bool = False
 
 
@@ -75,6 +75,8 @@ def decide(seen: Standby) -> Duty:
         why = f"no primary for {seen.leaderless:.0f} s, and {seen.rank} before it in rank"
         return Duty("elect", "", why) if late else Duty("")
     if seen.voice.sealed:
+        if seen.newer:
+            return _join(seen, "sealed, and there is a newer primary")
         late = seen.sealed >= UNSEAL and seen.safe
         return _join(seen, f"sealed, and its promoter is gone for {seen.sealed:.1f} s") if late else Duty("")
     if seen.electable and seen.hung >= HUNG + RANK * seen.rank:
@@ -96,13 +98,9 @@ def _join(seen: Standby, why: str) -> Duty:
     """Follow, or come back where the data do not fit: a standby with other WAL would confirm commits that it does not have."""
     if seen.diverged:
         return Duty("rejoin", seen.wanted, f"{why}; it has WAL that {seen.primary}'s history has not")
+    if seen.diverged is None:
+        return Duty("")
     return Duty("follow", seen.wanted, why)
-
-
-def diverged(voice: Voice, history: Mapping[int, int]) -> bool:
-    """Whether a standby on an older timeline than the primary's holds WAL that the primary's *history* has not: by timeline
-    where its successor begins, in bytes."""
-    return voice.position > history.get(voice.timeline, -1)
 
 
 def hung(cluster: Cluster, primary: str, round_: Round) -> float:

@@ -9,7 +9,6 @@ import time
 from ..files.conf_postgres import data_directory
 from ..model import Cluster
 from ..ports.run import Runner
-from ..programs.repmgr import streaming_conninfo
 from . import datadir, guard
 from .links import Links, Meeting
 
@@ -23,14 +22,13 @@ def decide(cluster: Cluster, me: str, version: int, links: Links, runner: Runner
 
 
 def prepare(cluster: Cluster, me: str, version: int, decision: guard.Start) -> None:
-    """Make the data directory start as *decision* says. Raises PgherdError."""
+    """Make the data directory start as *decision* says: a standby follows nobody before its agent has seen that it has no
+    WAL which the primary has not (see diverged.py). Raises PgherdError."""
     if not decision.as_standby:
         return
     node = cluster.node(me)
-    upstream = cluster.node(decision.upstream) if decision.upstream else None
-    conninfo = streaming_conninfo(cluster, node, upstream) if upstream else ""
     slot = node.slot if cluster.replication_slots else ""
-    datadir.make_standby(data_directory(cluster, version), conninfo, slot)
+    datadir.make_standby(data_directory(cluster, version), "", slot)
 
 
 def _decide(cluster: Cluster, me: str, local: guard.Local, links: Links) -> guard.Start:
