@@ -71,7 +71,9 @@ def send(cluster: Cluster, host: str, what: str, number: signal.Signals, only: i
         raise LookupError(f"{host} runs no {what}")
     chosen = found[:only] if only else found
     for process in chosen:
-        os.kill(process, number)
+        # One dies of the other's death, say.
+        with suppress(ProcessLookupError):
+            os.kill(process, number)
     return chosen
 
 
