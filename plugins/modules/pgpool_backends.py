@@ -43,6 +43,7 @@ options:
     description:
       - The configuration file of pgpool. Its C(backend_*) lines are made as O(backends) says, and pgpool reads it again.
       - Empty leaves the file alone; a backend that pgpool does not have is then an error.
+      - Without O(backends) it is read only, and a backend that pgpool still has but the file has not is left alone.
     type: path
   restart:
     description: Allow a restart where another server is to have a number that is in use; pgpool takes that only then.

@@ -5,12 +5,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 from pgherd.errors import ConfigError, Conflict
 from pgherd.files.backend_list import Backend, configure, parse_backends, rewrite
 from pgherd.observe.topology import Topology
 from pgherd.observe.views import NodeView, PostgresView
+from pgherd.pools import backends_apply
 from pgherd.pools.backends import ALONE, IDLE, Doubt, decide, demand, foresee, has_enough_backends, has_write_node, plan
 from pgherd.programs.pgpool import NodeInfo
 from pgherd.programs.pgpool_settings import parse_configuration
@@ -393,3 +395,23 @@ class TestHealth:
     @pytest.mark.parametrize(("word", "answer"), [("primary", True), ("gone", False), ("up", False)])
     def test_write_node_needs_status_and_role(self, word: str, answer: bool) -> None:
         assert has_write_node(table(pg1=word, pg2="up")) is answer
+
+
+def test_without_names_a_backend_that_left_the_configuration_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its server may still run: the host stops after pgpool has been told."""
+    config = tmp_path / "pgpool.conf"
+    config.write_text("backend_hostname0 = 'pg1'\nbackend_hostname3 = 'pg3'\n")
+    said = truth(pg1="primary", pg2="from pg1", pg3="from pg1")
+
+    class Pool:
+        where = "pool1"
+
+        def nodes(self) -> dict[int, NodeInfo]:
+            return table(pg1="primary", pg2="down", pg3="down")
+
+    monkeypatch.setattr(backends_apply, "ask_servers", lambda *_args: (said, Doubt()))
+    for given, attached in (("", {1, 3}), (str(config), {3})):
+        steps = backends_apply.plan_request(backends_apply.Request(config=given), Pool(), {}).steps  # type: ignore[arg-type]
+        assert {step.args["number"] for step in steps if step.action == "attach"} == attached

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from pgherd.observe.topology import Topology
-from pgherd.observe.views import BarmanSeen, Copy, Event
+from pgherd.observe.views import BackendView, BarmanSeen, Copy, Event
 from pgherd.status.health import health_line
 from pgherd.status.report import report
 from test_problems import CASES, promoted
@@ -111,3 +111,10 @@ def test_the_documentation_shows_the_picture_as_it_is() -> None:
     page = (Path(__file__).resolve().parents[3] / "docs/status.md").read_text()
     assert drawn(H) in page
     assert "\n".join(line for line in drawn(PICTURES["node_stopped"]).splitlines() if re.match("! |  pg", line)) in page
+
+
+def test_gaps_and_nodes_that_have_left_are_no_backends() -> None:
+    pool = H.pgpools[0]
+    more = (*(pool.backends or ()), BackendView(6, "", "unused", "standby"), BackendView(7, "gone", "down", "standby"))
+    shown = drawn(replace(H, pgpools=(replace(pool, backends=more), *H.pgpools[1:])))
+    assert "backends 5/5" in next(line for line in shown.splitlines() if line.startswith(pool.name))

@@ -18,6 +18,7 @@ from ..observe.topology import Topology
 from ..plan import Plan
 from ..ports.service import Service
 from ..programs.pgpool import UNIT, NodeInfo, Pcp
+from ..programs.pgpool_settings import parse_configuration
 from .backends import MISSES, Doubt, decide, demand, foresee, has_enough_backends, has_write_node, plan
 from .watch import Watch
 
@@ -58,7 +59,7 @@ def ask_servers(
 @dataclass(frozen=True)
 class Request:
     """What is asked of a pgpool: *state* ``observed``, ``attached`` or ``detached`` of *backends* (as parse_backends()
-    takes them; None for all that it has), whose lines in *config* are made so, unless that is ''."""
+    takes them; None for all that it has and *config* names), whose lines in *config* are made so, unless that is ''."""
 
     state: str = "observed"
     backends: Any = None
@@ -76,7 +77,11 @@ def plan_request(request: Request, pcp: Pcp, login: Mapping[str, Any]) -> Plan:
     wanted = parse_backends(request.backends) if request.backends is not None else []
     there = {number: Backend(number, node.host, node.port) for number, node in table.items()}
     if request.backends is None:
-        wanted = list(there.values())
+        # pgpool keeps one that has left until it is restarted.
+        configured = parse_configuration(_read(request.config)) if request.config else None
+        wanted = [
+            item for item in there.values() if configured is None or f"backend_hostname{item.number}" in configured
+        ]
     everything = {**there, **{item.number: item for item in wanted}}
     first = _configuration(request, table, wanted)
     given = {
@@ -111,12 +116,16 @@ def _configuration(request: Request, table: Mapping[int, NodeInfo], wanted: Sequ
         if wrong:
             raise ConfigError(wrong)
         return Plan("pgpool.conf", {}, {})
-    try:
-        with open(request.config, encoding="utf-8") as stream:
-            text = stream.read()
-    except OSError as error:
-        raise PgherdError(f"read {request.config}: {error.strerror}.", "Name pgpool's file in config.") from error
+    text = _read(request.config)
     return configure(table, text, request.config, wanted, request.restart)
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8") as stream:
+            return stream.read()
+    except OSError as error:
+        raise PgherdError(f"read {path}: {error.strerror}.", "Name pgpool's file in config.") from error
 
 
 class Executor:

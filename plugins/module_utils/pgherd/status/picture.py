@@ -198,17 +198,19 @@ def _services(topology: Topology) -> Iterator[str]:
     hosts = [pool.name for pool in topology.pgpools] + [host.name for host in topology.barmans]
     width = max(map(len, hosts), default=0)
     for pool in topology.pgpools:
-        yield f"{pool.name.ljust(width)}  pgpool  {_pgpool(pool)}"
+        yield f"{pool.name.ljust(width)}  pgpool  {_pgpool(topology, pool)}"
     for host in topology.barmans:
         yield f"{host.name.ljust(width)}  barman  {_barman(topology, host)}"
 
 
-def _pgpool(pool: PgpoolView) -> str:
+def _pgpool(topology: Topology, pool: PgpoolView) -> str:
     if pool.backends is None:
         return f"? {pool.why}"
-    up = [backend for backend in pool.backends if backend.status not in DOWN]
+    # Not the gaps between its numbers, nor a node that has left.
+    mine = [backend for backend in pool.backends if topology.node(backend.node)]
+    up = [backend for backend in mine if backend.status not in DOWN]
     primary = names([backend.node for backend in up if backend.role == "primary"]) or "none"
-    return f"backends {len(up)}/{len(pool.backends)}  primary {primary}"
+    return f"backends {len(up)}/{len(mine)}  primary {primary}"
 
 
 def _barman(topology: Topology, host: BarmanSeen) -> str:
