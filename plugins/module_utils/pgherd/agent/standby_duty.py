@@ -19,7 +19,6 @@ from ..failover.promote import Promotion
 from ..failover.seal import make_slot, move
 from ..failover.voice import Round, Voice, node_at
 from ..nodes.mark import marked, unmark
-from ..ports.sql import parse_conninfo
 from ..programs.repmgr import streaming_conninfo
 from .work import Here, Work
 
@@ -49,7 +48,8 @@ class StandbyDuty:
         head = heads.get(here.me, "")
         free = mine.sealed and not mine.locked
         astray = bool(primary) and head != primary and not mine.locked and not mine.sealed
-        upstream = self._pointed_at() if astray else ""
+        pointed_at = node_at(here.cluster, mine.pointed_at)
+        upstream = pointed_at if astray else ""
         seen = standby.Standby(
             here.me,
             mine,
@@ -67,7 +67,7 @@ class StandbyDuty:
             not primary or standby.may_follow(here.cluster, here.me, primary, round_),
             bool(theirs and theirs.timeline > mine.timeline),
             self._diverged(mine, theirs),
-            bool(primary) and node_at(here.cluster, mine.pointed_at) == primary,
+            bool(primary) and pointed_at == primary,
         )
         self._do(now, standby.decide(seen), seen.leaderless or seen.hung)
 
@@ -108,17 +108,6 @@ class StandbyDuty:
             except PgherdError:
                 return None
         return diverged(mine, self._history[2])
-
-    def _pointed_at(self) -> str:
-        """The node that primary_conninfo names."""
-        try:
-            with session(self._here.links, self._here.me) as server:
-                rows = server.rows("SELECT current_setting('primary_conninfo') AS conninfo")
-        except PgherdError:
-            return ""
-        host = parse_conninfo(rows[0]["conninfo"]).get("host", "")
-        nodes = self._here.cluster.nodes
-        return next((node.name for node in nodes if host in (node.address, node.ip, node.name)), "")
 
     def _do(self, now: float, duty: standby.Duty, gone: float = 0.0) -> None:
         tried = self._work.ended.get(duty.action, float("-inf"))
