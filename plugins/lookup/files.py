@@ -15,10 +15,16 @@ version_added: 0.1.0
 author: pgherd contributors (@pgherd)
 options:
   _terms:
-    description: The parts, each one of V(repository), V(base), V(postgres), V(repmgr), V(pgpool), V(barman).
+    description: The parts, each one of V(repository), V(base), V(cluster), V(postgres), V(repmgr), V(pgpool), V(barman).
     required: true
   model:
     description: Another model of the cluster than the fact C(cluster_model).
+    type: dict
+  counted:
+    description: Who is electable by V(cluster), while that changes; a C(counted) of M(pgherd.cluster.cluster_counting).
+    type: dict
+  named:
+    description: Who is electable by V(postgres), while that changes; a C(named) of M(pgherd.cluster.cluster_counting).
     type: dict
 """
 
@@ -43,6 +49,7 @@ from typing import Any
 from ansible.errors import AnsibleError
 from ansible.plugins.lookup import LookupBase
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.errors import PgherdError
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.failover.counting import counting
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.files.render import HostFacts
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.model import Cluster
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.nodes.instance import Instance
@@ -92,10 +99,13 @@ class LookupModule(LookupBase):
                 variables.get("cluster_apt_repository") or {},
                 _floors(cluster, name, found),
             )
+            counts = {"cluster": kwargs.get("counted"), "postgres": kwargs.get("named")}
             rendered = [
                 asdict(file)
                 for term in terms
-                for file in importlib.import_module(f"{CORE}.files.conf_{term}").files(cluster, name, facts, secrets)
+                for file in importlib.import_module(f"{CORE}.files.conf_{term}").files(
+                    counting(cluster, plain(counts.get(term))), name, facts, secrets
+                )
             ]
         except PgherdError as error:
             raise AnsibleError(str(error)) from error

@@ -107,7 +107,9 @@ ansible_facts:
   type: dict
   contains:
     repmgr_node:
-      description: C(changed), and C(repmgrd) - V(running), V(stopped) or, where the server did not answer, V(unknown).
+      description:
+        - C(changed), C(member), whether it runs as what it was asked to be, and C(repmgrd) - V(running), V(stopped) or,
+          where the server did not answer, V(unknown).
       type: dict
 before:
   description:
@@ -165,7 +167,8 @@ def main() -> None:
         executor = Executor(cluster, name, version, runner, service, given["timeout"], back.run)
         if left_alone:
             module.warn(left_alone)
-        facts = {"repmgr_node": {"changed": todo.changed, "repmgrd": seen.repmgrd(name)}}
+        member = bool(todo.after.get("running")) and not left_alone
+        facts = {"repmgr_node": {"changed": todo.changed, "repmgrd": seen.repmgrd(name), "member": member}}
         conclude(module, todo, executor, left_alone=left_alone, ansible_facts=facts)
 
 

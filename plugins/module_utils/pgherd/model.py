@@ -104,7 +104,10 @@ class Barman:
 
 @dataclass(frozen=True)
 class Cluster:
-    """A cluster as its user described it. Says what was wanted on the first day, never who is primary now."""
+    """A cluster as its user described it. Says what was wanted on the first day, never who is primary now.
+
+    *counted* are the electable nodes while a change of who is electable is under way; None: who is eligible.
+    """
 
     name: str
     nodes: tuple[Node, ...]
@@ -117,6 +120,7 @@ class Cluster:
     sync_standbys: int = 1
     replication_slots: bool = True
     options: Mapping[str, Any] = field(default_factory=dict)
+    counted: tuple[str, ...] | None = None
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Cluster:
@@ -125,6 +129,7 @@ class Cluster:
             cls,
             {
                 **data,
+                "counted": None if data.get("counted") is None else tuple(data["counted"]),
                 "nodes": tuple(build(Node, item) for item in data["nodes"]),
                 "pgpools": tuple(build(Pgpool, item) for item in data.get("pgpools", ())),
                 "barmans": tuple(build(Barman, item) for item in data.get("barmans", ())),
@@ -170,8 +175,15 @@ class Cluster:
 
     @property
     def electable(self) -> tuple[Node, ...]:
-        """Data nodes that may become primary: priority above 0, in the first primary's location, directly below it by
-        design, and the first primary itself (design, section 4.1)."""
+        """Data nodes that may become primary: the eligible ones, or those that are *counted* so far."""
+        if self.counted is None:
+            return self.eligible
+        return tuple(node for node in self.data_nodes if node.name in self.counted)
+
+    @property
+    def eligible(self) -> tuple[Node, ...]:
+        """Data nodes that may become primary by design: priority above 0, in the first primary's location, directly below
+        it, and the first primary itself (design, section 4.1)."""
         primary = self.first_primary
         return tuple(
             node

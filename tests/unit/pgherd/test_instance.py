@@ -4,12 +4,15 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Optional
 
 import pytest
 from pgherd.errors import Conflict
 from pgherd.model import Cluster, Node
+from pgherd.nodes import instance
 from pgherd.nodes.instance import Instance, plan
 
 CLUSTER = Cluster(
@@ -154,3 +157,17 @@ def test_restart_only_where_asked_for() -> None:
 def test_instance_survives_its_own_dictionary() -> None:
     mine = replace(at("pg2", STANDBY), pending={"a": "1 -> 2"}, lowered=("a",))
     assert Instance.from_dict(mine.to_dict()) == mine
+
+
+def test_whom_a_host_names_and_counts(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    assert (instance._names(str(path)), instance._counts(str(path))) == ("", {})
+    path.write_text("port = 5432\nsynchronous_standby_names = 'ANY 1 (\"pg1\", \"o''brien\")'\n")
+    assert instance._names(str(path)) == 'ANY 1 ("pg1", "o\'brien")'
+    assert instance._counts(str(path)) == {}
+    path.write_text(json.dumps(CLUSTER.to_dict()))
+    assert instance._counts(str(path)) == {"names": ["pg1", "pg2", "pg3"], "needed": 1}
+    path.write_text(json.dumps(replace(CLUSTER, counted=("pg1", "pg2"), sync_standbys=2).to_dict()))
+    assert instance._counts(str(path)) == {"names": ["pg1", "pg2"], "needed": 2}
+    path.write_text(json.dumps(replace(CLUSTER, durability="async").to_dict()))
+    assert instance._counts(str(path)) == {}

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from pgherd.errors import ConfigError, Conflict, SqlError, Unreachable
-from pgherd.failover import removal_apply
+from pgherd.failover import held
 from pgherd.failover.links import Links
 from pgherd.failover.quorum import acknowledgers, seals_needed, voters
 from pgherd.failover.removal import Found, advice, between, gained, moves, plan, problems, rest
@@ -232,6 +232,20 @@ FOUR = replace(THREE, nodes=(*THREE.nodes, TREE.node("pg6")), sync_standbys=2)
             "The host of the primary pg1 is not reached",
         ),
         (
+            "an addition is half done",
+            TREE,
+            "pg6",
+            found(names=("pg1", "pg2", "pg6")),
+            "pg4 is electable and does not confirm commits yet: run the site playbook first",
+        ),
+        (
+            "another number is half done",
+            TREE,
+            "pg6",
+            found(needed=2),
+            "Commits wait for 2 standbys and not for 1 yet: run the site playbook first",
+        ),
+        (
             "nobody takes the first one's place",
             TREE,
             "pg1",
@@ -350,7 +364,7 @@ NAMED = "synchronous_standby_names"
 
 
 def test_confirmed_once_no_sender_counts_it_and_another_has_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(removal_apply.time, "sleep", lambda _seconds: None)
+    monkeypatch.setattr(held.time, "sleep", lambda _seconds: None)
     counting = [{"name": "pg6", "counts": True, "flushed": "0/5"}]
     behind = [{"name": "pg2", "counts": True, "flushed": "0/4"}, {"name": "pg6", "counts": False, "flushed": "0/5"}]
     server = ScriptedServer(
@@ -371,14 +385,14 @@ def test_confirmed_once_no_sender_counts_it_and_another_has_all(monkeypatch: pyt
 
 
 def test_not_confirmed_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(removal_apply, "RELOAD", -1.0)
+    monkeypatch.setattr(held, "RELOAD", -1.0)
     server = ScriptedServer("pg1", [(NAMED, [{"names": 'ANY 1 ("pg1", "pg6")'}])])
     with pytest.raises(Unreachable, match="remove pg6: synchronous_standby_names still has pg6"):
         executor(pg1=server).confirm("pg1", "pg6", ("pg2",), 1)
 
 
 def test_a_slot_in_use_is_freed_and_one_that_is_gone_is_good(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(removal_apply.time, "sleep", lambda _seconds: None)
+    monkeypatch.setattr(held.time, "sleep", lambda _seconds: None)
     drop = "pg_drop_replication_slot"
     used = ScriptedServer(
         "pg1",

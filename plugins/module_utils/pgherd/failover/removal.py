@@ -28,14 +28,16 @@ STAGES = ("leave", "forget")
 
 @dataclass(frozen=True)
 class Found:
-    """What was found. *names* are in the primary's synchronous_standby_names now, *records* are its repmgr.nodes; *reached*
-    are the nodes whose hosts this run can configure."""
+    """What was found. *names* are in the primary's synchronous_standby_names now, and *needed* is how many of them it asks
+    for (0 where that is not known); *records* are its repmgr.nodes; *reached* are the nodes whose hosts this run can
+    configure."""
 
     round: Round
     primary: str
     names: tuple[str, ...]
     records: tuple[Record, ...]
     reached: tuple[str, ...]
+    needed: int = 0
 
 
 def known(cluster: Cluster, name: str) -> Node:
@@ -115,6 +117,11 @@ def problems(cluster: Cluster, name: str, found: Found) -> list[str]:
 def _uncounted(cluster: Cluster, smaller: Cluster, found: Found) -> list[str]:
     """Whether commits could be acknowledged at every moment, and nobody counts otherwise than the others."""
     needed, new = acknowledgers(cluster), gained(cluster, smaller)
+    unnamed = [node.name for node in between(cluster, smaller).electable if needed and node.name not in found.names]
+    if unnamed:
+        return [f"{', '.join(unnamed)} is electable and does not confirm commits yet: run the site playbook first."]
+    if needed and found.needed not in (0, needed):
+        return [f"Commits wait for {found.needed} standbys and not for {needed} yet: run the site playbook first."]
     said = []
     if needed:
         able = _able(cluster, smaller, found.primary)

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: pgherd contributors
-"""What every host of the cluster has: the cluster's description, its certificate, the package and the command."""
+"""What every host of the cluster has: its certificate, the package and the command."""
 
 from __future__ import annotations
 
 import base64
-import json
 import os
 from collections.abc import Mapping
 from functools import partial
 
-from ..model import CA_FILE, CLUSTER_FILE, MONITOR_PASSFILE, MONITOR_ROLE, SERVER_CERT_FILE, SERVER_KEY_FILE, Cluster
+from ..model import CA_FILE, MONITOR_PASSFILE, MONITOR_ROLE, SERVER_CERT_FILE, SERVER_KEY_FILE, Cluster
+from . import conf_cluster
 from .hostfiles import File
 from .render import HostFacts, passfile
 
@@ -48,20 +48,22 @@ def packages(cluster: Cluster, name: str, postgres_version: int) -> list[str]:
 
 
 def files(cluster: Cluster, name: str, facts: HostFacts, secrets: Mapping[str, str]) -> list[File]:
-    """Description, certificate and key, monitoring passfile, the package file by file, and its command."""
+    """Certificate and key, monitoring passfile, the package file by file, and its command; the description where the host
+    is no node. A node is told who is counted when that is due, by conf_cluster.py."""
+    node = name in {item.name for item in cluster.nodes}
     # What connects as who: PostgreSQL and Pgpool-II run as postgres, Barman and its agent as barman.
     owner = "barman" if any(item.name == name for item in cluster.barmans) else "postgres"
     return [
         File("/etc/pgherd", kind="directory", mode="0755"),
         File("/etc/pgherd/tls", kind="directory", mode="0755"),
-        File(CLUSTER_FILE, json.dumps(cluster.to_dict(), indent=1, sort_keys=True) + "\n"),
+        *(() if node else conf_cluster.files(cluster, name, facts, secrets)),
         File(CA_FILE, secrets["tls:ca"]),
         File(SERVER_CERT_FILE, secrets["tls:certificate"]),
         File(SERVER_KEY_FILE, secret_content=secrets["tls:key"], owner=owner, group=owner, mode="0600"),
         File(MONITOR_PASSFILE, secret_content=monitor_passfile(secrets), mode="0600"),
         *package_files(),
         File(COMMAND, LAUNCHER, mode="0755"),
-        *(ssh_files(cluster, secrets) if name in {node.name for node in cluster.nodes} else ()),
+        *(ssh_files(cluster, secrets) if node else ()),
     ]
 
 

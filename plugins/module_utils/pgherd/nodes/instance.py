@@ -4,14 +4,16 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Optional
 
 from ..errors import Conflict, Unreachable
 from ..files.conf_postgres import SOCKET_DIRECTORY, configuration_directory, data_directory, drop_in_file
-from ..model import SERVER_CERT_FILE, Cluster
+from ..model import CLUSTER_FILE, SERVER_CERT_FILE, Cluster
 from ..plan import Plan, Step
 from ..ports.run import Runner
 from ..ports.sql import connect
@@ -27,7 +29,9 @@ class Instance:
     standby.signal is there. *system_identifier* and *timeline* come from pg_control. *running* is the truth of the
     socket, *role* what the running server is. *stale*: the files are newer than what the server has loaded.
     *pending* are settings that wait for a restart, with the value in the files; *lowered* are those of them that
-    standbys can only take after the primary. *limits* are the primary's, by pg_control.
+    standbys can only take after the primary. *limits* are the primary's, by pg_control. *names* is the
+    synchronous_standby_names in force, of a stopped server that in its file; *counts* who is electable by the description
+    on this host: ``names`` and ``needed``, or nothing where there is none, or durability is async.
     """
 
     name: str
@@ -41,6 +45,8 @@ class Instance:
     pending: Mapping[str, str] | None = None
     lowered: tuple[str, ...] = ()
     limits: Mapping[str, int] = field(default_factory=dict)
+    names: str = ""
+    counts: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for other hosts and for people."""
@@ -71,13 +77,18 @@ def observe(cluster: Cluster, name: str, version: int, runner: Runner) -> Instan
         system_identifier=control["Database system identifier"],
         timeline=int(control["Latest checkpoint's TimeLineID"]),
         limits=control_limits(control),
+        names=_names(f"{configuration_directory(version)}/postgresql.conf"),
+        counts=_counts(CLUSTER_FILE),
     )
     try:
         with connect(name, local_login(cluster)) as server:
             row = server.rows(
                 "SELECT pg_is_in_recovery() AS recovery, extract(epoch FROM pg_conf_load_time())::float8 AS loaded,"
                 " CASE WHEN pg_is_in_recovery() THEN (SELECT received_tli FROM pg_stat_wal_receiver)"
-                " ELSE ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int END AS timeline"
+                " ELSE ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int END AS timeline,"
+                # What a person has set over ours by ALTER SYSTEM is not ours to spread.
+                " CASE WHEN s.sourcefile LIKE '%/postgresql.auto.conf' THEN NULL ELSE s.setting END AS names"
+                " FROM pg_settings s WHERE s.name = 'synchronous_standby_names'"
             )[0]
             pending = _pending(server.rows(PENDING_QUERY))
     except Unreachable:
@@ -90,7 +101,29 @@ def observe(cluster: Cluster, name: str, version: int, runner: Runner) -> Instan
         pending=pending[0],
         lowered=pending[1],
         timeline=int(row["timeline"] or stopped.timeline),
+        names=stopped.names if row["names"] is None else row["names"],
     )
+
+
+def _names(path: str) -> str:
+    """synchronous_standby_names by a configuration file of ours, '' where it says nothing."""
+    try:
+        with open(path, encoding="utf-8") as stream:
+            found = re.search(r"^synchronous_standby_names = '(.*)'$", stream.read(), re.MULTILINE)
+    except FileNotFoundError:
+        return ""
+    return found.group(1).replace("''", "'").replace("\\\\", "\\") if found else ""
+
+
+def _counts(path: str) -> dict[str, Any]:
+    """Who is electable by the description at *path*, see Instance."""
+    try:
+        with open(path, encoding="utf-8") as stream:
+            cluster = Cluster.from_dict(json.load(stream))
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return {}
+    strict = cluster.durability == "strict"
+    return {"names": list(cluster.electable_names), "needed": cluster.sync_standbys} if strict else {}
 
 
 # The value in the files against the value in force. pg_settings tells a pending restart only after a reload.

@@ -178,6 +178,9 @@ def durability(cluster: Cluster, topology: Topology) -> Iterator[Problem]:
         found, want = live.postgres.synchronous_standby_names, cluster.synchronous_standby_names
         text = f"synchronous_standby_names on {live.name} is {found or 'empty'}, not {want or 'empty'}"
         yield Problem("sync-names", WARNING, live.name, text, SITE)
+    if cluster.counted is not None:
+        text = "the change of who is electable is not finished: all electable nodes must be reached, and run"
+        yield Problem("sync-unfinished", WARNING, live.name, text, SITE)
 
 
 def upkeep(cluster: Cluster, topology: Topology, limits: Limits) -> Iterator[Problem]:

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: pgherd contributors
+"""Who is electable changes, or how many must confirm a commit: the way there, stage by stage. Pure.
+
+Two things change, and never at once: by whom the agents count (R, see quorum.py), and synchronous_standby_names, by which
+PostgreSQL acknowledges. Agents must always count each node that is named, and with no higher W than is named. So agents
+first count the old nodes and the new ones with the lower W, then the names become what they should be, and when W of them
+are seen to hold all that was acknowledged until then, the agents count just those. Agents learn of one node more or less at
+a time: then any two sets that two of them would seal have a node in common, whichever of them has been told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Optional
+
+from ..errors import Conflict
+from ..model import Cluster
+from ..nodes.instance import Instance
+from ..observe.topology import parse_sync_names
+
+
+@dataclass(frozen=True)
+class Count:
+    """The electable nodes, and W, how many of them must confirm a commit besides the primary."""
+
+    names: tuple[str, ...]
+    needed: int
+
+    @classmethod
+    def of(cls, cluster: Cluster) -> Count:
+        """By whom *cluster* counts."""
+        return cls(cluster.electable_names, cluster.sync_standbys)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return {"names": list(self.names), "needed": self.needed}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """*counted* by the agents of all nodes, *named* in PostgreSQL's configuration on all nodes. *held*: before it, W of those
+    that are named are seen to hold all that was acknowledged."""
+
+    counted: Count
+    named: Count
+    held: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return {"counted": self.counted.to_dict(), "named": self.named.to_dict(), "held": self.held}
+
+
+@dataclass(frozen=True)
+class Way:
+    """*start* is safe with whatever was found, and holds while nodes are cloned. *stages* come after it, when all *nodes*
+    are members and their hosts are reached; until then there is no next stage, and a later run goes on."""
+
+    start: Stage
+    stages: tuple[Stage, ...] = ()
+    nodes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        stages = [stage.to_dict() for stage in self.stages]
+        return {"start": self.start.to_dict(), "stages": stages, "nodes": list(self.nodes)}
+
+
+def counting(cluster: Cluster, count: Mapping[str, Any] | None) -> Cluster:
+    """The *cluster* with other electable nodes: *count* is a Count as plain data. None, or what it says itself, is itself."""
+    if not count or (tuple(count["names"]), count["needed"]) == (cluster.electable_names, cluster.sync_standbys):
+        return cluster
+    return replace(cluster, counted=tuple(count["names"]), sync_standbys=int(count["needed"]))
+
+
+def way(cluster: Cluster, said: Mapping[str, Optional[Instance]], blind: bool = False) -> Way:
+    """The way to what *cluster* says, from what the data nodes have *said*: None for those that could not be asked. *blind*:
+    a new cluster may be made although some could not. Raises Conflict where a node that counts is not in the inventory."""
+    design = Count.of(cluster)
+    straight = Way(Stage(design, design))
+    inventory = [node.name for node in cluster.data_nodes]
+    holders = [one for one in said.values() if one and one.data == "cluster"]
+    if cluster.durability != "strict":
+        return straight
+    if not holders:
+        silent = [name for name in inventory if said.get(name) is None]
+        return straight if not silent or blind else _unseen(design, silent)
+    heads = _heads(holders)
+    named = [count for count in map(_named, heads) if count.names and "*" not in count.names]
+    if not named:
+        # Nothing was promised so far: it was asynchronous, or anybody could confirm.
+        return straight
+    _refuse(heads, inventory)
+    now = _join(inventory, named, max(count.needed for count in named))
+    counted = [now, *(Count(tuple(one.counts["names"]), one.counts["needed"]) for one in holders if one.counts)]
+    told = _join(inventory, counted, min(count.needed for count in counted))
+    both = _join(inventory, [told, design], min(told.needed, design.needed))
+    steps = [
+        *_path(inventory, told, both, now),
+        Stage(both, design),
+        *_path(inventory, both, design, design, held=True),
+    ]
+    start = Stage(told, now)
+    found: list[Stage] = []
+    for step in steps:
+        last = found[-1] if found else start
+        if (step.counted, step.named) != (last.counted, last.named):
+            found.append(step)
+    return Way(start, tuple(found), both.names)
+
+
+def _unseen(design: Count, silent: list[str]) -> Way:
+    """Where nobody who can be asked has data, those that cannot may be the cluster; the others do not count yet."""
+    able = Count(tuple(name for name in design.names if name in silent), design.needed)
+    now = able if len(able.names) > able.needed else design
+    return Way(Stage(now, now), (), design.names)
+
+
+def _heads(holders: list[Instance]) -> list[Instance]:
+    """The primary, by the newest timeline of those that run as one; all that hold data where none does."""
+    running = [one for one in holders if one.running and one.role == "primary"]
+    newest = max((one.timeline for one in running), default=0)
+    return [one for one in running if one.timeline == newest] or holders
+
+
+def _named(one: Instance) -> Count:
+    needed, names = parse_sync_names(one.names)
+    return Count(names, needed)
+
+
+def _join(inventory: list[str], counts: list[Count], needed: int) -> Count:
+    """The nodes of all *counts*, in the inventory's order."""
+    known = {name for count in counts for name in count.names}
+    return Count(tuple(name for name in inventory if name in known), needed)
+
+
+def _refuse(heads: list[Instance], inventory: list[str]) -> None:
+    """One that was taken out of the inventory lives on, with commits that only it may have, and counts itself."""
+    for name in sorted({name for one in heads for name in _known(one)} - set(inventory)):
+        if all(name in _known(one) for one in heads):
+            raise Conflict(
+                f"Count without {name}",
+                "a data node of the inventory",
+                f"{name} may acknowledge commits on {' and '.join(one.name for one in heads)}, and is none",
+                f"Put {name} back as it was, take it out by ansible-playbook pgherd.cluster.remove -e cluster_remove={name}, "
+                "and out of the inventory then",
+            )
+
+
+def _known(one: Instance) -> set[str]:
+    return {*parse_sync_names(one.names)[1], *one.counts.get("names", ())}
+
+
+def _path(inventory: list[str], begin: Count, end: Count, named: Count, held: bool = False) -> list[Stage]:
+    """Agents from *begin* to *end*, one node at a time, while *named* stand."""
+    moved = [name for name in inventory if (name in begin.names) != (name in end.names)]
+    names, stages = set(begin.names), []
+    for name in moved:
+        names ^= {name}
+        count = Count(tuple(one for one in inventory if one in names), end.needed)
+        stages.append(Stage(count, named, held))
+    return stages or [Stage(end, named, held)]
