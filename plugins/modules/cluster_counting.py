@@ -62,6 +62,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+cluster:
+  description: O(cluster) with who is electable now.
+  returned: without O(stage)
+  type: dict
 start:
   description:
     - What is safe with what was found. C(counted) by the agents, C(named) in C(synchronous_standby_names), each with
@@ -127,7 +131,8 @@ def main() -> None:
             conclude(module, todo, counting_apply.Executor(cluster, links, log.append), log=log)
         said = {name: Instance.from_dict(data) if data else None for name, data in given["found"].items()}
         found = counting.way(cluster, said, given["initialize_blind"])
-        module.exit_json(changed=False, **found.to_dict())
+        now = counting.counting(cluster, found.start.counted.to_dict())
+        module.exit_json(changed=False, cluster=now.to_dict(), **found.to_dict())
 
 
 if __name__ == "__main__":

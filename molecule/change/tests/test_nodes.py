@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import json
+
 import psycopg
 import yaml
 from living import Living, until
@@ -31,6 +33,11 @@ def test_an_added_host_becomes_a_node_and_nobody_restarts(tree: Living) -> None:
     row = tree.records()[NEW]
     assert (row["type"], row["active"], row["node_id"], row["upstream"]) == ("standby", True, 9, first)
     assert all(f'"{NEW}"' in names for names in tree.show("synchronous_standby_names").values())
+    for name in tree.nodes:
+        # Every agent counts it: nothing of the way there is left.
+        description = json.loads(tree.execute(name, "cat", "/etc/pgherd/cluster.json"))
+        assert description["counted"] is None
+        assert NEW in [node["name"] for node in description["nodes"]]
     if first == primary:
         query = f"SELECT sync_state FROM pg_stat_replication WHERE application_name = '{NEW}'"
         assert tree.value(primary, query) == "quorum"

@@ -131,6 +131,16 @@ def short(given: Way) -> list[str]:
             ["123:1/123:1", "1234:1/123:1", "1234:1/1234:1"],
         ),
         (
+            "all are stopped, and W is higher on some",
+            design("123", 2),
+            {
+                "pg1": node("pg1", count("123"), running=False),
+                "pg2": node("pg2", count("123", 2), count("123"), running=False),
+                "pg3": None,
+            },
+            ["123:1/123:2", "!123:2/123:2"],
+        ),
+        (
             "an old primary has other names",
             design("123"),
             living(
@@ -139,6 +149,23 @@ def short(given: Way) -> list[str]:
                 pg2=node("pg2", count("123"), role="primary", timeline=2),
             ),
             ["1234:1/123:1", "!123:1/123:1"],
+        ),
+        (
+            "the primary is not reached, and an old one has other names",
+            design("123"),
+            living(
+                count("123"),
+                pg1=node("pg1", count("12"), role="primary"),
+                pg2=None,
+                pg3=node("pg3", count("123"), timeline=2),
+            ),
+            ["123:1/123:1"],
+        ),
+        (
+            "a primary of another cluster",
+            design("123"),
+            living(count("123"), pg5=node("pg5", Count((), 0), role="primary", timeline=9, system_identifier="8")),
+            ["123:1/123:1"],
         ),
         ("the first day", design("123"), dict.fromkeys(ALL, Instance("")), ["123:1/123:1"]),
         (
@@ -161,6 +188,18 @@ def test_all_that_count_must_be_there() -> None:
     assert way(design("124"), living(count("123"))).nodes == ("pg1", "pg2", "pg3", "pg4")
     # One that is silent changes nothing in what is written first: nobody counts or names it differently.
     assert short(way(design("1234"), living(count("123"), pg3=None)))[0] == "123:1/123:1"
+
+
+def test_a_witness_has_no_say() -> None:
+    """It runs as a primary, of a cluster of its own, and names nobody."""
+    lone = {"w1": node("w1", Count((), 0), count("123"), "primary")}
+    stopped = {name: replace(one, running=False, role="none") for name, one in living(count("123")).items() if one}
+    expected = ["123:1/123:1", "1234:1/123:1", "1234:1/1234:1"]
+    for others in (living(count("123")), stopped):
+        assert short(way(design("1234"), {**others, **lone})) == expected
+    cluster = replace(design("123"), nodes=(*design("123").nodes[:3], design("123").nodes[-1]))
+    with pytest.raises(Conflict, match="Count without pg4"):
+        way(cluster, {**living(count("1234")), **lone})
 
 
 def test_a_new_cluster_though_some_are_silent() -> None:

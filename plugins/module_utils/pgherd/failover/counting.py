@@ -80,7 +80,8 @@ def way(cluster: Cluster, said: Mapping[str, Optional[Instance]], blind: bool = 
     design = Count.of(cluster)
     straight = Way(Stage(design, design))
     inventory = [node.name for node in cluster.data_nodes]
-    holders = [one for one in said.values() if one and one.data == "cluster"]
+    # A witness is the primary of a cluster of its own.
+    holders = [one for name, one in said.items() if name in inventory and one and one.data == "cluster"]
     if cluster.durability != "strict":
         return straight
     if not holders:
@@ -93,7 +94,10 @@ def way(cluster: Cluster, said: Mapping[str, Optional[Instance]], blind: bool = 
         return straight
     _refuse(heads, inventory)
     now = _join(inventory, named, max(count.needed for count in named))
-    counted = [now, *(Count(tuple(one.counts["names"]), one.counts["needed"]) for one in holders if one.counts)]
+    counted = [
+        now,
+        *(Count(tuple(one.counts["names"]), one.counts["needed"]) for one in holders if one.counts.get("names")),
+    ]
     told = _join(inventory, counted, min(count.needed for count in counted))
     both = _join(inventory, [told, design], min(told.needed, design.needed))
     steps = [
@@ -118,10 +122,13 @@ def _unseen(design: Count, silent: list[str]) -> Way:
 
 
 def _heads(holders: list[Instance]) -> list[Instance]:
-    """The primary, by the newest timeline of those that run as one; all that hold data where none does."""
-    running = [one for one in holders if one.running and one.role == "primary"]
-    newest = max((one.timeline for one in running), default=0)
-    return [one for one in running if one.timeline == newest] or holders
+    """The primary, on the newest timeline of what most hold; all that hold that where no such primary runs."""
+    identifiers = [one.system_identifier for one in holders]
+    ours = [
+        one for one in holders if identifiers.count(one.system_identifier) == max(map(identifiers.count, identifiers))
+    ]
+    newest = max(one.timeline for one in ours)
+    return [one for one in ours if one.running and one.role == "primary" and one.timeline == newest] or ours
 
 
 def _named(one: Instance) -> Count:
