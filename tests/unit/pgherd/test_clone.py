@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -259,6 +260,27 @@ def test_what_an_earlier_attempt_has_left_running_is_ended(place: Path) -> None:
         finally:
             left.kill()
             watcher.kill()
+
+
+@pytest.mark.parametrize("cloning", [False, True], ids=["its repmgr has ended", "its repmgr works"])
+def test_a_copy_is_ended_only_when_it_works_for_nobody(place: Path, cloning: bool) -> None:
+    first = staging(place)
+    first.prepare(CONFIG, False)
+    words = ["-c", "sleep 600; true"]
+    with (
+        subprocess.Popen(["pg_basebackup", *words, f"--pgdata={first.data}"], executable="/bin/sh") as copier,
+        subprocess.Popen(["repmgr" if cloning else "less", *words, first.config], executable="/bin/sh") as parent,
+    ):
+        try:
+            # exec(2) closes Popen's pipe before the command line can be read.
+            while not all(Path(f"/proc/{one.pid}/cmdline").read_bytes() for one in (copier, parent)):
+                time.sleep(0.01)
+            staging(place).end_orphans()
+            assert parent.poll() is None
+            assert copier.poll() == (None if cloning else -signal.SIGKILL)
+        finally:
+            copier.kill()
+            parent.kill()
 
 
 def test_a_new_cluster_is_no_standby(place: Path) -> None:

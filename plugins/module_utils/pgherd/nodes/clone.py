@@ -90,6 +90,15 @@ class Staging:
         if config:
             self._configure(config)
 
+    def end_orphans(self) -> None:
+        """End what works in the place for nobody: pg_basebackup whose ``repmgr standby clone`` has ended.
+
+        Where pg_basebackup's main process was killed, the one that streams WAL beside it goes on for ever, and holds a
+        replication connection to the source.
+        """
+        if not naming(self._stage, ("repmgr",)):
+            end(naming(self._stage, PROGRAMS))
+
     def _configure(self, config: str) -> None:
         lines = [line for line in config.splitlines() if not line.startswith("data_directory ")]
         with open(self.config, "w", encoding="utf-8") as stream:

@@ -120,12 +120,16 @@ class Executor:
         """Copy *upstream* into the data directory when it is ready for that."""
         source = self._cluster.node(upstream)
         attempted = f"clone {self._name} from {upstream}"
+        self._staging.end_orphans()
         self._wait(lambda: self._ready(source), attempted)
         self._wait(lambda: self._copying(source), attempted)
         with open(configuration_file(self._version), encoding="utf-8") as stream:
             self._staging.prepare(stream.read(), wipe)
         copier = Repmgr(self._runner, self._version, self._staging.config)
-        copier.clone(node_conninfo(self._cluster, source), source.id)
+        try:
+            copier.clone(node_conninfo(self._cluster, source), source.id)
+        finally:
+            self._staging.end_orphans()
         self._staging.adopt()
 
     def start(self) -> None:

@@ -8,7 +8,7 @@ import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Optional, Protocol
+from typing import Optional, Protocol, TextIO
 
 from ..errors import CommandError, Unreachable
 
@@ -49,7 +49,11 @@ class Runner(Protocol):
 
 
 class LocalRunner:
-    """Runner on this machine."""
+    """Runner on this machine.
+
+    It waits for the program alone: outputs go to memory and not into pipes, which a process that the program left
+    behind would hold open.
+    """
 
     def run(
         self,
@@ -65,27 +69,38 @@ class LocalRunner:
         identity = _identity(user)
         if identity:
             environment["HOME"] = identity.home
-        try:
-            done = subprocess.run(
-                list(argv),
-                input=stdin,
-                stdin=None if stdin is not None else subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                env=environment,
-                cwd="/",
-                timeout=timeout,
-                check=False,
-                user=identity.uid if identity else None,
-                group=identity.gid if identity else None,
-                extra_groups=identity.groups if identity else None,
-            )
-        except FileNotFoundError as error:
-            raise Unreachable(f"run {argv[0]}: the program is not installed here.") from error
-        except subprocess.TimeoutExpired as error:
-            raise Unreachable(f"run {' '.join(argv)}: no end after {timeout:g} s.") from error
-        return Result(tuple(argv), done.returncode, done.stdout, done.stderr)
+        with _memory("out") as out, _memory("err") as err:
+            try:
+                done = subprocess.run(
+                    list(argv),
+                    input=stdin,
+                    stdin=None if stdin is not None else subprocess.DEVNULL,
+                    stdout=out,
+                    stderr=err,
+                    text=True,
+                    env=environment,
+                    cwd="/",
+                    timeout=timeout,
+                    check=False,
+                    user=identity.uid if identity else None,
+                    group=identity.gid if identity else None,
+                    extra_groups=identity.groups if identity else None,
+                )
+            except FileNotFoundError as error:
+                raise Unreachable(f"run {argv[0]}: the program is not installed here.") from error
+            except subprocess.TimeoutExpired as error:
+                raise Unreachable(f"run {' '.join(argv)}: no end after {timeout:g} s.") from error
+            return Result(tuple(argv), done.returncode, _written(out), _written(err))
+
+
+def _memory(name: str) -> TextIO:
+    """A file without a name in any directory, and without a disk that could be full."""
+    return open(os.memfd_create(name), "w+", encoding="utf-8", errors="replace")
+
+
+def _written(stream: TextIO) -> str:
+    stream.seek(0)
+    return stream.read()
 
 
 @dataclass(frozen=True)
