@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from pgherd.errors import ConfigError, Conflict
 from pgherd.model import Cluster, Node
+from pgherd.nodes import node_apply
 from pgherd.nodes.instance import Instance
 from pgherd.nodes.node import Seen, Wish, levels, plan
 from pgherd.observe.topology import Topology
@@ -396,3 +397,35 @@ def test_levels() -> None:
     assert levels(CLUSTER) == [["pg1"], ["pg2", "pg4", "w1"], ["pg3", "pg5"]]
     lone = Cluster("c", (Node("w", 2, "witness", "w"), Node("a", 1, "postgres", "a")))
     assert levels(lone) == [["a"], ["w"]]
+
+
+@pytest.mark.parametrize(
+    ("first", "looks"),
+    [
+        (HEALTHY, 1),
+        (with_node(HEALTHY, "pg1", postgres=None), 2),
+        # Nobody streams from it any more.
+        (stopped(HEALTHY, "pg1"), 1),
+        (stopped(HEALTHY, "pg5"), 1),
+    ],
+    ids=["it answers", "a busy one answers late", "it has gone", "a standby has gone"],
+)
+def test_a_primary_that_others_stream_from_is_asked_again(
+    monkeypatch: pytest.MonkeyPatch, first: Topology, looks: int
+) -> None:
+    asked: list[Topology] = []
+
+    def observe(_cluster: Cluster) -> Topology:
+        asked.append(HEALTHY if asked else first)
+        return asked[-1]
+
+    monkeypatch.setattr(node_apply.observe, "observe", observe)
+    monkeypatch.setattr(node_apply.time, "sleep", lambda _seconds: None)
+    seen = node_apply.look_around(CLUSTER)
+    assert (seen, len(asked)) == (asked[-1], looks)
+
+
+def test_a_primary_that_stays_silent_is_asked_for_a_time_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    silent = with_node(HEALTHY, "pg1", postgres=None)
+    monkeypatch.setattr(node_apply.observe, "observe", lambda _cluster: silent)
+    assert node_apply.look_around(CLUSTER, 0.0) is silent

@@ -15,6 +15,7 @@ from ..errors import SqlError, Unreachable
 from ..files import conf_postgres
 from ..model import REPMGR_DATABASE, Cluster, Node
 from ..observe import gather as observe
+from ..observe.topology import Topology
 from ..ports.run import Runner
 from ..ports.service import Service
 from ..ports.sql import PsycopgServer, Server, connect, literal
@@ -25,6 +26,8 @@ from .instance import local_login
 from .mark import marked
 from .seen import Seen
 
+# Seconds for which a primary that standbys stream from may leave looks without an answer: a busy host does.
+BUSY = 15.0
 # repmgr's metadata must not wait for standbys: they may be what is missing (repmgr's own sessions say so too).
 LOCAL_COMMIT = "-c synchronous_commit=local -c statement_timeout=10000"
 
@@ -40,7 +43,7 @@ def look(cluster: Cluster, name: str, version: int, runner: Runner) -> Seen:
     Raises Unreachable when the live primary does not let repmgr's role in.
     """
     here = instance.observe(cluster, name, version, runner)
-    topology = observe.observe(replace(cluster, pgpools=(), barmans=()))
+    topology = look_around(cluster)
     live = topology.live_primary()
     rows: tuple[Record, ...] = ()
     if live:
@@ -58,6 +61,19 @@ def look(cluster: Cluster, name: str, version: int, runner: Runner) -> Seen:
         settings = written_settings(conf_postgres.data_directory(cluster, version))
         return replace(seen, primary_conninfo=settings[0], slot=settings[1])
     return seen
+
+
+def look_around(cluster: Cluster, patience: float = BUSY) -> Topology:
+    """All nodes. Asked again for *patience* seconds while no primary answers, but standbys stream from a node that does
+    not answer: what a node is registered as would be left alone."""
+    nodes, deadline = replace(cluster, pgpools=(), barmans=()), time.monotonic() + patience
+    while True:
+        topology = observe.observe(nodes)
+        above = {topology.upstream(node.name) for node in cluster.data_nodes} - {""}
+        silent = any(view.name in above and not view.postgres for view in topology.nodes)
+        if topology.live_primary() or not silent or time.monotonic() > deadline:
+            return topology
+        time.sleep(0.5)
 
 
 def registered(server: Server) -> tuple[Record, ...]:
