@@ -179,6 +179,19 @@ CASES = {
         with_postgres(stopped(stopped(H, "pg2"), "pg4"), "pg5", timeline=2),
         ["stale-primary pg1", "node-down pg2", "node-down pg4"],
     ),
+    "a primary that lost its standbys is fenced": (
+        with_postgres(stopped(stopped(H, "pg2"), "pg4"), "pg1", read_only=True),
+        [
+            "fenced pg1",
+            "sync-missing pg1",
+            "no-standby pg1",
+            "node-down pg2",
+            "node-down pg4",
+            "not-streaming pg3",
+            "not-streaming pg5",
+        ],
+    ),
+    "fenced, though all are there": (with_postgres(H, "pg1", read_only=True), ["fenced pg1"]),
     "standby does not stream": (
         with_postgres(H, "pg5", upstream="", receiver=""),
         ["not-streaming pg5"],

@@ -73,6 +73,17 @@ def primaries(cluster: Cluster, topology: Topology) -> Iterator[Problem]:
             newer = [other.name for other, postgres in topology.seen() if postgres.timeline == topology.newest_timeline]
             text = f"{_listed((node,))} accepts writes, but {names(newer)} is on timeline {topology.newest_timeline}"
             yield Problem("stale-primary", CRITICAL, node.name, text, systemctl(topology, "stop", node.name))
+    if len(found) == 1 and found[0].postgres and found[0].postgres.read_only:
+        yield _fenced(cluster, topology, found[0].name)
+
+
+def _fenced(cluster: Cluster, topology: Topology, name: str) -> Problem:
+    """A primary that is read-only: its agent sees too few of the others, or it hands over at this moment."""
+    missing = [other for other in cluster.electable_names if other not in (name, *topology.streaming_standbys())]
+    text = f"{name} is fenced: it takes no writes until enough others stream from it"
+    if missing:
+        return Problem("fenced", CRITICAL, name, f"{text}; missing: {names(missing)}", bring_back(topology, missing[0]))
+    return Problem("fenced", CRITICAL, name, text, Cure("systemctl restart pgherd-agent", name))
 
 
 def _listed(nodes: tuple[NodeView, ...]) -> str:
