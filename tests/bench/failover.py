@@ -31,6 +31,9 @@ from faults.mend import mend  # noqa: E402
 from faults.records import collect  # noqa: E402
 from faults.trial import Trial  # noqa: E402
 
+# Seconds after which a writer gives up an answer, as an application with a time limit does: the kernel of a host whose
+# processes stand still goes on acknowledging, so nothing else ends such a session.
+GIVE_UP = 3.0
 TO_REACH = {"killed": 2.0, "gone": 6.0, "frozen": 6.0, "cut": 10.0, "switchover": 1.5}  # seconds, median
 
 # step -> what a line of a host's journal says when it is done; the first such line after the fault counts
@@ -102,7 +105,7 @@ FAULTS: dict[str, Callable[[Trial], None]] = {
 def once(cluster: Cluster, name: str, directory: Path) -> Run:
     """One run of a fault."""
     mend(cluster, 120)
-    trial = Trial(cluster, directory, writers=4, period=0.02, give_up=30.0)
+    trial = Trial(cluster, directory, writers=4, period=0.02, give_up=GIVE_UP)
     with trial:
         trial.now()
         try:
