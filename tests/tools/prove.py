@@ -66,7 +66,7 @@ SCENARIOS = (
     step("scenario change", "molecule", "test", "-s", "change"),
     step("scenario bookworm", "molecule", "test", "-s", "bookworm"),
 )
-CLUSTERS = ("default", "change", "bookworm")  # of the scenarios; nothing of them is left behind
+SCENARIO_NAMES = ("default", "change", "bookworm")  # which are also their clusters' names
 
 
 def run(one: Step, together: bool = False) -> Result:
@@ -120,12 +120,20 @@ def prove(parts: list[str]) -> list[Result]:
         if any(result.failed for result in results):
             print("\n== scenarios: not run, a check failed before", flush=True)
             return results
+        clear()
         try:
             results += map(run, SCENARIOS)
         finally:
-            for cluster in CLUSTERS:
-                subprocess.run([PYTHON, LAB, "down", cluster], cwd=CHECKOUT, check=False)
+            clear()
     return results
+
+
+def clear() -> None:
+    """Remove the scenarios' hosts, and what molecule remembers of them: it believes in hosts that are long gone, even of
+    another checkout at the same place."""
+    for name in SCENARIO_NAMES:
+        subprocess.run([PYTHON, LAB, "down", name], cwd=CHECKOUT, check=False)
+        subprocess.run(["molecule", "reset", "-s", name], cwd=CHECKOUT, check=False, capture_output=True)
 
 
 def main() -> int:
