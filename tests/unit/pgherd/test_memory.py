@@ -84,6 +84,48 @@ def test_how_long_something_lasts() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("what", "before", "meanwhile"),
+    [
+        ("alone", primary("pg1"), standby("pg1")),
+        ("together", primary("pg1"), standby("pg1")),
+        ("leaderless", standby("pg1"), primary("pg1")),
+        ("sealed", standby("pg1"), primary("pg1")),
+        ("lost", standby("pg1"), primary("pg1")),
+        ("stuck", standby("pg1"), primary("pg1")),
+    ],
+)
+def test_a_node_that_was_something_else_meanwhile_begins_anew(what: str, before: Any, meanwhile: Any) -> None:
+    """A new primary had fenced itself at once: it had been alone when it was one before."""
+    memory = looked((1.0, before))
+    memory.lasts(what, 1.0, True)
+    memory.look(2.0, round_(meanwhile))
+    memory.look(3.0, round_(meanwhile))
+    memory.look(3.5, round_(before))
+    assert memory.lasts(what, 3.5, True) <= 0.5
+
+
+def test_one_that_thaws_as_a_standby_is_not_alone_when_it_is_promoted() -> None:
+    memory = looked((1.0, standby("pg1")), (30.0, standby("pg1")), (30.5, standby("pg1")), (31.0, primary("pg1", 2)))
+    assert memory.lasts("alone", 31.0, True) <= 0.5
+
+
+def test_a_server_that_answered_meanwhile_has_not_been_down_since_the_last_time() -> None:
+    memory = looked((1.0, standby("pg1")))
+    memory.lasts("down", 1.5, True)
+    memory.look(2.0, round_(standby("pg1")))
+    memory.look(3.0, round_(pg1="refused"))
+    assert memory.lasts("down", 3.0, True) == 0.0
+
+
+def test_a_primary_that_cannot_ask_itself_stays_alone() -> None:
+    memory = looked((1.0, primary("pg1")))
+    memory.lasts("alone", 1.0, True)
+    memory.look(2.0, round_(pg1="timeout"))
+    memory.look(3.0, round_(primary("pg1")))
+    assert memory.lasts("alone", 3.0, True) >= 2.0
+
+
 def real(*voices: Any, found: Any = THREE, system: str = SYSTEM) -> str:
     memory = Memory(found, "pg3")
     memory.look(1.0, round_(*voices))

@@ -19,6 +19,8 @@ from .voice import Round, Voice
 FRESH = 2.5
 # Seconds for which it is remembered why a node did not answer.
 HEARD = 3.0
+# What a node finds of itself when its server does not answer, as a primary, and as a standby: see lasts().
+OF_DOWN, OF_PRIMARY, OF_STANDBY = ("down",), ("alone", "together"), ("sealed", "lost", "stuck", "leaderless")
 
 
 @dataclass
@@ -59,6 +61,11 @@ class Memory:
         if thawed:
             # A longer one than the fence allows has it fence at once.
             self._since["alone"] = min(self._since.get("alone", now), looked)
+        mine = round_.voices.get(self.me)
+        if mine:
+            # What it found of itself as something else says nothing of the next time that it is that.
+            for what in (*OF_DOWN, *(OF_PRIMARY if mine.in_recovery else OF_STANDBY)):
+                self._since.pop(what, None)
 
     def heard(self, now: float, name: str) -> str:
         """Why *name* did not answer, by each look that failed lately; '' for none. Any thread may ask: one look on a busy
