@@ -10,7 +10,7 @@ from contextlib import closing
 
 from ..errors import PgherdError
 from ..failover import datadir, standby
-from ..failover.command import last_primary
+from ..failover.command import SECOND_OPINION, last_primary
 from ..failover.diverged import diverged, history_of
 from ..failover.election import Missed, rank
 from ..failover.links import session
@@ -24,8 +24,6 @@ from .work import Here, Work
 
 # Seconds from one look at a silent unit to the next.
 UNIT = 1.0
-# Seconds that the primary has to answer before this node takes its place.
-PATIENCE = 1.0
 
 
 class StandbyDuty:
@@ -145,4 +143,4 @@ class StandbyDuty:
         primary = here.memory.primary or last_primary(here.cluster, here.me, here.links)
         with closing(Promotion(here.cluster, here.me, primary, here.links, here.say)) as promotion:
             missed = Missed(gone, here.memory.heard(time.monotonic(), primary))
-            promotion.run(patience=PATIENCE, missed=missed)
+            promotion.run(patience=SECOND_OPINION, missed=missed)

@@ -24,7 +24,8 @@ from .promote import Promotion
 from .seal import ask, make_slot, move
 from .wait import streams, until
 
-# Seconds that the primary has to answer repmgrd's validation, which is the second opinion.
+# Seconds that the primary has to answer a new session before another takes its place: the second opinion on what repmgrd,
+# or this node's agent, has seen.
 SECOND_OPINION = 0.7
 # Seconds that a standby has to stream from the one it was pointed at.
 STREAM = 20.0

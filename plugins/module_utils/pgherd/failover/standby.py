@@ -18,9 +18,10 @@ from .voice import Round, Voice
 # Seconds: a seal without its lock and a standby without a stream are left to repmgrd for so long; one that is pointed
 # right and does not stream has then tried several times.
 UNSEAL, LOST, STUCK = 2.0, 6.0, 6.0
-# Seconds without any primary after which the first in rank tries a promotion, and how much later the next in rank. The
-# promotion's own questions are the second opinion, and its locks keep it apart from repmgrd's.
-ELECT, RANK = 4.0, 2.0
+# Seconds without any primary after which the first in rank tries a promotion, and how much later the next in rank. A break
+# of three seconds is over by then, with half a second for the next look. The promotion's own questions are the second
+# opinion, and its locks keep it apart from repmgrd's.
+ELECT, RANK = 3.5, 2.0
 # Seconds for which no repmgrd has got a new session on a primary whose old sessions answer: its postmaster hangs, while
 # its senders go on. repmgrd elects nobody then, since each node finds that the others have received more.
 HUNG = 10.0
