@@ -37,6 +37,9 @@ PATIENCE = (
     " application_name=workload"
 )
 CANCELLED_WAIT = "01000"
+# Seconds from a connection that failed to the next attempt, as applications wait: each costs both sides some 20 ms of
+# processor time, and eight writers without a pause keep two cores from the failover that they wait for.
+RETRY = 0.1
 # An ERROR with one of these classes comes from a server that then rolled back. Not with 08, 57, 58, XX: pgpool speaks in
 # those too, and a session that was ended may have committed; nor 23505: then somebody has sent the row twice.
 REFUSING_CLASSES = ("0A", "22", "25", "28", "3D", "42", "53", "55")
@@ -107,6 +110,7 @@ async def writer(number: int, plan: Plan, log: Log, stop: asyncio.Event) -> None
                 connection = await psycopg.AsyncConnection.connect(plan.dsn, autocommit=True, prepare_threshold=None)
         except (psycopg.Error, OSError) as error:
             log.answer(row, judge_error(error, sent=False), why=f"connect: {error}")
+            await _pause(RETRY, stop)
         else:
             try:
                 await write(connection, row, plan, log)
