@@ -21,6 +21,7 @@ from typing import Any, Protocol
 
 from ..errors import PgherdError
 from ..model import MONITOR_PASSFILE, Cluster
+from .bytecode import written_first
 
 
 @dataclass(frozen=True)
@@ -162,6 +163,7 @@ def main(cluster: Cluster, name: str, postgres: int = 0) -> int:
 
     begun: dict[str, float] = {}
     agent = Agent(with_health(cluster, name, parts(cluster, name, postgres), begun), begun=begun)
+    written_first()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, agent.stop)
     return agent.run()
