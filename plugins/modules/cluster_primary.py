@@ -142,7 +142,12 @@ def main() -> None:
         given, log = module.params, []
         cluster, me = read_cluster(given["cluster_file"]), given["node"]
         links = command.root_links(cluster, me)
-        executor = change.Executor(cluster, me, links, log.append)
+
+        def say(line: str) -> None:
+            log.append(line)
+            module.log(line)
+
+        executor = change.Executor(cluster, me, links, say)
         if given["how"] == "promote":
             todo, against = change.promotion(cluster, me, links, given["accept_loss"])
             target, against = me, [against] if against else []

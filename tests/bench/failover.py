@@ -36,8 +36,14 @@ from faults.trial import Trial  # noqa: E402
 GIVE_UP = 3.0
 TO_REACH = {"killed": 2.0, "gone": 6.0, "frozen": 6.0, "cut": 10.0, "switchover": 1.5}  # seconds, median
 
+# Who writes to the hosts' journals: repmgrd, agents, and the module that hands over.
+SPEAKERS = ("repmgrd", "pgherd", "ansible-pgherd.cluster.cluster_primary")
 # step -> what a line of a host's journal says when it is done; the first such line after the fault counts
 STEPS = {
+    "locked": r"switchover: .*is locked",
+    "fenced": r"switchover: .*is fenced, \d+ sessions",
+    "drained": r"switchover: .*has all WAL",
+    "stopped": r"switchover: .*(is down|does not stop)$",
     "noticed": r"unable to (ping|connect|reconnect)|not reachable|does not answer|NOTICE: .*node.*down",
     "decided": r"promote: considered",
     "sealed": r"promote: sealed",
@@ -130,7 +136,7 @@ def steps(trial: Trial) -> dict[str, float]:
     lines = [
         line
         for host in trial.cluster.everyone
-        for line in trial.cluster.journal(host, trial.broken_at, "-t", "repmgrd", "-t", "pgherd")
+        for line in trial.cluster.journal(host, trial.broken_at, *(f"--identifier={name}" for name in SPEAKERS))
     ]
     found = {}
     for step, pattern in STEPS.items():
