@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from pgherd.agent import node_part
 from pgherd.errors import Conflict, PgherdError, Unreachable
 from pgherd.failover import handover
 from pgherd.failover.choice import Found, Limits, candidates, counts_itself, problems, too_few
@@ -119,8 +120,8 @@ class World:
         self.done: list[str] = []
         self._stops, self._back, self._down, self._elected = stops, back, False, elected
         monkeypatch.setattr(handover, "Promotion", lambda *args: Attempt(answers, self.done, quicker))
-        for limit in ("STOP", "STANDBY", "LAST", "ELECTED"):
-            monkeypatch.setattr(handover, limit, 0.0 if limit == "LAST" else 0.05)
+        for limit in ("STOP", "STANDBY", "LAST", "ELECTED", "ALERT"):
+            monkeypatch.setattr(handover, limit, 0.0 if limit in ("LAST", "ALERT") else 0.05)
         self._handover = Handover(THREE, "pg2", "pg1", Links(self._open, lambda: None), lambda line: None)
 
     def _open(self, name: str) -> Any:
@@ -203,3 +204,7 @@ def test_one_that_was_quicker(
         return
     with pytest.raises(Conflict, match="nobody else at it"):
         world.run()
+
+
+def test_the_old_primarys_agent_has_seen_the_lock_before_clients_are_sent_away() -> None:
+    assert handover.ALERT > node_part.INTERVAL

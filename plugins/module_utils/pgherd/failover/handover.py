@@ -32,6 +32,9 @@ CATCH_UP, STOP, STANDBY, RETURN = 10.0, 10.0, 60.0, 90.0
 ELECTED = 5.0
 # Seconds for the shutdown's last record to arrive.
 LAST = 1.0
+# Seconds from the lock to the fence: the old primary's agent looks twice a second, and twenty times once it has seen the
+# lock, so it is asked to stop when it looks often.
+ALERT = 0.6
 
 END_SESSIONS = """
 SELECT count(pg_terminate_backend(pid))::int AS ended
@@ -77,6 +80,7 @@ class Handover:
         """Prepare all that takes time, fence the primary, get its last WAL, and have it stopped; whether it stopped."""
         theirs.run(f"SET application_name = '{ASKING}{self._me}'")
         sealing.lock(self._primary, theirs)
+        locked = time.monotonic()
         theirs.run("SET statement_timeout = 0")
         theirs.run("CHECKPOINT")
         round_ = attempt.prepare()
@@ -85,6 +89,7 @@ class Handover:
         if short:
             raise Conflict(f"switch over to {self._me}", "enough standbys", short.rstrip("."))
         self._counts = counts_itself(self._cluster, round_, self._primary)
+        time.sleep(max(0.0, locked + ALERT - time.monotonic()))
         try:
             self._fence(theirs, True)
             final = self._drained(theirs, mine)
