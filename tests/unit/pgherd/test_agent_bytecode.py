@@ -26,7 +26,7 @@ def begun(*words: str) -> tuple[int, list[str]]:
     env = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
     argv = [sys.executable, *words, "-c", SCRIPT, "agent", "--host", "pg1"]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, env={**env, "PYTHONPATH": str(package)}) as process:
-        out, _ = process.communicate(timeout=60)
+        out = process.communicate(timeout=60)[0]
     assert process.returncode == 0
     return process.pid, out.splitlines()
 
