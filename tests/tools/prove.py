@@ -66,7 +66,8 @@ SCENARIOS = (
     step("scenario change", "molecule", "test", "-s", "change"),
     step("scenario bookworm", "molecule", "test", "-s", "bookworm"),
 )
-SCENARIO_NAMES = ("default", "change", "bookworm")  # which are also their clusters' names
+# which are also their clusters' names
+SCENARIO_NAMES = tuple(one.command[3] for one in SCENARIOS if one.command[:3] == ("molecule", "test", "-s"))
 
 
 def run(one: Step, together: bool = False) -> Result:
