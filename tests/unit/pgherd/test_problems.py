@@ -101,6 +101,14 @@ def promoted(topology: Topology) -> Topology:
     return topology
 
 
+NO_ELECTABLE = [
+    "sync-missing pg1",
+    "no-standby pg1",
+    "node-down pg2",
+    "node-down pg4",
+    "not-streaming pg3",
+    "not-streaming pg5",
+]
 CASES = {
     "healthy": (H, []),
     "standby stopped": (
@@ -113,14 +121,7 @@ CASES = {
     ),
     "both electable standbys stopped": (
         stopped(stopped(H, "pg4"), "pg2"),
-        [
-            "sync-missing pg1",
-            "no-standby pg1",
-            "node-down pg2",
-            "node-down pg4",
-            "not-streaming pg3",
-            "not-streaming pg5",
-        ],
+        NO_ELECTABLE,
     ),
     "all standbys are slow to answer, but stream": (
         unreachable("pg2", "pg3", "pg4", "pg5"),
@@ -183,12 +184,7 @@ CASES = {
         with_postgres(stopped(stopped(H, "pg2"), "pg4"), "pg1", read_only=True),
         [
             "fenced pg1",
-            "sync-missing pg1",
-            "no-standby pg1",
-            "node-down pg2",
-            "node-down pg4",
-            "not-streaming pg3",
-            "not-streaming pg5",
+            *NO_ELECTABLE,
         ],
     ),
     "fenced, though all are there": (with_postgres(H, "pg1", read_only=True), ["fenced pg1"]),
