@@ -11,7 +11,7 @@ from typing import Any, Optional
 
 import pytest
 from pgherd.errors import Conflict, Unreachable
-from pgherd.failover import counting_apply, held
+from pgherd.failover import counting_apply, held, wait
 from pgherd.failover.counting import Count, Stage, Way, counting, way
 from pgherd.failover.links import Links
 from pgherd.failover.quorum import seals_needed, voters
@@ -326,7 +326,7 @@ def sender(name: str, counts: bool, flushed: str, replied: int) -> dict[str, Any
 
 
 def test_what_was_acknowledged_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(held.time, "sleep", lambda _seconds: None)
+    monkeypatch.setattr(wait.time, "sleep", lambda _seconds: None)
     names = [{"names": 'ANY 2 ("pg1", "pg2", "pg3")'}]
     left = sender("pg4", False, "0/5", 1)
     rows = [[sender("pg2", True, "0/4", n), sender("pg3", True, "0/5", n), left] for n in (1, 2, 3)]

@@ -8,8 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from pgherd.errors import Conflict
 from pgherd.failover.fence import FENCE
-from pgherd.failover.memory import FRESH, HEARD, Memory, chain, enough, primaries, real_primary
+from pgherd.failover.memory import FRESH, HEARD, Memory, chain, enough, only_primary, primaries, real_primary
 from voices import SYSTEM, cluster, primary, round_, standby, streaming, witness
 
 THREE = cluster(3)
@@ -160,6 +161,14 @@ def test_the_real_primary(what: str, voices: tuple[Any, ...], name: str) -> None
 def test_before_this_node_knows_its_cluster_any_may_be_it() -> None:
     assert real(primary("pg1", system_id="1"), system="") == "pg1"
     assert [voice.name for voice in primaries(THREE, round_(primary("pg1")), "2")] == []
+
+
+def test_the_only_primary_is_found_and_any_other_number_is_refused() -> None:
+    assert only_primary(THREE, round_(primary("pg1"), standby("pg2")), "hand over") == "pg1"
+    with pytest.raises(Conflict, match="pg1 and pg2"):
+        only_primary(THREE, round_(primary("pg1"), primary("pg2", 2)), "hand over")
+    with pytest.raises(Conflict, match="none that answers"):
+        only_primary(THREE, round_(standby("pg2")), "hand over")
 
 
 def test_enough() -> None:

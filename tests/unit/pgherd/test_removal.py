@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from pgherd.errors import ConfigError, Conflict, SqlError, Unreachable
-from pgherd.failover import held
+from pgherd.failover import held, wait
 from pgherd.failover.links import Links
 from pgherd.failover.quorum import acknowledgers, seals_needed, voters
 from pgherd.failover.removal import Found, advice, between, gained, moves, plan, problems, rest
@@ -364,7 +364,7 @@ NAMED = "synchronous_standby_names"
 
 
 def test_confirmed_once_no_sender_counts_it_and_another_has_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(held.time, "sleep", lambda _seconds: None)
+    monkeypatch.setattr(wait.time, "sleep", lambda _seconds: None)
     counting = [{"name": "pg6", "counts": True, "flushed": "0/5"}]
     behind = [{"name": "pg2", "counts": True, "flushed": "0/4"}, {"name": "pg6", "counts": False, "flushed": "0/5"}]
     server = ScriptedServer(
@@ -392,7 +392,7 @@ def test_not_confirmed_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_slot_in_use_is_freed_and_one_that_is_gone_is_good(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(held.time, "sleep", lambda _seconds: None)
+    monkeypatch.setattr(wait.time, "sleep", lambda _seconds: None)
     drop = "pg_drop_replication_slot"
     used = ScriptedServer(
         "pg1",

@@ -7,10 +7,10 @@ from __future__ import annotations
 from contextlib import closing
 from dataclasses import dataclass
 
-from ..errors import Conflict, Unreachable
+from ..errors import Unreachable
 from ..model import Cluster
 from .links import Links, Meeting
-from .memory import chain, primaries
+from .memory import chain, only_primary
 from .quorum import acknowledgers, seals_needed, voters
 from .voice import Round
 
@@ -132,12 +132,7 @@ def look(cluster: Cluster, links: Links, to: str = "") -> tuple[Found, str]:
     with closing(Meeting([node.name for node in cluster.nodes], links)) as meeting:
         meeting.wait([node.name for node in cluster.nodes], PATIENCE)
         round_ = meeting.round()
-        found = [voice.name for voice in primaries(cluster, round_, "")]
-        if len(found) != 1:
-            raise Conflict(
-                "switch over", "one primary", " and ".join(found) or "none that answers", "See: pgherd status"
-            )
-        primary = found[0]
+        primary = only_primary(cluster, round_, "switch over")
         best = candidates(cluster, round_, primary)
         target = to or (best[0] if best else "")
         if not target:

@@ -8,12 +8,11 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 from typing import Any
 
-from ..errors import Conflict
 from ..model import Cluster
 from ..plan import Plan, Step
 from . import held
 from .links import Links, Meeting, session
-from .memory import primaries
+from .memory import only_primary
 
 # Seconds for nodes to answer.
 PATIENCE = 5.0
@@ -53,7 +52,4 @@ class Executor:
         names = [node.name for node in self._cluster.nodes]
         with closing(Meeting(names, self._links)) as meeting:
             meeting.wait(names, PATIENCE)
-            found = [voice.name for voice in primaries(self._cluster, meeting.round(), "")]
-        if len(found) != 1:
-            raise Conflict(attempted, "one primary", " and ".join(found) or "none that answers", "See: pgherd status")
-        return found[0]
+            return only_primary(self._cluster, meeting.round(), attempted)

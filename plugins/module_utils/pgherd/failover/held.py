@@ -4,13 +4,12 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from ..errors import Unreachable
 from ..model import lsn_to_int
 from ..observe.topology import parse_sync_names
 from ..ports.sql import Server
+from .wait import wait_for
 
 # Seconds: for a sender to read its configuration, for standbys to have all WAL.
 RELOAD, CATCH_UP = 10.0, 30.0
@@ -70,12 +69,3 @@ def wait_held(server: Server, able: Sequence[str], needed: int, attempted: str) 
         return "" if len(there) >= needed else f"{len(there)} of {needed} standbys have all that was acknowledged"
 
     wait_for(behind, CATCH_UP, attempted)
-
-
-def wait_for(condition: Callable[[], str], seconds: float, attempted: str) -> None:
-    """Wait until *condition* gives no reason against it. Raises Unreachable with the last one after *seconds*."""
-    deadline = time.monotonic() + seconds
-    while reason := condition():
-        if time.monotonic() > deadline:
-            raise Unreachable(f"{attempted}: {reason} after {seconds:g} s.", "Run again when that is mended.")
-        time.sleep(0.1)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from ..errors import Conflict
 from ..model import Cluster
 from .quorum import acknowledgers, majority, voters
 from .voice import Round, Voice
@@ -98,6 +99,14 @@ def primaries(cluster: Cluster, round_: Round, system_id: str) -> list[Voice]:
         for name, voice in round_.voices.items()
         if cluster.node(name).kind == "postgres" and not voice.in_recovery and system_id in ("", voice.system_id)
     ]
+
+
+def only_primary(cluster: Cluster, round_: Round, attempted: str) -> str:
+    """The node that runs outside recovery. Raises Conflict for what is *attempted* when there is not exactly one."""
+    found = [voice.name for voice in primaries(cluster, round_, "")]
+    if len(found) != 1:
+        raise Conflict(attempted, "one primary", " and ".join(found) or "none that answers", "See: pgherd status")
+    return found[0]
 
 
 def real_primary(cluster: Cluster, memory: Memory, now: float, round_: Round, system_id: str) -> Voice | None:

@@ -7,18 +7,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import closing
 
-from ..errors import Conflict, SqlError
+from ..errors import SqlError
 from ..model import Cluster
 from ..observe.topology import parse_sync_names
 from ..programs.repmgr import record_removed, records
 from . import held
 from .command import follow
-from .held import NAMES, wait_for
+from .held import NAMES
 from .links import Links, Meeting, session
-from .memory import primaries
+from .memory import only_primary
 from .removal import Found
 from .seal import ask
 from .voice import node_at
+from .wait import wait_for
 
 # Seconds: for nodes to answer, for one to stream from another, for the last session of the node to end.
 PATIENCE, STREAM, IDLE = 5.0, 20.0, 60.0
@@ -33,13 +34,10 @@ def look(cluster: Cluster, links: Links, reached: Sequence[str]) -> Found:
     with closing(Meeting(names, links)) as meeting:
         meeting.wait(names, PATIENCE)
         round_ = meeting.round()
-        found = [voice.name for voice in primaries(cluster, round_, "")]
-        if len(found) != 1:
-            said = " and ".join(found) or "none that answers"
-            raise Conflict("Remove a node", "one primary", said, "See: pgherd status")
-        server = meeting.servers[found[0]]
+        primary = only_primary(cluster, round_, "Remove a node")
+        server = meeting.servers[primary]
         needed, listed = parse_sync_names(server.rows(NAMES)[0]["names"])
-        return Found(round_, found[0], listed, records(server), tuple(reached), needed)
+        return Found(round_, primary, listed, records(server), tuple(reached), needed)
 
 
 class Executor:

@@ -16,10 +16,25 @@ from .links import Links, session
 def until(holds: Callable[[], bool], seconds: float, late: str, cure: str = "", pause: float = 0.05) -> None:
     """Look again and again until *holds*, with *pause* seconds between two looks. Raises Unreachable with *late* and *cure*
     when it does not after *seconds*."""
+    _until_clear(lambda: "" if holds() else late, seconds, cure, pause)
+
+
+def wait_for(condition: Callable[[], str], seconds: float, attempted: str) -> None:
+    """Wait until *condition* gives no reason against what is *attempted*. Raises Unreachable with the last one after
+    *seconds*."""
+
+    def against() -> str:
+        reason = condition()
+        return reason and f"{attempted}: {reason}"
+
+    _until_clear(against, seconds, "Run again when that is mended.", 0.1)
+
+
+def _until_clear(against: Callable[[], str], seconds: float, cure: str, pause: float) -> None:
     deadline = time.monotonic() + seconds
-    while not holds():
+    while reason := against():
         if time.monotonic() > deadline:
-            raise Unreachable(f"{late} after {seconds:g} s.", cure)
+            raise Unreachable(f"{reason} after {seconds:g} s.", cure)
         time.sleep(pause)
 
 
