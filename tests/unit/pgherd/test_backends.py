@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -134,11 +135,14 @@ def _pair(words: tuple[str, str]) -> tuple[str, str, float, str]:
 
 
 def truth(**said: str) -> Topology:
-    """What the nodes say: ``primary``, ``primary@2`` (timeline), ``from pg1``, ``idle``, or ``silent``."""
+    """What the nodes say: ``primary``, ``primary@2`` (timeline), ``sync@2`` (one that asks for a standby before it
+    acknowledges), ``from pg1``, ``idle``, or ``silent``."""
     views = []
     for number, (name, word) in enumerate(said.items()):
         word, _at, timeline = word.partition("@")
-        server = PostgresView(word != "primary", int(timeline or 1), 170000, "7", 0.0, write_lsn="0/1")
+        server = PostgresView(word not in ("primary", "sync"), int(timeline or 1), 170000, "7", 0.0, write_lsn="0/1")
+        if word == "sync":
+            server = replace(server, synchronous_standby_names='ANY 1 ("pg1", "pg2", "pg3")')
         if word.startswith("from "):
             server = PostgresView(True, int(timeline or 1), 170000, "7", 0.0, upstream=word[5:], receiver="streaming")
         postgres = None if word == "silent" else server
@@ -242,6 +246,24 @@ CASES = {
         truth(pg1="primary@1", pg2="primary@2", pg3="from pg2@2"),
         doubt(timeline=2),
         [],
+    ),
+    "a stray that was promoted by hand is not told to pgpool, but goes": (
+        table(pg1="primary", pg2="up", pg3="up"),
+        truth(pg1="sync@1", pg2="from pg1", pg3="sync@2"),
+        doubt(timeline=2),
+        ["detach pg3: it is writable, and pg1 is the primary"],
+    ),
+    "and its timeline is not waited for when it has yielded": (
+        table(pg1="gone", pg2="up", pg3="down"),
+        truth(pg1="sync@1", pg2="from pg1", pg3="from pg1"),
+        doubt(timeline=2),
+        ["attach pg1: it is the primary", "attach pg3: it streams from pg1"],
+    ),
+    "one that nobody follows is stale all the same": (
+        table(pg1="primary", pg2="up", pg3="up"),
+        truth(pg1="sync@1", pg2="idle", pg3="silent"),
+        doubt(timeline=2),
+        ["detach pg1: it is a stale primary: on timeline 1, and there is 2"],
     ),
     "pgpool without the true primary loses the stale one first": (
         table(pg1="primary", pg2="down", pg3="up"),

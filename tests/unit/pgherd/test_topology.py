@@ -41,7 +41,23 @@ def live(topology: Topology) -> str | None:
         pytest.param(stopped(healthy(), "pg1"), None, id="none"),
         pytest.param(promoted(stopped(healthy(), "pg1"), "pg2", 2, "pg3", "pg4"), "pg2", id="after a failover"),
         pytest.param(promoted(healthy(), "pg2", 2, "pg3", "pg4"), "pg2", id="the old one is back: older timeline"),
-        pytest.param(promoted(healthy(), "pg5", 2), "pg5", id="the newest timeline goes before the most followers"),
+        pytest.param(promoted(healthy(), "pg5", 2), "pg1", id="a stray beside the primary that can acknowledge"),
+        pytest.param(promoted(healthy(), "pg4", 2, "pg5"), "pg1", id="a stray that has kept its follower"),
+        pytest.param(
+            with_postgres(promoted(healthy(), "pg5", 2), "pg4", timeline=2, receiver="", upstream=""),
+            "pg1",
+            id="a standby behind a stray makes no stale one of a primary that can acknowledge",
+        ),
+        pytest.param(
+            with_postgres(promoted(healthy(), "pg5", 2), "pg1", synchronous_standby_names=""),
+            "pg5",
+            id="without synchronous standbys the newest timeline goes before the most followers",
+        ),
+        pytest.param(
+            with_postgres(promoted(healthy(), "pg4", 2), "pg2", upstream="pg9"),
+            "pg4",
+            id="the newest timeline goes before one that cannot acknowledge",
+        ),
         pytest.param(promoted(healthy(), "pg4", 1), "pg1", id="same timeline: most followers"),
         pytest.param(
             with_postgres(promoted(healthy(), "pg4", 1, "pg5"), "pg2", upstream="", receiver=""),

@@ -214,7 +214,7 @@ class _Decision:
     def _second_primary(self) -> None:
         raise Conflict(
             f"Two primaries: {self.name} (timeline {self.instance.timeline}) beside {self.live} "
-            f"(timeline {self.seen.topology.newest_timeline})",
+            f"(timeline {self.seen.live_timeline})",
             self.live,
             self.name,
             "Its agent ends one of the two within seconds. If it does not: ansible-playbook pgherd.cluster.rejoin",
@@ -257,7 +257,7 @@ class _Decision:
         elif self.live:
             self.left_alone = (
                 f"{self.name} was a primary (timeline {self.instance.timeline}) and stays stopped, since {self.live} is "
-                f"primary now (timeline {self.seen.topology.newest_timeline}). Its agent brings it back, or "
+                f"primary now (timeline {self.seen.live_timeline}). Its agent brings it back, or "
                 "ansible-playbook pgherd.cluster.rejoin does."
             )
         else:

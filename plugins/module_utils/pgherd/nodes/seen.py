@@ -51,6 +51,12 @@ class Seen:
         return live.name if live else ""
 
     @property
+    def live_timeline(self) -> int:
+        """The live primary's timeline; 0 without one."""
+        live = self.topology.live_primary()
+        return live.postgres.timeline if live and live.postgres else 0
+
+    @property
     def system_identifier(self) -> str:
         """The cluster's, by its live primary; '' without one."""
         live = self.topology.live_primary()

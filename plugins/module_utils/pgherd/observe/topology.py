@@ -97,20 +97,29 @@ class Topology:
     def live_primary(self) -> NodeView | None:
         """The one primary, or None when there is none or it cannot be told.
 
-        It has the cluster's system identifier, is outside recovery, nobody of the cluster who answered is on a newer
-        timeline, and of several such the one with most followers; a tie is nobody's. A primary on an older timeline than
-        a standby is a stale one.
+        It has the cluster's system identifier and is outside recovery. One that can acknowledge commits is it, whatever
+        others have begun beside it: so many standbys that follow it no promotion can have sealed, so a newer timeline is
+        a stray's (failover/memory.real_primary has the same rule). Else nobody of the cluster who answered is on a newer
+        timeline. Of several such it is the one with most followers; a tie is nobody's.
         """
-        wanted = (self.system_id, self.newest_timeline)
-        found = [
-            node
-            for node in self.primaries()
-            if node.postgres and (node.postgres.system_id, node.postgres.timeline) == wanted
-        ]
-        ranked = sorted(found, key=lambda node: len(self.followers(node.name)), reverse=True)
-        if len(ranked) > 1 and len(self.followers(ranked[0].name)) == len(self.followers(ranked[1].name)):
+        found = [node for node in self.primaries() if node.postgres and node.postgres.system_id == self.system_id]
+        ranked = sorted(found, key=self._rank, reverse=True)
+        if not ranked or (len(ranked) > 1 and self._rank(ranked[0]) == self._rank(ranked[1])):
             return None
-        return ranked[0] if ranked else None
+        acknowledges, timeline, _followers = self._rank(ranked[0])
+        return ranked[0] if acknowledges or timeline >= self.newest_timeline else None
+
+    def _rank(self, node: NodeView) -> tuple[bool, int, int]:
+        timeline = node.postgres.timeline if node.postgres else 0
+        return self.acknowledges(node.name), timeline, len(self.followers(node.name))
+
+    def acknowledges(self, name: str) -> bool:
+        """Whether *name* can acknowledge commits that others have: as many standbys stream from it as its own
+        synchronous_standby_names asks for. False where that asks for none."""
+        node = self.node(name)
+        text = node.postgres.synchronous_standby_names if node and node.postgres else ""
+        needed, listed = parse_sync_names(text)
+        return 0 < needed <= len(set(self.downstreams(name)) & set(listed))
 
     def upstream(self, name: str) -> str:
         """The node that *name* streams from now; '' for none."""

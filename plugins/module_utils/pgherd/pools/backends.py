@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from ..errors import Conflict
 from ..files.backend_list import Backend, label
 from ..observe.topology import Topology
+from ..observe.views import NodeView
 from ..plan import Plan, Step
 from ..programs.pgpool import NodeInfo
 
@@ -54,9 +55,9 @@ def decide(names: Mapping[int, str], table: Mapping[int, NodeInfo], truth: Topol
       the old one, and leaves the primary alone in use: the others come in again at the next looks. (A detached primary
       would be missed and replaced too, but its sessions end only if its number is the lowest: kill_failover_children()
       compares with a macro that no longer means it.)
-    - Out goes a node that has not answered MISSES times in a row; a writable node that is not the primary or is on an
-      older timeline than was ever seen, at once; a standby that has not streamed for IDLE seconds while there is a
-      primary.
+    - Out goes a node that has not answered MISSES times in a row; a writable node that is not the primary, or is on an
+      older timeline than was ever seen and cannot acknowledge commits, at once; a standby that has not streamed for IDLE
+      seconds while there is a primary.
     - The one that pgpool takes for the primary stays until another is, or for ALONE seconds: without it pgpool takes no
       writes.
     - In comes the primary, and a standby whose chain of streams ends at the primary.
@@ -69,9 +70,7 @@ def decide(names: Mapping[int, str], table: Mapping[int, NodeInfo], truth: Topol
     if not any(_answers(truth, name) for name in names.values()):
         return []
     primary = truth.live_primary()
-    if primary and primary.postgres and primary.postgres.timeline < doubt.timeline:
-        primary = None
-    head = primary.name if primary else ""
+    head = "" if primary is None or _stale(primary, truth, doubt) else primary.name
     taken = next((number for number, node in table.items() if node.role == "primary"), None)
     for number, name in here.items():
         # One that is detached and still has the role: pgpool is looking for another just now.
@@ -107,8 +106,8 @@ def _out(seen: NodeInfo, name: str, truth: Topology, doubt: Doubt, primary: str)
         if misses < MISSES or (seen.role == "primary" and silent < ALONE and not mistaken):
             return ""
         return f"it has not answered for {silent:.1f} s: {node.why if node and node.why else 'no reason known'}"
-    newest = max(doubt.timeline, truth.newest_timeline)
-    if not postgres.in_recovery and postgres.timeline < newest:
+    if node and _stale(node, truth, doubt):
+        newest = max(doubt.timeline, truth.newest_timeline)
         return f"it is a stale primary: on timeline {postgres.timeline}, and there is {newest}"
     if not postgres.in_recovery:
         return f"it is writable, and {primary} is the primary" if primary and name != primary else ""
@@ -116,6 +115,13 @@ def _out(seen: NodeInfo, name: str, truth: Topology, doubt: Doubt, primary: str)
         return f"pgpool takes it for the primary, which is {primary}"
     idle = 0.0 if not primary or name in truth.streaming_standbys() else doubt.idle.get(name, 0.0)
     return f"it has not streamed from {primary} for {idle:.0f} s" if idle >= IDLE else ""
+
+
+def _stale(node: NodeView, truth: Topology, doubt: Doubt) -> bool:
+    """Whether the node is a primary that another has succeeded: see Topology.live_primary()."""
+    newest = max(doubt.timeline, truth.newest_timeline)
+    mine = node.postgres
+    return mine is not None and not mine.in_recovery and mine.timeline < newest and not truth.acknowledges(node.name)
 
 
 def _in(name: str, truth: Topology, primary: str) -> str:
