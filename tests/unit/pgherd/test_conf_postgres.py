@@ -69,7 +69,7 @@ def test_durability() -> None:
 
 
 def test_slots_or_kept_wal() -> None:
-    assert "wal_keep_size" not in settings(CLUSTER, PG1, 17)
+    assert settings(CLUSTER, PG1, 17)["wal_keep_size"] == "512MB"
     without = settings(replace(CLUSTER, replication_slots=False, options={"wal_keep_size": "1GB"}), PG1, 17)
     assert without["wal_keep_size"] == "1GB"
     assert "max_slot_wal_keep_size" not in without

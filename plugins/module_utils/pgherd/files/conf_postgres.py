@@ -98,11 +98,11 @@ def settings(cluster: Cluster, node: Node, version: int, least: Mapping[str, int
         "log_checkpoints": True,
         "log_lock_waits": True,
     }
+    # pg_rewind of an old primary reads its WAL from the last checkpoint before the parting on; slots keep less than that.
+    wanted["wal_keep_size"] = cluster.options.get("wal_keep_size", "512MB")
     if cluster.replication_slots:
         # A slot that nobody reads must not fill the disk.
         wanted["max_slot_wal_keep_size"] = "8GB"
-    else:
-        wanted["wal_keep_size"] = cluster.options.get("wal_keep_size", "512MB")
     if node.kind == "postgres":
         wanted["synchronous_commit"] = True
         wanted["synchronous_standby_names"] = cluster.synchronous_standby_names
