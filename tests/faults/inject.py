@@ -292,19 +292,22 @@ def drop_in(cluster: Cluster, host: str, unit: str, text: str) -> None:
 
 
 def other_clock(cluster: Cluster, host: str, offset: str, *units: str) -> None:
-    """Units of a host live at another time ("+1h"). They are restarted for it. Installs libfaketime when missing."""
+    """PostgreSQL and *units* of a host live at another time ("+1h"). They are restarted for it. Installs libfaketime when
+    missing."""
     library = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"
     arch = cluster.run(host, "uname", "-m").strip()
     library = library.replace("x86_64", arch)
     cluster.sh(
         host, f"[ -e {library} ] || DEBIAN_FRONTEND=noninteractive apt-get install -qq -y libfaketime >/dev/null"
     )
-    text = (
-        f"[Service]\nEnvironment=LD_PRELOAD={library}\nEnvironment=FAKETIME={offset} FAKETIME_DONT_FAKE_MONOTONIC=1\n"
-    )
-    for unit in units:
+    settings = {"LD_PRELOAD": library, "FAKETIME": offset, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+    text = "\n".join(["[Service]", *(f"Environment={name}={value}" for name, value in settings.items())])
+    for unit in (cluster.unit, *units):
         drop_in(cluster, host, unit, text)
-    cluster.run(host, "systemctl", "restart", *units)
+    for name, value in settings.items():
+        # pg_ctlcluster starts the server with what this file says and nothing of its own environment.
+        append(cluster, host, f"/etc/postgresql/{cluster.version}/main/environment", f"{name} = '{value}'")
+    cluster.run(host, "systemctl", "restart", cluster.unit, *units)
 
 
 def no_promotion(cluster: Cluster, host: str) -> None:

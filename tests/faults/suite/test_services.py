@@ -93,7 +93,7 @@ def test_another_clock_is_no_failover(breaking: Breaking, cluster: Cluster) -> N
     with breaking() as trial:
         ahead = cluster.standbys(trial.first_primary)[0]
         trial.now()
-        inject.other_clock(cluster, ahead, "+1h", cluster.unit, "repmgrd.service", "pgherd-agent.service")
+        inject.other_clock(cluster, ahead, "+1h", "repmgrd.service", "pgherd-agent.service")
         skew = "SELECT extract(epoch FROM clock_timestamp())::float8 AS now"
         until("an hour between the two", lambda: _skew(cluster, ahead, trial.first_primary, skew) > CLOCK / 2, 30)
         stays(trial, 15)
