@@ -281,6 +281,11 @@ def slow_disk(cluster: Cluster, host: str, bytes_per_second: int) -> None:
     path.write_text(f"{name} {bytes_per_second}\n")
 
 
+def wreck(cluster: Cluster, host: str) -> None:
+    """What pgpool's processes share is gone, as when one of them ends with the main process' handler (pools/wreck.py)."""
+    cluster.sh(host, "rm /run/postgresql/.s.PGSQL.*; ipcrm --all=sem; ipcrm --all=shm")
+
+
 # Settings of units and servers
 
 

@@ -33,6 +33,17 @@ def test_a_killed_pgpool_is_back(breaking: Breaking, cluster: Cluster) -> None:
         stays(trial, 5)
 
 
+@fault("F31", "a pgpool loses what its processes share, and the primary changes")
+def test_a_pgpool_without_its_sockets_is_restarted(breaking: Breaking, cluster: Cluster) -> None:
+    with breaking() as trial:
+        trial.now()
+        inject.wreck(cluster, cluster.pools[0])
+        inject.power_cut(cluster, trial.first_primary)
+        fails_over(trial, trial.first_primary)
+        trial.until_written(30)
+        inject.power_on(cluster, trial.first_primary)
+
+
 @fault("F31", "a pgpool's host freezes")
 def test_a_frozen_pgpool_is_gone_round(breaking: Breaking, cluster: Cluster) -> None:
     with breaking() as trial:

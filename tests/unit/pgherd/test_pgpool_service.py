@@ -143,6 +143,18 @@ def files() -> dict[str, Any]:
     return {item.path: item for item in conf_pgpool.files(CLUSTER, "pool1", HostFacts(17), SECRETS)}
 
 
+def test_the_agent_may_have_pgpool_restarted_and_no_more(files: dict[str, Any]) -> None:
+    asked = "/run/pgherd-agent/restart-pgpool"
+    path, service = (files[f"/etc/systemd/system/pgherd-restart-pgpool.{kind}"].content for kind in ("path", "service"))
+    assert f"PathExists={asked}\n" in path
+    # Gone before the restart, or the path would ask for ever.
+    assert (
+        f"ExecStart=/bin/rm -f {asked}\nExecStart=/usr/bin/systemctl --no-block try-restart pgpool2.service\n"
+        in service
+    )
+    assert files["/etc/systemd/system/multi-user.target.wants/pgherd-restart-pgpool.path"].kind == "link"
+
+
 class TestConfiguration:
     def test_backends_have_their_nodes_numbers(self, files: dict[str, Any]) -> None:
         found = parse_configuration(files[CONFIGURATION].content)

@@ -14,8 +14,17 @@ from ..model import Cluster, Pgpool
 from ..observe.ask import parameters
 from ..pools.backends import Change, decide, plan, searches
 from ..pools.watch import Asker, Watch
+from ..pools.wreck import Wreck
 from ..ports.run import LocalRunner
-from ..programs.pgpool import PCP_PASSFILE, SOCKETS, STATUS_FILE, NodeInfo, Pcp, parse_status_file
+from ..programs.pgpool import (
+    PCP_PASSFILE,
+    RESTART_ASKED,
+    SOCKETS,
+    STATUS_FILE,
+    NodeInfo,
+    Pcp,
+    parse_status_file,
+)
 from .loop import Decision, secret_file
 from .seen import PgpoolSeen
 
@@ -33,7 +42,15 @@ class PgpoolPart:
 
     name = "pgpool"
 
-    def __init__(self, cluster: Cluster, host: Pgpool, asker: Asker, pcp: Pcp, status_file: str = STATUS_FILE) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        host: Pgpool,
+        asker: Asker,
+        pcp: Pcp,
+        status_file: str = STATUS_FILE,
+        wreck: Wreck | None = None,
+    ) -> None:
         self.interval = INTERVAL
         self._led_at = float("-inf")
         self._names = {number_of(node.id): node.name for node in cluster.data_nodes}
@@ -42,6 +59,7 @@ class PgpoolPart:
         self._watch = Watch(cluster, asker)
         self._pcp = pcp
         self._status_file = status_file
+        self._wreck = wreck
         self._status = ""
         self._table: dict[int, NodeInfo] = {}
         self._read_at = float("-inf")
@@ -62,7 +80,8 @@ class PgpoolPart:
 
         asker = Sessions({node.name: target(node.address) for node in cluster.data_nodes})
         pcp = Pcp(LocalRunner(), SOCKETS, cluster.pcp_port, passfile=secret_file(PCP_PASSFILE), timeout=5.0)
-        return cls(cluster, host, asker, pcp)
+        socket = os.path.join(SOCKETS, f".s.PGSQL.{cluster.pcp_port}")
+        return cls(cluster, host, asker, pcp, wreck=Wreck(socket, cluster.pgpool_port, _ask_for_restart))
 
     def tick(self, now: float) -> Sequence[Decision]:
         """See agent.Part."""
@@ -76,6 +95,9 @@ class PgpoolPart:
         except PgherdError as error:
             silent["pgpool"] = " ".join(str(error).split())
         decisions = self._voices(silent)
+        wrecked = self._wreck.look(now) if self._wreck else ""
+        if wrecked:
+            decisions.append(Decision(wrecked))
         changes = decide(self._names, table, truth, doubt)
         self._restless = bool(changes)
         self._view = PgpoolSeen(now, truth, dict(table), tuple(changes), silent.get("pgpool", ""))
@@ -132,3 +154,8 @@ class PgpoolPart:
         """Something told that is no longer asked for may be told again at once the next time."""
         wanted = {(change.action, change.number) for change in changes}
         self._told = {key: at for key, at in self._told.items() if key in wanted}
+
+
+def _ask_for_restart() -> None:
+    with open(RESTART_ASKED, "w", encoding="ascii"):
+        pass

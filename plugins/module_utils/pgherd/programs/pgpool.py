@@ -28,6 +28,9 @@ LOADED = RUNTIME + "/loaded"
 STATUS_FILE = RUNTIME + "/pgpool_status"
 SOCKETS = "/var/run/postgresql"
 PCP_PASSFILE = "/etc/pgherd/pcp.pass"
+# The agent may not restart services. Where this file is, the system does it for pgpool, by a unit of this name.
+RESTART_ASKED = "/run/pgherd-agent/restart-pgpool"
+RESTART_UNIT = "pgherd-restart-pgpool"
 
 
 def roles() -> list[Role]:
