@@ -111,7 +111,7 @@ class Host:
 
     def _server(self, name: str) -> Any:
         server = ScriptedServer(name, [])
-        rows = [{"id": "7000000000000000001", "name": "000000010000000000000003"}]
+        rows = [{"id": "7000000000000000001", "name": "000000010000000000000003", "setting": "16777216"}]
         server._answer = lambda said, matches: rows  # type: ignore[method-assign]
         return server
 

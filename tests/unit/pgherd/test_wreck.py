@@ -18,13 +18,13 @@ class World:
         self.socket.touch()
         self.serves = True
         self.restarts = 0
-        self.error: OSError | None = None
+        self.denied = False
         self.wreck = Wreck(str(socket), 9999, self.restart, lambda port: self.serves and port == 9999)
 
     def restart(self) -> None:
         self.restarts += 1
-        if self.error:
-            raise self.error
+        if self.denied:
+            raise PermissionError(13, "Permission denied")
 
 
 @pytest.fixture
@@ -64,6 +64,6 @@ def test_it_is_asked_for_once_and_again_when_nothing_came_of_it(world: World) ->
 
 def test_a_restart_that_cannot_be_asked_for_is_said(world: World) -> None:
     world.socket.unlink()
-    world.error = PermissionError(13, "Permission denied")
+    world.denied = True
     world.wreck.look(0.0)
     assert world.wreck.look(LASTING).endswith("; failed: [Errno 13] Permission denied")

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import closing
 
 from ..errors import PgherdError
-from ..failover import datadir, standby
+from ..failover import datadir, standby, wal
 from ..failover.command import SECOND_OPINION, last_primary
 from ..failover.diverged import diverged, history_of
 from ..failover.election import Missed, rank
@@ -33,8 +33,9 @@ class StandbyDuty:
         self._here = here
         self._work = work
         self._unit_at = float("-inf")
-        self._unit = self._waits = self._primary = ""
+        self._unit = self._primary = ""
         self._since = 0.0
+        self._segment, self._segment_since, self._waiting = "", 0.0, 0.0
         self._history: tuple[str, int, dict[int, int]] = ("", 0, {})
 
     def run(self, now: float, mine: Voice, round_: Round, primary: str) -> None:
@@ -75,17 +76,34 @@ class StandbyDuty:
         if now - self._unit_at >= UNIT:
             self._unit_at = now
             self._unit = here.service.state(here.unit)
-            self._waits = datadir.waits_for(here.directory)
-        waits = self._waits if self._unit == "activating" else ""
+            self._waiting = self._waits(now, primary) if self._unit == "activating" else 0.0
         seen = standby.Down(
             here.me,
             self._unit,
             primary,
             marked(),
             here.memory.lasts("down", now, True),
-            here.memory.lasts(f"waiting for {waits}", now, bool(waits)),
+            self._waiting,
         )
         self._do(now, standby.decide_down(seen))
+
+    def _waits(self, now: float, primary: str) -> float:
+        """For how many seconds the recovery here has been at one and the same WAL segment that it does not get; 0.0 where it
+        may just be slow."""
+        found, waits = wal.recovering(self._here.directory)
+        if found != self._segment:
+            self._segment, self._segment_since = found, now
+        lasting = now - self._segment_since if found else 0.0
+        return lasting if waits or (primary and lasting >= standby.WAITING and self._gone(primary, found)) else 0.0
+
+    def _gone(self, primary: str, name: str) -> bool:
+        """Whether *primary* says that it no longer has the segment *name*."""
+        try:
+            with session(self._here.links, primary) as server:
+                oldest, size = wal.oldest(server)
+        except PgherdError:
+            return False
+        return wal.segment(name, size) < oldest
 
     def _hung(self, now: float, primary: str, round_: Round) -> float:
         """standby.hung(), no longer than this primary has been it: before, another was tried."""

@@ -17,8 +17,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ..errors import PgherdError
-from ..failover.datadir import segment
 from ..failover.keep import Path, as_text, path, read_history
+from ..failover.wal import segment
 from ..ports.sql import Server
 
 # Beside the receiver's directory.

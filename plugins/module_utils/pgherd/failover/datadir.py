@@ -26,43 +26,6 @@ def local(directory: str, version: int, runner: Runner) -> Local:
     return Local(signal, found["Database system identifier"], newest)
 
 
-def waits_for(directory: str) -> str:
-    """The WAL segment that a server in recovery waits for, by its startup process' title; '' for none.
-
-    A server that never becomes consistent answers nobody: its title is all that can be seen of it.
-    """
-    try:
-        with open(os.path.join(directory, "postmaster.pid"), encoding="ascii") as stream:
-            postmaster = stream.readline().strip()
-        with open(f"/proc/{postmaster}/task/{postmaster}/children", encoding="ascii") as stream:
-            children = stream.read().split()
-        for child in children:
-            with open(f"/proc/{child}/cmdline", "rb") as title:
-                match = re.search(r"startup waiting for ([0-9A-F]{24})", title.read().decode(errors="replace"))
-            if match:
-                return match.group(1)
-    except OSError:
-        return ""
-    return ""
-
-
-def missing_segment(directory: str, redo: int, size: int) -> int:
-    """The number of the first WAL segment from *redo* (bytes) on that is not in this data directory."""
-    here = set()
-    for name in os.listdir(os.path.join(directory, "pg_wal")):
-        if re.fullmatch(r"[0-9A-F]{24}", name):
-            here.add(segment(name, size))
-    number = redo // size
-    while number in here:
-        number += 1
-    return number
-
-
-def segment(name: str, size: int) -> int:
-    """The number of the WAL segment file *name*, counted from the beginning of all WAL."""
-    return int(name[8:16], 16) * (0x100000000 // size) + int(name[16:24], 16)
-
-
 def write_settings(directory: str, settings: Mapping[str, str | None]) -> None:
     """Put *settings* into postgresql.auto.conf in the place of what is there; None takes one out. Raises PgherdError."""
     path = os.path.join(directory, "postgresql.auto.conf")

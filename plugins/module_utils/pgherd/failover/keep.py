@@ -24,6 +24,7 @@ from . import datadir
 from .guard import Local
 from .links import Links, session
 from .voice import parameters
+from .wal import segment
 
 # Where it goes, with what it says in words, in one directory per occasion.
 KEPT = "/var/lib/postgresql/pgherd-kept"
@@ -129,7 +130,7 @@ class Keeper:
         names = [name for name in sorted(os.listdir(wal)) if _beyond(name, alone, split.lsn // size, size)]
         listing = ""
         for timeline, begin in _begins(mine):
-            here = [datadir.segment(name, size) for name in names if int(name[:8], 16) == timeline]
+            here = [segment(name, size) for name in names if int(name[:8], 16) == timeline]
             if here:
                 # Checkpoints recycle the oldest; pg_waldump lists nothing from where there is no file.
                 listing += self._dump(wal, timeline, max(split.lsn, begin, min(here) * size))
@@ -176,7 +177,7 @@ def _beyond(name: str, timelines: set[int], first: int, size: int) -> bool:
     """Whether the WAL segment *name* is of *timelines* and holds something from segment number *first* on."""
     if not re.fullmatch(r"[0-9A-F]{24}", name) or int(name[:8], 16) not in timelines:
         return False
-    return datadir.segment(name, size) >= first
+    return segment(name, size) >= first
 
 
 def _begins(timelines: Path) -> list[tuple[int, int]]:

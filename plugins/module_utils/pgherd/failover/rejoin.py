@@ -23,7 +23,7 @@ from ..ports.service import Service
 from ..ports.sql import conninfo
 from ..programs.postgres import control_data
 from ..programs.repmgr import binary_directory, record_standby, streaming_conninfo
-from . import datadir
+from . import datadir, wal
 from .keep import Keeper
 from .links import Links, session
 from .postmaster import kill_postmaster
@@ -154,17 +154,15 @@ class Rejoin:
         """Whether *source* no longer has WAL that recovery here needs; which, or ''. A backup_label (pg_rewind writes
         one) says where that begins, else the last checkpoint does."""
         control = control_data(self._directory, self._version, self._runner)
-        size = int(control["Bytes per WAL segment"])
         redo = lsn_to_int(control["Latest checkpoint's REDO location"])
         label = os.path.join(self._directory, "backup_label")
         if os.path.exists(label):
             with open(label, encoding="utf-8") as stream:
                 match = re.search(r"START WAL LOCATION: ([0-9A-F]+/[0-9A-F]+)", stream.read())
             redo = lsn_to_int(match.group(1)) if match else redo
-        wanted = datadir.missing_segment(self._directory, redo, size)
         with session(self._links, source.name) as server:
-            rows = server.rows("SELECT name FROM pg_ls_waldir() WHERE name ~ '^[0-9A-F]{24}$'")
-        oldest = min((datadir.segment(row["name"], size) for row in rows), default=0)
+            oldest, size = wal.oldest(server)
+        wanted = wal.needed(self._directory, redo, size)
         if wanted >= oldest:
             return ""
         begin, has = int_to_lsn(wanted * size), int_to_lsn(oldest * size)

@@ -143,8 +143,8 @@ def wanted_upstream(cluster: Cluster, me: str, primary: str, heads: dict[str, st
 @dataclass(frozen=True)
 class Down:
     """A node whose PostgreSQL does not answer here. *unit*: systemd's ActiveState of it. *unfinished*: the note (mark.py)
-    of a rejoin that was interrupted. *for_seconds* it has been so; *waiting*: seconds for which its recovery has waited for one
-    and the same WAL segment."""
+    of a rejoin that was interrupted. *for_seconds* it has been so; *waiting*: seconds for which its recovery has been at one
+    and the same WAL segment that it does not get."""
 
     me: str
     unit: str

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: pgherd contributors
+"""WAL segments: their numbers, which one a recovery is at or will ask for, and from which on a server still has them."""
+
+from __future__ import annotations
+
+import os
+import re
+
+from ..ports.sql import Server
+
+
+def segment(name: str, size: int) -> int:
+    """The number of the WAL segment file *name*, counted from the beginning of all WAL; *size* of a segment in bytes."""
+    return int(name[8:16], 16) * (0x100000000 // size) + int(name[16:24], 16)
+
+
+def recovering(directory: str) -> tuple[str, bool]:
+    """The WAL segment that a server in recovery is at, by its startup process' title, and whether it waits for it as a
+    whole; ('', False) for none.
+
+    A server that never becomes consistent answers nobody: its title is all that can be seen of it. One that waits for the
+    rest of a segment of which it has the beginning still calls itself recovering it.
+    """
+    try:
+        with open(os.path.join(directory, "postmaster.pid"), encoding="ascii") as stream:
+            postmaster = stream.readline().strip()
+        with open(f"/proc/{postmaster}/task/{postmaster}/children", encoding="ascii") as stream:
+            children = stream.read().split()
+        for child in children:
+            with open(f"/proc/{child}/cmdline", "rb") as title:
+                found = re.search(
+                    r"startup (waiting for|recovering) ([0-9A-F]{24})", title.read().decode(errors="replace")
+                )
+            if found:
+                return found.group(2), found.group(1) == "waiting for"
+    except OSError:
+        return "", False
+    return "", False
+
+
+def needed(directory: str, redo: int, size: int) -> int:
+    """The number of the segment that a recovery from *redo* (bytes) on will ask its primary for: the last one that is here
+    without a gap before it, since that may be filled in part only; redo's own where that is not here."""
+    here = {
+        segment(name, size)
+        for name in os.listdir(os.path.join(directory, "pg_wal"))
+        if re.fullmatch(r"[0-9A-F]{24}", name)
+    }
+    number = redo // size
+    while number + 1 in here and number in here:
+        number += 1
+    return number
+
+
+def oldest(server: Server) -> tuple[int, int]:
+    """The number of the oldest segment that *server* has, on whichever timeline, and the size of a segment in bytes.
+    Raises PgherdError."""
+    size = int(server.rows("SELECT setting FROM pg_settings WHERE name = 'wal_segment_size'")[0]["setting"])
+    rows = server.rows("SELECT name FROM pg_ls_waldir() WHERE name ~ '^[0-9A-F]{24}$'")
+    return min((segment(row["name"], size) for row in rows), default=0), size
