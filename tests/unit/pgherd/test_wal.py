@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pgherd.failover.wal import needed, oldest, recovering, segment
+from pgherd.failover.wal import Held, held, needed, recovering, segment
 
 SIZE = 16 * 1024 * 1024
 
@@ -30,17 +30,27 @@ def test_numbers_do_not_depend_on_the_timeline(name: str, size: int, number: int
     assert segment(name, size) == number
 
 
+# Timeline 0x11 ended within segment 0x18, 0x12 at its very end, and 0x13 within 0x19.
+HISTORY = {0x10: 0x10 * SIZE, 0x11: 0x18 * SIZE + 4096, 0x12: 0x19 * SIZE, 0x13: 0x19 * SIZE + 8192}
+
+
 @pytest.mark.parametrize(
     ("names", "asked"),
     [
         pytest.param([], 0x17, id="nothing is here"),
-        pytest.param(["000000110000000000000018"], 0x17, id="not the first one"),
+        pytest.param(["000000120000000000000018"], 0x17, id="not the first one"),
         pytest.param(["000000110000000000000017"], 0x17, id="the first one, which may be half full"),
+        pytest.param(["000000110000000000000017", "000000120000000000000018"], 0x18, id="the last one"),
+        pytest.param(["000000110000000000000017", "000000110000000000000018"], 0x17, id="its timeline broke off in it"),
         pytest.param(
-            ["000000110000000000000017", "000000120000000000000018"], 0x18, id="the last one, of any timeline"
+            ["000000110000000000000017", "000000120000000000000018", "000000140000000000000019"],
+            0x19,
+            id="each of the timeline on which it ends",
         ),
         pytest.param(
-            ["000000110000000000000017", "000000120000000000000019", "00000012.history"], 0x17, id="up to the first gap"
+            ["000000110000000000000017", "000000120000000000000018", "00000013000000000000001A", "00000012.history"],
+            0x18,
+            id="up to the first gap",
         ),
     ],
 )
@@ -48,7 +58,7 @@ def test_needed(tmp_path: Path, names: list[str], asked: int) -> None:
     (tmp_path / "pg_wal").mkdir()
     for name in names:
         (tmp_path / "pg_wal" / name).touch()
-    assert needed(str(tmp_path), 0x17 * SIZE + 40, SIZE) == asked
+    assert needed(str(tmp_path), 0x17 * SIZE + 40, Held(0, SIZE, 0x14), HISTORY) == asked
 
 
 class Source:
@@ -61,9 +71,9 @@ class Source:
         return [{"setting": str(SIZE)}] if "pg_settings" in query else [{"name": name} for name in self.names]
 
 
-def test_the_oldest_one_of_a_server() -> None:
-    found = oldest(Source("000000140000000000000021", "00000013000000000000001F"))  # type: ignore[arg-type]
-    assert found == (0x1F, SIZE)
+def test_what_a_server_has() -> None:
+    found = held(Source("000000140000000000000021", "00000013000000000000001F"))  # type: ignore[arg-type]
+    assert found == Held(0x1F, SIZE, 0x14)
 
 
 @contextmanager

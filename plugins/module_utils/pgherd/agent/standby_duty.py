@@ -100,10 +100,10 @@ class StandbyDuty:
         """Whether *primary* says that it no longer has the segment *name*."""
         try:
             with session(self._here.links, primary) as server:
-                oldest, size = wal.oldest(server)
+                theirs = wal.held(server)
         except PgherdError:
             return False
-        return wal.segment(name, size) < oldest
+        return wal.segment(name, theirs.size) < theirs.oldest
 
     def _hung(self, now: float, primary: str, round_: Round) -> float:
         """standby.hung(), no longer than this primary has been it: before, another was tried."""

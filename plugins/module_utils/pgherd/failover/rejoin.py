@@ -24,6 +24,7 @@ from ..ports.sql import conninfo
 from ..programs.postgres import control_data
 from ..programs.repmgr import binary_directory, record_standby, streaming_conninfo
 from . import datadir, wal
+from .diverged import history_of
 from .keep import Keeper
 from .links import Links, session
 from .postmaster import kill_postmaster
@@ -161,11 +162,12 @@ class Rejoin:
                 match = re.search(r"START WAL LOCATION: ([0-9A-F]+/[0-9A-F]+)", stream.read())
             redo = lsn_to_int(match.group(1)) if match else redo
         with session(self._links, source.name) as server:
-            oldest, size = wal.oldest(server)
-        wanted = wal.needed(self._directory, redo, size)
-        if wanted >= oldest:
+            theirs = wal.held(server)
+            history = history_of(server, theirs.timeline)
+        wanted = wal.needed(self._directory, redo, theirs, history)
+        if wanted >= theirs.oldest:
             return ""
-        begin, has = int_to_lsn(wanted * size), int_to_lsn(oldest * size)
+        begin, has = int_to_lsn(wanted * theirs.size), int_to_lsn(theirs.oldest * theirs.size)
         return f"it needs WAL from {begin} on, and {source.name} has it from {has} on only"
 
     def _follow(self, source: Node) -> None:

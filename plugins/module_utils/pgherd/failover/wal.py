@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from ..ports.sql import Server
 
@@ -39,23 +41,40 @@ def recovering(directory: str) -> tuple[str, bool]:
     return "", False
 
 
-def needed(directory: str, redo: int, size: int) -> int:
-    """The number of the segment that a recovery from *redo* (bytes) on will ask its primary for: the last one that is here
-    without a gap before it, since that may be filled in part only; redo's own where that is not here."""
-    here = {
-        segment(name, size)
-        for name in os.listdir(os.path.join(directory, "pg_wal"))
-        if re.fullmatch(r"[0-9A-F]{24}", name)
-    }
-    number = redo // size
-    while number + 1 in here and number in here:
+@dataclass(frozen=True)
+class Held:
+    """What a server has of the WAL: *oldest*, the number of its first segment on whichever timeline, *size* of a segment in
+    bytes, and *timeline*, the one that it is on."""
+
+    oldest: int
+    size: int
+    timeline: int
+
+
+def held(server: Server) -> Held:
+    """What *server* has. Raises PgherdError."""
+    size = int(server.rows("SELECT setting FROM pg_settings WHERE name = 'wal_segment_size'")[0]["setting"])
+    rows = server.rows("SELECT name FROM pg_ls_waldir() WHERE name ~ '^[0-9A-F]{24}$'")
+    numbers = [segment(row["name"], size) for row in rows]
+    return Held(min(numbers, default=0), size, max((int(row["name"][:8], 16) for row in rows), default=0))
+
+
+def needed(directory: str, redo: int, theirs: Held, history: Mapping[int, int]) -> int:
+    """The number of the segment that a recovery from *redo* (bytes) on will ask *theirs* for: the last one that is here
+    without a gap before it, since that may be filled in part only; redo's own where that is not here.
+
+    A file counts where it is of the timeline on which its segment ends by *history* (by timeline where its successor
+    begins, in bytes). One of an older timeline breaks off in the middle.
+    """
+    here = set(os.listdir(os.path.join(directory, "pg_wal")))
+    number = redo // theirs.size
+    while _name(number, theirs, history) in here and _name(number + 1, theirs, history) in here:
         number += 1
     return number
 
 
-def oldest(server: Server) -> tuple[int, int]:
-    """The number of the oldest segment that *server* has, on whichever timeline, and the size of a segment in bytes.
-    Raises PgherdError."""
-    size = int(server.rows("SELECT setting FROM pg_settings WHERE name = 'wal_segment_size'")[0]["setting"])
-    rows = server.rows("SELECT name FROM pg_ls_waldir() WHERE name ~ '^[0-9A-F]{24}$'")
-    return min((segment(row["name"], size) for row in rows), default=0), size
+def _name(number: int, theirs: Held, history: Mapping[int, int]) -> str:
+    last = (number + 1) * theirs.size - 1
+    timeline = min((each for each, end in history.items() if end > last), default=theirs.timeline)
+    each_4_gib = 0x100000000 // theirs.size
+    return f"{timeline:08X}{number // each_4_gib:08X}{number % each_4_gib:08X}"
