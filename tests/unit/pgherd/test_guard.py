@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 from pgherd.errors import Conflict, Unreachable
 from pgherd.failover import start
-from pgherd.failover.guard import Local, decide
+from pgherd.failover.guard import Local, decide, furthest
 from pgherd.failover.links import Links
 from pgherd.failover.voice import Round
 from pgherd.model import Cluster
-from scripted import ScriptedServer
+from scripted import ScriptedRunner, ScriptedServer
 from test_seal import row
 from voices import SYSTEM, cluster, primary, round_, standby, streaming, witness
 
@@ -99,6 +99,34 @@ def test_data_of_another_cluster_do_not_start() -> None:
         decide(THREE, "pg2", Local(True, "1", 1), round_(primary("pg1")))
 
 
+@pytest.mark.parametrize(
+    ("seen", "holder", "position"),
+    [
+        pytest.param(round_(), "", 0, id="nobody"),
+        pytest.param(round_(PG2, standby("pg3", 0x5000100)), "pg3", 0x5000100, id="the furthest"),
+        pytest.param(round_(standby("pg2", 0x2FFFF00)), "", 0, id="nothing behind the checkpoint"),
+        pytest.param(
+            round_(standby("pg2", 0x5002000, replay_lsn="0/5000080")),
+            "pg2",
+            0x5000080,
+            id="half a record at a page's end",
+        ),
+        pytest.param(
+            round_(standby("pg2", 0x5002010, replay_lsn="0/5000080")),
+            "pg2",
+            0x5002010,
+            id="whole, and not replayed yet",
+        ),
+        pytest.param(round_(standby("pg2", 0x5002000, replay_lsn=None)), "", 0, id="nothing replayed since its start"),
+        pytest.param(round_(standby("pg2", 0x5000100, timeline=2)), "", 0, id="another timeline"),
+        pytest.param(round_(standby("pg2", 0x5000100, system_id="1")), "", 0, id="another cluster"),
+        pytest.param(round_(primary("pg2", 1)), "", 0, id="a primary received nothing"),
+    ],
+)
+def test_who_has_received_most(seen: Round, holder: str, position: int) -> None:
+    assert furthest("pg1", replace(WAS_PRIMARY, redo=0x3000000), seen) == (holder, position)
+
+
 def started(scripts: Mapping[str, list[dict[str, Any]]], local: Local = WAS_PRIMARY) -> Any:
     """start._decide() with nodes that answer one row for each time they are asked."""
     left = {name: list(rows) for name, rows in scripts.items()}
@@ -108,7 +136,7 @@ def started(scripts: Mapping[str, list[dict[str, Any]]], local: Local = WAS_PRIM
             raise Unreachable(f"connect to {name}: no route to host")
         return ScriptedServer(name, [("AS in_recovery", [left[name].pop(0)])])
 
-    return start._decide(THREE, "pg1", local, Links(open_, lambda: None))
+    return start._decide(THREE, "pg1", local, Links(open_, lambda: None))[0]
 
 
 def test_it_asks_again_while_the_answer_may_change(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,7 +151,7 @@ def test_it_asks_again_while_the_answer_may_change(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(start, "PATIENCE", 20.0)
     began = time.monotonic()
-    decision = start._decide(THREE, "pg1", WAS_PRIMARY, Links(open_, lambda: None))
+    decision, _round = start._decide(THREE, "pg1", WAS_PRIMARY, Links(open_, lambda: None))
     assert not decision.as_standby
     assert time.monotonic() - began < 15
 
@@ -135,6 +163,42 @@ def test_its_patience_ends(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_standby_asks_nobody() -> None:
     assert not started({}, replace(WAS_PRIMARY, standby=True)).as_standby
+
+
+CONTROL = f"""Database system identifier:           {SYSTEM}
+Latest checkpoint's TimeLineID:       1
+Latest checkpoint's REDO location:    0/4000028
+"""
+RECEIVED = row(has_upstream=True, pointed_at="pg1", receive_lsn="0/5000100", replay_lsn="0/5000100")
+BROKEN = (1, "", "pg_waldump: error: error in WAL record at 0/4000100: invalid magic number 3A24\n")
+
+
+def begun(read: tuple[int, str, str]) -> tuple[Any, list[str]]:
+    """start.decide() for a primary that crashed, whose standbys have its WAL to 0/5000100, and what it asked pg_waldump."""
+    runner = ScriptedRunner([("pg_controldata", CONTROL), ("pg_waldump", read)])
+
+    def open_(name: str) -> Any:
+        return ScriptedServer(name, [("AS in_recovery", [RECEIVED])])
+
+    decision = start.decide(THREE, "pg1", 17, Links(open_, lambda: None), runner)
+    return decision, [" ".join(call.argv) for call in runner.calls[1:]]
+
+
+def test_it_starts_when_its_wal_is_whole() -> None:
+    decision, asked = begun((0, "", ""))
+    assert not decision.as_standby
+    assert "--start 0/4000028 --end 0/5000100" in asked[0]
+    assert "--timeline 1 " in asked[0]
+
+
+def test_a_primary_that_has_lost_wal_starts_as_a_standby() -> None:
+    """F29: recovery would end early without a word, and the standbys would confirm what they do not have."""
+    decision, _asked = begun(BROKEN)
+    assert decision.as_standby
+    assert decision.why == (
+        "pg2 has received its WAL up to 0/5000100, and here it ends before: error in WAL record at 0/4000100: invalid "
+        "magic number 3A24"
+    )
 
 
 def test_its_answer_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,6 +46,7 @@ def test_a_standby_of_somebody_and_of_nobody(tmp_path: Path) -> None:
 CONTROL = """pg_control version number:            1300
 Database system identifier:           7000000000000000001
 Latest checkpoint's TimeLineID:       1
+Latest checkpoint's REDO location:    0/3000028
 Min recovery ending loc's timeline:   {timeline}
 Bytes per WAL segment:                16777216
 """

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 
 from ..errors import PgherdError
+from ..model import lsn_to_int
 from ..ports.run import Runner
 from ..ports.sql import literal
 from ..programs.postgres import control_data
@@ -23,7 +24,9 @@ def local(directory: str, version: int, runner: Runner) -> Local:
     signal = any(os.path.exists(os.path.join(directory, name)) for name in (SIGNAL, "recovery.signal"))
     timelines = [found.get("Latest checkpoint's TimeLineID"), found.get("Min recovery ending loc's timeline")]
     newest = max(int(timeline) for timeline in timelines if timeline)
-    return Local(signal, found["Database system identifier"], newest)
+    return Local(
+        signal, found["Database system identifier"], newest, lsn_to_int(found["Latest checkpoint's REDO location"])
+    )
 
 
 def write_settings(directory: str, settings: Mapping[str, str | None]) -> None:

@@ -3,7 +3,8 @@
 """The start guard: what a PostgreSQL that is about to start on this host may be. Pure.
 
 A standby may always start. What was a primary starts writable only when enough others say that none of them can have
-been promoted meanwhile; otherwise it starts as a standby, and the agents find out who is to be primary.
+been promoted meanwhile, and when its WAL reaches as far as they have received it; otherwise it starts as a standby, and
+the agents find out who is to be primary.
 """
 
 from __future__ import annotations
@@ -12,18 +13,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..errors import Conflict
-from ..model import Cluster
+from ..model import Cluster, lsn_to_int
 from .quorum import acknowledgers, could_promote, voters
 from .voice import Round, Voice, node_at
 
 
 @dataclass(frozen=True)
 class Local:
-    """The data directory by pg_control: *standby* says whether standby.signal is there."""
+    """The data directory by pg_control: *standby* says whether standby.signal is there, *redo* is where recovery begins, in
+    bytes."""
 
     standby: bool
     system_id: str
     timeline: int
+    redo: int = 0
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,28 @@ def decide(cluster: Cluster, me: str, local: Local, round_: Round) -> Start:
     if ahead:
         return Start(True, f"{ahead[0]} is on timeline {others[ahead[0]].timeline}, {me} on {local.timeline}")
     return _alone(cluster, me, others, round_)
+
+
+# What PostgreSQL writes of WAL before a record is whole ends at a page (XLogBackgroundFlush(), WalSndSendPhysical()).
+PAGE = 8192
+
+
+def furthest(me: str, local: Local, round_: Round) -> tuple[str, int]:
+    """Who of those that followed *me* on its timeline has received most of its WAL, and up to where *me* must have it too, in
+    bytes; ('', 0) where that is nothing behind the last checkpoint.
+
+    A standby receives nothing that its primary had not flushed. A primary whose WAL ends before that has lost it, to a disk
+    that lied, a torn segment, an old copy of its data; on starting it would write other WAL in its place, and standbys would
+    confirm what they do not have. What was received may end in the middle of a record at a page's end, and then counts up to
+    the last record that was replayed.
+    """
+    said = [("", 0)]
+    for name, voice in round_.voices.items():
+        if name != me and voice.in_recovery and (voice.system_id, voice.timeline) == (local.system_id, local.timeline):
+            replayed = lsn_to_int(voice.replay_lsn) if voice.replay_lsn else 0
+            said.append((name, voice.position if voice.position % PAGE else replayed))
+    name, position = max(said, key=lambda item: item[1])
+    return (name, position) if position > local.redo else ("", 0)
 
 
 def _same_cluster(me: str, local: Local, others: Mapping[str, Voice]) -> None:

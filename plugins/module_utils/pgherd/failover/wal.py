@@ -9,7 +9,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ..model import int_to_lsn
+from ..ports.run import Runner
 from ..ports.sql import Server
+from ..programs.repmgr import binary_directory
+from .guard import Local
+
+# Seconds for reading the WAL of one checkpoint's distance.
+READ = 600.0
 
 
 def segment(name: str, size: int) -> int:
@@ -78,3 +85,14 @@ def _name(number: int, theirs: Held, history: Mapping[int, int]) -> str:
     timeline = min((each for each, end in history.items() if end > last), default=theirs.timeline)
     each_4_gib = 0x100000000 // theirs.size
     return f"{timeline:08X}{number // each_4_gib:08X}{number % each_4_gib:08X}"
+
+
+def ends_before(position: int, directory: str, local: Local, version: int, runner: Runner) -> str:
+    """Why the WAL in a stopped server's *directory* cannot be read from its last checkpoint to *position* (bytes); '' when
+    it can. Reads all of that once, as recovery will. Raises Unreachable when that does not end."""
+    program = f"{binary_directory(version)}/pg_waldump"
+    span = ["--start", int_to_lsn(local.redo), "--end", int_to_lsn(position)]
+    argv = [program, "--quiet", "--path", os.path.join(directory, "pg_wal"), "--timeline", str(local.timeline), *span]
+    done = runner.run(argv, user="postgres", timeout=READ)
+    said = " ".join(done.err.split()).replace("pg_waldump: error: ", "")
+    return "" if done.rc == 0 else said or f"pg_waldump exited {done.rc}"
