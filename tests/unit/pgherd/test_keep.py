@@ -158,6 +158,35 @@ def test_it_is_listed_from_the_oldest_segment_on_that_is_there(tmp_path: Path, m
     assert disk.names() == [*OWN[1:], "listing.txt"]
 
 
+# As pg_waldump 17 writes it; the record ends in segment 6.
+IN_SIX = (
+    "rmgr: Heap        len (rec/tot):     54/    54, tx:        743, lsn: 0/05FFFFA0, prev 0/05FFFF60, desc: INSERT off: 2\n"
+    "rmgr: Transaction len (rec/tot):     46/    46, tx:        743, lsn: 0/05FFFFE0, prev 0/05FFFFA0, desc: COMMIT x\n"
+)
+
+
+def test_what_comes_behind_the_last_record_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PostgreSQL has files ready for WAL to come, with what they held before."""
+    disk = Disk(tmp_path, monkeypatch, BEGUN, OWN)
+    disk.run(("pg_controldata", CONTROL), ("pg_waldump", IN_SIX), stray=True)
+    assert disk.names() == [*OWN[:2], "listing.txt"]
+    assert "2 segments and a listing" in disk.lines[0]
+
+
+def test_half_of_it_does_not_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is tried again every few seconds, each time in another directory."""
+    disk = Disk(tmp_path, monkeypatch, BEGUN, OWN)
+
+    def full(source: str, target: str) -> None:
+        (Path(target) / Path(source).name).write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(keep.shutil, "copy2", full)
+    with pytest.raises(PgherdError, match="No space left on device"):
+        disk.run(("pg_controldata", CONTROL), ("pg_waldump", RECORDS), stray=True)
+    assert list(disk.kept.iterdir()) == []
+
+
 @pytest.mark.parametrize(("segments", "listing"), [((), None), (OWN, "")])
 def test_where_there_is_nothing_nothing_is_kept(
     segments: tuple[str, ...], listing: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -128,25 +128,30 @@ class Keeper:
         size = int(control_data(self._directory, self._version, self._runner)["Bytes per WAL segment"])
         alone = {one for one, _end in mine if one >= split.timeline}
         names = [name for name in sorted(os.listdir(wal)) if _beyond(name, alone, split.lsn // size, size)]
-        listing = ""
+        listing, wanted = "", []
         for timeline, begin in _begins(mine):
-            here = [segment(name, size) for name in names if int(name[:8], 16) == timeline]
+            here = {name: segment(name, size) for name in names if int(name[:8], 16) == timeline}
             if here:
                 # Checkpoints recycle the oldest; pg_waldump lists nothing from where there is no file.
-                listing += self._dump(wal, timeline, max(split.lsn, begin, min(here) * size))
+                said = self._dump(wal, timeline, max(split.lsn, begin, min(here.values()) * size))
+                listing += said
+                # What comes behind the last record is made ready for more, and may hold anything.
+                wanted += [name for name, number in here.items() if number <= _last(said, size)]
         if not listing.strip():
             return
         kept = os.path.join(KEPT, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()) + f"-timeline-{mine[-1][0]}")
         try:
             os.makedirs(kept, mode=0o700, exist_ok=True)
-            for name in names:
+            for name in wanted:
                 shutil.copy2(os.path.join(wal, name), kept)
         except OSError as error:
+            # It is tried again, and half of it would take the room of the whole.
+            shutil.rmtree(kept, ignore_errors=True)
             raise PgherdError(f"keep WAL of {self._me} in {kept}: {error.strerror}.", "Make room there.") from error
         datadir.write(os.path.join(kept, "listing.txt"), listing)
         self._say(
             f"rejoin: {self._me} had WAL of its own after {int_to_lsn(split.lsn)} on timeline {split.timeline}: "
-            f"{len(names)} segments and a listing are kept in {kept}"
+            f"{len(wanted)} segments and a listing are kept in {kept}"
         )
 
     def _own_history(self, wal: str, timeline: int) -> dict[int, int]:
@@ -171,6 +176,16 @@ class Keeper:
         program = f"{binary_directory(self._version)}/pg_waldump"
         argv = [program, f"--path={wal}", f"--timeline={timeline}", f"--start={int_to_lsn(lsn)}"]
         return self._runner.run(argv, timeout=600).out
+
+
+def _last(listing: str, size: int) -> int:
+    """The number of the WAL segment in which the last record of pg_waldump's *listing* ends; -1 for no record, and a number
+    behind all segments for one whose end is not said."""
+    *_before, last = ["", *listing.strip().splitlines()]
+    found = re.search(r"len \(rec/tot\): *\d+/ *(\d+),.* lsn: ([0-9A-F]+/[0-9A-F]+)", last)
+    if not found:
+        return OPEN if last else -1
+    return (lsn_to_int(found.group(2)) + int(found.group(1))) // size
 
 
 def _beyond(name: str, timelines: set[int], first: int, size: int) -> bool:
