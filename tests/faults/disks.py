@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from faults.cluster import LabError, lab, pid, podman, run
 
-SIZE = "2G"
+SIZE = "3G"
 MOUNT = "var-lib-postgresql.mount"
 
 # udev does not run in the hosts, and the kernel may hand out any number.
