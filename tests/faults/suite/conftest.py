@@ -54,7 +54,7 @@ def breaking(cluster: Cluster, request: pytest.FixtureRequest) -> Breaking:
     @contextmanager
     def broken(settle: float = 120.0, fence: float = T_FENCE, **how: object) -> Iterator[Trial]:
         trial = Trial(cluster, directory, **how)  # type: ignore[arg-type]
-        record = Record(fault, title, time.time())
+        record: Record | None = Record(fault, title, time.time())
         try:
             ended = ""
             with trial:
@@ -65,6 +65,7 @@ def breaking(cluster: Cluster, request: pytest.FixtureRequest) -> Breaking:
                     trial.until_written(30)
                 except AssertionError as error:  # the rows are judged all the same
                     ended = str(error)
+                    print(f"\n{fault}: not whole again: {ended}")
                     collect(cluster, directory, trial.began)
                     mend(cluster, 5)
             found = trial.judge()
@@ -77,12 +78,16 @@ def breaking(cluster: Cluster, request: pytest.FixtureRequest) -> Breaking:
             ]
             assert not wrong, "; ".join(wrong)
             record.verdict = "ok"
+        except pytest.skip.Exception:
+            record = None  # nothing was done
+            raise
         except BaseException as error:
             record.verdict = f"{type(error).__name__}: {str(error)[:500]}"
             collect(cluster, directory, trial.began)
             raise
         finally:
-            record.save(LAB / cluster.name / "results.jsonl")
-            print(f"\n{fault}: {json.dumps(record.__dict__)}")
+            if record:
+                record.save(LAB / cluster.name / "results.jsonl")
+                print(f"\n{fault}: {json.dumps(record.__dict__)}")
 
     return broken
