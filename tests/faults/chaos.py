@@ -110,7 +110,8 @@ def switchover(cluster: Cluster, chance: random.Random) -> str:
     """A planned one; it may be refused."""
     target = _standby(cluster, chance)
     run = cluster.play("switchover", {"cluster_switchover_to": target})
-    return f"switchover to {target}: exit code {run.rc}"
+    why = next(iter(run.failed.values()), "")
+    return f"switchover to {target}: exit code {run.rc}{': ' if why else ''}{' '.join(why.split())[:200]}"
 
 
 FAULTS: tuple[tuple[Fault, int], ...] = (
