@@ -6,8 +6,6 @@ from __future__ import annotations
 
 import ast
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -31,13 +29,3 @@ def test_imports_go_up(path: Path) -> None:
             and (folder := (node.module or "").split(".")[0]) in LAYERS
         ):
             assert folder in above, f"line {node.lineno} imports {folder}/, which stands below"
-
-
-def test_agents_do_without_what_costs_memory() -> None:
-    """The list of digests that OpenSSL makes takes 2 MB of the 40 that an agent may have; the metrics' library, 3.5."""
-    parts = ", ".join(f"pgherd.agent.{path.stem}" for path in sorted((CORE / "agent").glob("*_part.py")))
-    text = f"import sys, pgherd.cli, {parts}; print(*{{'_hashlib', 'prometheus_client', 'yaml', 'ansible'}} & {{*sys.modules}})"
-    run = subprocess.run(
-        [sys.executable, "-c", text], cwd=CORE.parent, capture_output=True, text=True, check=True, timeout=60
-    )
-    assert run.stdout.strip() == ""

@@ -7,6 +7,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import grp
+import hashlib
 import os
 import pwd
 import stat
@@ -104,8 +105,6 @@ def plan(items: Iterable[File], found: Mapping[str, Mapping[str, Any]]) -> Plan:
 def _shown(item: File, state: Mapping[str, Any]) -> dict[str, Any]:
     shown = {key: value for key, value in state.items() if key != "data"}
     if "data" in state:
-        import hashlib  # here, since it takes an agent 2 MB that has no need of it
-
         data: bytes = state["data"]
         digest = hashlib.sha256(data).hexdigest()[:16]
         text = f"({len(data)} bytes, sha256 {digest}...)" if item.binary else data.decode(errors="replace")

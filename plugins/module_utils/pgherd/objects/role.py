@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..ports.sql import literal, quote
+from . import scram
 from .grants import Draft
 
 ATTRIBUTES = ("login", "replication", "createdb", "createrole", "superuser")
@@ -67,9 +68,6 @@ class RoleState:
 
 def plan_role(draft: Draft, role: Role, password: str | None, found: RoleState | None) -> None:
     """Add to *draft* what makes *role* so, with *password* in clear or as a verifier; None leaves it alone."""
-    # Agents know roles too, set no passwords, and save the 2 MB that OpenSSL's digests take once hashlib is loaded.
-    from . import scram
-
     now = dict(found.attributes) if found else {}
     changed = [key for key in (*ATTRIBUTES, "connection_limit") if now.get(key) != getattr(role, key)]
     words = [
