@@ -53,8 +53,13 @@ def unit(kind: str, name: str, writable: Iterable[str] = (), postgres: int = 0) 
 
 def files(kind: str, name: str, writable: Iterable[str] = (), postgres: int = 0) -> list[File]:
     """The unit and the link that enables it, for the host called *name*."""
-    path = f"/etc/systemd/system/{UNIT}"
+    return enabled(UNIT, unit(kind, name, writable, postgres))
+
+
+def enabled(name: str, text: str) -> list[File]:
+    """The unit called *name*, and the link by which it starts with the host."""
+    path = f"/etc/systemd/system/{name}"
     return [
-        File(path, HEADER + unit(kind, name, writable, postgres)),
-        File(f"/etc/systemd/system/multi-user.target.wants/{UNIT}", path, kind="link"),
+        File(path, HEADER + text),
+        File(f"/etc/systemd/system/multi-user.target.wants/{name}", path, kind="link"),
     ]

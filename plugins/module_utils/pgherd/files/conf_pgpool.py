@@ -174,19 +174,21 @@ def drop_in() -> str:
     )
 
 
-def restart_units() -> dict[str, str]:
-    """The units, by name, by which the agent may have pgpool restarted, and nothing else. One that was stopped stays so."""
-    return {
-        f"{pgpool.RESTART_UNIT}.path": (
-            "[Unit]\nDescription=Restart of Pgpool-II that the agent asks for\n\n"
-            f"[Path]\nPathExists={pgpool.RESTART_ASKED}\n\n[Install]\nWantedBy=multi-user.target\n"
-        ),
-        f"{pgpool.RESTART_UNIT}.service": (
-            "[Unit]\nDescription=Restart of Pgpool-II that the agent asked for\n\n"
-            f"[Service]\nType=oneshot\nExecStart=/bin/rm -f {pgpool.RESTART_ASKED}\n"
-            f"ExecStart=/usr/bin/systemctl --no-block try-restart {pgpool.UNIT}\n"
-        ),
-    }
+def restart_units() -> list[File]:
+    """The units by which the agent may have pgpool restarted, and nothing else. One that was stopped stays so."""
+    path = (
+        "[Unit]\nDescription=Restart of Pgpool-II that the agent asks for\n\n"
+        f"[Path]\nPathExists={pgpool.RESTART_ASKED}\n\n[Install]\nWantedBy=multi-user.target\n"
+    )
+    service = (
+        "[Unit]\nDescription=Restart of Pgpool-II that the agent asked for\n\n"
+        f"[Service]\nType=oneshot\nExecStart=/bin/rm -f {pgpool.RESTART_ASKED}\n"
+        f"ExecStart=/usr/bin/systemctl --no-block try-restart {pgpool.UNIT}\n"
+    )
+    return [
+        File(f"/etc/systemd/system/{pgpool.RESTART_UNIT}.service", HEADER + service),
+        *conf_agent.enabled(f"{pgpool.RESTART_UNIT}.path", path),
+    ]
 
 
 def files(cluster: Cluster, name: str, facts: HostFacts, secrets: Mapping[str, str]) -> list[File]:
@@ -202,11 +204,6 @@ def files(cluster: Cluster, name: str, facts: HostFacts, secrets: Mapping[str, s
         File(pgpool.PCP_PASSFILE, secret_content=pgpool.pcp_passfile(PCP_USER, secrets[PCP_USER]), mode="0600"),
         File(f"/etc/systemd/system/{pgpool.UNIT}.d", kind="directory", mode="0755"),
         File(f"/etc/systemd/system/{pgpool.UNIT}.d/pgherd.conf", HEADER + drop_in()),
-        *(File(f"/etc/systemd/system/{unit}", HEADER + text) for unit, text in restart_units().items()),
-        _enabled(f"{pgpool.RESTART_UNIT}.path"),
+        *restart_units(),
         *conf_agent.files("pgpool", name),
     ]
-
-
-def _enabled(unit: str) -> File:
-    return File(f"/etc/systemd/system/multi-user.target.wants/{unit}", f"/etc/systemd/system/{unit}", kind="link")
