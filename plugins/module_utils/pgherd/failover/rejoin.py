@@ -21,7 +21,6 @@ from ..nodes.node_apply import Executor
 from ..ports.run import Runner
 from ..ports.service import Service
 from ..ports.sql import conninfo
-from ..programs.postgres import control_data
 from ..programs.repmgr import binary_directory, record_standby, streaming_conninfo
 from . import datadir, wal
 from .diverged import history_of
@@ -154,8 +153,7 @@ class Rejoin:
     def _wal_gone(self, source: Node) -> str:
         """Whether *source* no longer has WAL that recovery here needs; which, or ''. A backup_label (pg_rewind writes
         one) says where that begins, else the last checkpoint does."""
-        control = control_data(self._directory, self._version, self._runner)
-        redo = lsn_to_int(control["Latest checkpoint's REDO location"])
+        redo = datadir.local(self._directory, self._version, self._runner).redo
         label = os.path.join(self._directory, "backup_label")
         if os.path.exists(label):
             with open(label, encoding="utf-8") as stream:

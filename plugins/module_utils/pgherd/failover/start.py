@@ -61,7 +61,7 @@ def _decide(cluster: Cluster, me: str, local: guard.Local, links: Links) -> tupl
         if (heard and not decision.provisional) or lasting > PATIENCE:
             meeting.close()
             return decision, round_
-        if meeting.over():
+        if over:
             meeting.close()
             meeting = Meeting(others, links)
         time.sleep(INTERVAL)
