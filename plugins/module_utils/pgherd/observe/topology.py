@@ -103,11 +103,11 @@ class Topology:
         timeline. Of several such it is the one with most followers; a tie is nobody's.
         """
         found = [node for node in self.primaries() if node.postgres and node.postgres.system_id == self.system_id]
-        ranked = sorted(found, key=self._rank, reverse=True)
-        if not ranked or (len(ranked) > 1 and self._rank(ranked[0]) == self._rank(ranked[1])):
+        ranked = sorted(((self._rank(node), node) for node in found), key=lambda item: item[0], reverse=True)
+        if not ranked or (len(ranked) > 1 and ranked[0][0] == ranked[1][0]):
             return None
-        acknowledges, timeline, _followers = self._rank(ranked[0])
-        return ranked[0] if acknowledges or timeline >= self.newest_timeline else None
+        (acknowledges, timeline, _followers), best = ranked[0]
+        return best if acknowledges or timeline >= self.newest_timeline else None
 
     def _rank(self, node: NodeView) -> tuple[bool, int, int]:
         timeline = node.postgres.timeline if node.postgres else 0

@@ -70,7 +70,7 @@ def decide(names: Mapping[int, str], table: Mapping[int, NodeInfo], truth: Topol
     if not any(_answers(truth, name) for name in names.values()):
         return []
     primary = truth.live_primary()
-    head = "" if primary is None or _stale(primary, truth, doubt) else primary.name
+    head = "" if primary is None or _successor(primary, truth, doubt) else primary.name
     taken = next((number for number, node in table.items() if node.role == "primary"), None)
     for number, name in here.items():
         # One that is detached and still has the role: pgpool is looking for another just now.
@@ -106,9 +106,9 @@ def _out(seen: NodeInfo, name: str, truth: Topology, doubt: Doubt, primary: str)
         if misses < MISSES or (seen.role == "primary" and silent < ALONE and not mistaken):
             return ""
         return f"it has not answered for {silent:.1f} s: {node.why if node and node.why else 'no reason known'}"
-    if node and _stale(node, truth, doubt):
-        newest = max(doubt.timeline, truth.newest_timeline)
-        return f"it is a stale primary: on timeline {postgres.timeline}, and there is {newest}"
+    newer = _successor(node, truth, doubt) if node else 0
+    if newer:
+        return f"it is a stale primary: on timeline {postgres.timeline}, and there is {newer}"
     if not postgres.in_recovery:
         return f"it is writable, and {primary} is the primary" if primary and name != primary else ""
     if mistaken:
@@ -117,11 +117,12 @@ def _out(seen: NodeInfo, name: str, truth: Topology, doubt: Doubt, primary: str)
     return f"it has not streamed from {primary} for {idle:.0f} s" if idle >= IDLE else ""
 
 
-def _stale(node: NodeView, truth: Topology, doubt: Doubt) -> bool:
-    """Whether the node is a primary that another has succeeded: see Topology.live_primary()."""
+def _successor(node: NodeView, truth: Topology, doubt: Doubt) -> int:
+    """The timeline of another that has succeeded the primary *node*, 0 for none: see Topology.live_primary()."""
     newest = max(doubt.timeline, truth.newest_timeline)
     mine = node.postgres
-    return mine is not None and not mine.in_recovery and mine.timeline < newest and not truth.acknowledges(node.name)
+    stale = mine is not None and not mine.in_recovery and mine.timeline < newest and not truth.acknowledges(node.name)
+    return newest if stale else 0
 
 
 def _in(name: str, truth: Topology, primary: str) -> str:
