@@ -41,6 +41,7 @@ class StandbyDuty:
     def run(self, now: float, mine: Voice, round_: Round, primary: str) -> None:
         """Look at the standby *mine*, and begin what it needs. *primary* is the real one, '' for none."""
         here, lasts = self._here, self._here.memory.lasts
+        self._segment = ""  # it answers: recovery has got on
         theirs = round_.voices.get(primary)
         heads = {name: chain(here.cluster, round_, name) for name in round_.voices}
         wanted = standby.wanted_upstream(here.cluster, here.me, primary, heads) if primary else ""
@@ -76,7 +77,9 @@ class StandbyDuty:
         if now - self._unit_at >= UNIT:
             self._unit_at = now
             self._unit = here.service.state(here.unit)
-            self._waiting = self._waits(now, primary) if self._unit == "activating" else 0.0
+            starts = self._unit == "activating"
+            self._segment = self._segment if starts else ""
+            self._waiting = self._waits(now, primary) if starts else 0.0
         seen = standby.Down(
             here.me,
             self._unit,
@@ -91,9 +94,9 @@ class StandbyDuty:
         """For how many seconds the recovery here has been at one and the same WAL segment that it does not get; 0.0 where it
         may just be slow."""
         found, waits = wal.recovering(self._here.directory)
-        if found != self._segment:
+        if not found or found != self._segment:
             self._segment, self._segment_since = found, now
-        lasting = now - self._segment_since if found else 0.0
+        lasting = now - self._segment_since
         return lasting if waits or (primary and lasting >= standby.WAITING and self._gone(primary, found)) else 0.0
 
     def _gone(self, primary: str, name: str) -> bool:
