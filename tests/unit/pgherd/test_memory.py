@@ -14,6 +14,7 @@ from pgherd.failover.memory import FRESH, HEARD, Memory, chain, enough, only_pri
 from voices import SYSTEM, cluster, primary, round_, standby, streaming, witness
 
 THREE = cluster(3)
+SEALED = standby("pg3", follows="")
 
 
 def told(at: int, *names: str, name: str = "pg1", timeline: int = 1) -> Any:
@@ -149,6 +150,9 @@ def real(*voices: Any, found: Any = THREE, system: str = SYSTEM) -> str:
             (primary("pg1"), primary("pg2", 2), streaming("pg3", timeline=2)),
             "pg2",
         ),
+        ("its standbys' answers come late: they are sealed", (told(0, "pg3"), primary("pg2", 2), SEALED), "pg2"),
+        ("its standby has been promoted", (told(0, "pg2"), primary("pg2", 2)), "pg2"),
+        ("its standby follows another", (told(0, "pg3"), primary("pg2", 2), streaming("pg3", follows="pg2")), "pg2"),
         ("followed, and a stray is further", (told(0, "pg2"), streaming("pg2"), standby("pg3", timeline=2)), "pg1"),
         ("not left behind by another cluster", (primary("pg1"), standby("pg3", timeline=2, system_id="1")), "pg1"),
     ],

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from ..errors import Conflict
 from ..model import Cluster
 from .quorum import acknowledgers, majority, voters
-from .voice import Round, Voice
+from .voice import Round, Voice, node_at
 
 # Seconds within which a standby's answer counts as fresh; standbys answer every second.
 FRESH = 2.5
@@ -33,6 +33,7 @@ class Memory:
     _replies: dict[tuple[str, str], tuple[str, float]] = field(default_factory=dict)
     _since: dict[str, float] = field(default_factory=dict)
     _reasons: dict[str, tuple[tuple[float, str], ...]] = field(default_factory=dict)
+    _voices: Mapping[str, Voice] = field(default_factory=dict)
     _looked: float = 0.0
     _before: float = 0.0
     #: The last primary that was seen, and when.
@@ -44,6 +45,7 @@ class Memory:
         looked, self._looked = self._looked, now
         self._before = looked
         thawed = bool(looked) and now - looked > FRESH
+        self._voices = round_.voices
         for name, voice in round_.voices.items():
             for sender, reply in voice.senders.items():
                 known = self._replies.get((name, sender))
@@ -74,13 +76,21 @@ class Memory:
         return "; ".join(why for at, why in self._reasons.get(name, ()) if now - at <= HEARD)
 
     def backed(self, now: float, name: str) -> tuple[str, ...]:
-        """The listed standbys that stream from *name* and have answered it lately."""
+        """The listed standbys that stream from *name* and have answered it lately, less those that say themselves that they
+        do not follow it: when a cut ends, answers come in that were on their way for its whole length, also of nodes that
+        have been sealed or promoted meanwhile."""
         listed = voters(self.cluster, name)
         return tuple(
             sender
             for (primary, sender), (_reply, at) in sorted(self._replies.items())
-            if primary == name and sender in listed and now - at <= FRESH
+            if primary == name and sender in listed and now - at <= FRESH and self._may_follow(sender, name)
         )
+
+    def _may_follow(self, standby: str, name: str) -> bool:
+        voice = self._voices.get(standby)
+        if voice is None:
+            return True
+        return voice.in_recovery and not voice.sealed and node_at(self.cluster, voice.pointed_at) in (name, "")
 
     def lasts(self, what: str, now: float, holds: bool) -> float:
         """For how many seconds *what* has held without a break; 0.0 when it does not."""
