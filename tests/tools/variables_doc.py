@@ -23,7 +23,7 @@ Written by `tests/tools/variables_doc.py` from `roles/cluster/meta/argument_spec
 | variable | default | what it means |
 |---|---|---|
 | `node_id` | none | repmgr's number of a node in the groups `postgres` and `witness`: from 1 up, its own, for ever |
-| `upstream` | none | the node that a standby is cloned from and streams from on the first day; the one data node without it is the first primary |
+| `upstream` | none | whom a standby is cloned from, and follows while that streams too (else the primary); the first primary has none |
 | `priority` | 100 | among standbys that have the same WAL, the higher one is promoted; 0 is never promoted |
 | `location` | `default` | repmgr's location; only nodes in the first primary's location take part in automatic failover |
 | `address` | the inventory name | the name that other hosts and clients connect to, and that the certificate carries |

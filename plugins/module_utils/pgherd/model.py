@@ -61,8 +61,9 @@ class Node:
     """One registered node: a data node (kind ``postgres``) or a ``witness``.
 
     *name* is the inventory name, repmgr's node_name and the application_name of its WAL receiver. *address* is the host
-    name that others connect to and that its certificate carries. *upstream* is the first day's upstream; '' for the
-    first day's primary. *ip* is the address that others see it come from ('' where only its name is known).
+    name that others connect to and that its certificate carries. *upstream* is whom a standby streams from while that
+    is one too; '' for the first day's primary. *ip* is the address that others see it come from ('' where only its name is
+    known).
     *settings* are the user's PostgreSQL settings for this node.
     """
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from pgherd.failover.standby import (
     ELECT,
+    HOME,
     HUNG,
     LOST,
     RANK,
@@ -42,6 +43,13 @@ def seen(voice: Any = ORPHAN, primary: str = "pg3", head: str = "", upstream: st
         (
             "locked: a promotion is at work",
             seen(replace(SEALED, locked=1), sealed=60.0, lost=60.0, leaderless=60.0),
+            "",
+        ),
+        ("its upstream by design is there again", seen(LIVE, head="pg3", wanted="pg1", away=HOME), "follow"),
+        ("but only just", seen(LIVE, head="pg3", wanted="pg1", away=HOME - 1), ""),
+        (
+            "the same, and a promotion is at work",
+            seen(replace(LIVE, locked=1), head="pg3", wanted="pg1", away=HOME),
             "",
         ),
         ("no primary yet", seen(primary="", leaderless=ELECT - 0.1), ""),
@@ -77,7 +85,7 @@ def test_duty(what: str, state: Standby, action: str) -> None:
     duty = decide(state)
     assert duty.action == action, (what, duty.why)
     assert bool(duty.why) == bool(action)
-    assert duty.target == ("pg3" if action in ("follow", "rejoin") else "")
+    assert duty.target == (state.wanted if action in ("follow", "rejoin") else "")
 
 
 @pytest.mark.parametrize(

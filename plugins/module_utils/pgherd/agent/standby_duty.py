@@ -43,13 +43,16 @@ class StandbyDuty:
         here, lasts = self._here, self._here.memory.lasts
         self._segment = ""  # it answers: recovery has got on
         theirs = round_.voices.get(primary)
-        heads = {name: chain(here.cluster, round_, name) for name in round_.voices}
+        others = round_.without(here.me)  # a stream that comes through this node is none to follow
+        heads = {name: chain(here.cluster, others, name) for name in others.voices}
         wanted = standby.wanted_upstream(here.cluster, here.me, primary, heads) if primary else ""
-        head = heads.get(here.me, "")
+        head = chain(here.cluster, round_, here.me)
         free = mine.sealed and not mine.locked
-        astray = bool(primary) and head != primary and not mine.locked and not mine.sealed
+        follows = bool(primary) and not mine.locked and not mine.sealed
+        astray = follows and head != primary
         pointed_at = node_at(here.cluster, mine.pointed_at)
         upstream = pointed_at if astray else ""
+        away = follows and head == primary and wanted not in (primary, pointed_at)
         seen = standby.Standby(
             here.me,
             mine,
@@ -61,6 +64,7 @@ class StandbyDuty:
             lasts("lost", now, astray),
             lasts("stuck", now, astray and upstream == wanted and not mine.streaming),
             lasts("leaderless", now, not primary and not mine.locked),
+            lasts("away", now, away),
             self._hung(now, primary, round_),
             rank(here.cluster, here.me, round_),
             here.me in here.cluster.electable_names,

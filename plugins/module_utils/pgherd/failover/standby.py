@@ -27,6 +27,8 @@ ELECT, RANK = 3.5, 2.0
 HUNG = 10.0
 # Seconds that a recovery may wait for one WAL segment before it is looked at whether anybody still has it.
 WAITING = 20.0
+# Seconds for which the upstream by design must have been there again before a standby goes back to it.
+HOME = 60.0
 # Seconds from one attempt to the next.
 AGAIN = 5.0
 
@@ -35,9 +37,10 @@ AGAIN = 5.0
 class Standby:
     """*primary* is the real one ('' for none seen). *head* is where its chain of streams ends. *upstream* is whom it is
     pointed at, *wanted* whom it should follow. The rest are seconds: sealed and without a lock, without a stream to the
-    primary, pointed at *wanted* and yet without a stream, without any primary; *hung*: see hung().
-    *rank* among the electable ones. *safe*: see may_follow(). *newer*: the primary is on a newer timeline. *diverged*: see
-    diverged.py, None while that is not known; *pointed*: whether it is pointed at *primary* itself."""
+    primary, pointed at *wanted* and yet without a stream, without any primary, streaming from another than its upstream by
+    design, which is there; *hung*: see hung(). *rank* among the electable ones. *safe*: see may_follow(). *newer*: the primary
+    is on a newer timeline. *diverged*: see diverged.py, None while that is not known; *pointed*: whether it is pointed at
+    *primary* itself."""
 
     me: str
     voice: Voice
@@ -49,6 +52,7 @@ class Standby:
     lost: float = 0.0
     stuck: float = 0.0
     leaderless: float = 0.0
+    away: float = 0.0
     hung: float = 0.0
     rank: int = 0
     electable: bool = True
@@ -86,7 +90,8 @@ def decide(seen: Standby) -> Duty:
         # Its receiver comes and goes, and says each time that it has all this WAL.
         return _join(seen, f"pointed at {seen.primary}")
     if seen.head == seen.primary:
-        return Duty("")
+        back = f"its upstream by design has been there again for {seen.away:.0f} s"
+        return Duty("follow", seen.wanted, back) if seen.away >= HOME else Duty("")
     if seen.stuck >= STUCK:
         return Duty("rejoin", seen.wanted, f"pointed at {seen.wanted} and without a stream for {seen.stuck:.0f} s")
     if seen.lost >= LOST and seen.upstream != seen.wanted:
