@@ -9,7 +9,7 @@ import pytest
 from faults import inject
 from faults.cluster import Cluster
 from faults.suite.conftest import Breaking
-from faults.suite.steps import others, stays
+from faults.suite.steps import fails_over, others, stays
 from faults.trial import Trial
 
 fault = pytest.mark.fault
@@ -41,19 +41,34 @@ def test_a_full_standby_holds_nobody_up(breaking: Breaking, cluster: Cluster) ->
 
 
 @fault("F26", "the primary's disk stands still, its network lives")
-def test_a_frozen_disk_loses_nothing(breaking: Breaking, cluster: Cluster) -> None:
+def test_a_primary_whose_disk_stands_still_is_replaced(breaking: Breaking, cluster: Cluster) -> None:
     with breaking() as trial:
         old = trial.first_primary
         trial.now()
         inject.freeze_disk(cluster, old)
         try:
+            fails_over(trial, old)
             trial.hold(
-                45, lambda: len(_taking_writes(trial, *others(cluster, old))) <= 1, "there is one primary at most"
+                20, lambda: len(_taking_writes(trial, *others(cluster, old))) <= 1, "there is one primary at most"
             )
         finally:
             inject.thaw_disk(cluster, old)
         trial.until_written(60)
-    assert _failovers(trial) <= 1
+    assert _failovers(trial) == 1
+
+
+@fault("F26", "the disks of all nodes stand still, their network lives")
+def test_where_all_disks_stand_still_nobody_goes(breaking: Breaking, cluster: Cluster) -> None:
+    with breaking() as trial:
+        trial.now()
+        for node in cluster.nodes:
+            inject.freeze_disk(cluster, node)
+        try:
+            stays(trial, 25)
+        finally:
+            for node in cluster.nodes:
+                inject.thaw_disk(cluster, node)
+        trial.until_written(60)
 
 
 @fault("F27", "the primary's disk writes 256 kB/s")

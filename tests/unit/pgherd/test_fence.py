@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from pgherd.failover.fence import BACK, FENCE, FENCE_ASYNC, Primary, decide
+from pgherd.failover.fence import BACK, FENCE, FENCE_ASYNC, STALLED, Primary, decide
 from pgherd.model import Cluster
 from voices import cluster
 
@@ -54,6 +54,13 @@ def rival(timeline: int, backed: int) -> dict[str, Any]:
         ("left behind, its successor gone too", THREE, seen((), fenced=True, alone=FENCE, newer="pg3"), "retire"),
         ("left behind, as it seems for a moment", THREE, seen((), alone=FENCE - 0.1, newer="pg3"), ""),
         ("backed, whatever another claims", THREE, seen(newer="pg3"), ""),
+        ("F26: its disk takes no WAL", THREE, seen(stalled=STALLED), "resign"),
+        ("F27: its disk is slow", THREE, seen(stalled=STALLED - 0.1), ""),
+        ("F26, and no standby streams", THREE, seen((), alone=1.0, stalled=60.0), ""),
+        ("F26, and a switchover is at work", THREE, seen(stalled=60.0, locked=True), ""),
+        ("F26 of the only electable one", cluster(1), seen(stalled=60.0), ""),
+        ("F26, and another is promoted already", THREE, seen(stalled=60.0, **rival(2, 1)), "yield"),
+        ("F26, asynchronous", ASYNC, seen((), reached=2, stalled=STALLED), "resign"),
         ("asynchronous, a newer one", ASYNC, seen(**rival(2, 0), reached=3), "yield"),
         ("asynchronous, an older one", ASYNC, seen(**rival(0, 2), reached=3), ""),
     ],

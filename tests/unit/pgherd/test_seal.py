@@ -21,6 +21,7 @@ def row(**more: Any) -> dict[str, Any]:
         "timeline": 1,
         "system_id": SYSTEM,
         "write_lsn": None,
+        "wal_waits": False,
         "receive_lsn": "0/5000000",
         "replay_lsn": "0/5000000",
         "has_upstream": False,

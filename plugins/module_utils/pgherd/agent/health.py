@@ -54,7 +54,7 @@ def primary(cluster: Cluster, seen: Seen) -> Health:
     more = {"timeline": mine.timeline, "standbys": list(look.backed), "needed": acknowledgers(cluster)}
     if mine.read_only:
         return Health(False, f"{seen.host} is fenced: it refuses writes; {standbys}", more)
-    if look.verdict.action in ("fence", "yield", "retire"):
+    if look.verdict.action in ("fence", "yield", "retire", "resign"):
         return Health(False, f"{seen.host} must {look.verdict.action}: {look.verdict.why}", more)
     if look.primary != seen.host:
         return Health(False, f"{look.primary or 'nobody'} is the real primary, not {seen.host}", more)

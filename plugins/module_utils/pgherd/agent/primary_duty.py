@@ -4,17 +4,20 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
-from ..errors import PgherdError
-from ..failover import datadir, fence
+from ..errors import Conflict, PgherdError
+from ..failover import datadir, fence, resign
 from ..failover.handover import END_SESSIONS
-from ..failover.links import session
+from ..failover.links import each, session
 from ..failover.memory import enough, real_primary
 from ..failover.postmaster import kill_postmaster, stop_postmaster
+from ..failover.standby import AGAIN
 from ..failover.voice import ASKING, Round, Voice
 from ..model import SYSTEM_ROLES
 from ..nodes.mark import STOPPED, mark, unmark
+from ..ports.sql import Server
 from .seen import NO_VERDICT
 from .work import Here, Work
 
@@ -36,6 +39,7 @@ class PrimaryDuty:
     def __init__(self, here: Here, work: Work) -> None:
         self._here = here
         self._work = work
+        self._written: str | None = None
 
     def look(self, now: float, mine: Voice, round_: Round) -> Outlook:
         """What to do about *mine*, which is no standby."""
@@ -43,6 +47,8 @@ class PrimaryDuty:
         backed = memory.backed(now, here.me)
         good = enough(here.cluster, backed, len(round_.voices))
         rival = real_primary(here.cluster, memory, now, round_.without(here.me), mine.system_id)
+        stands = mine.wal_waits and mine.write_lsn == self._written
+        self._written = mine.write_lsn
         seen = fence.Primary(
             here.me,
             mine.timeline,
@@ -56,6 +62,7 @@ class PrimaryDuty:
             len(round_.voices),
             bool(mine.locked),
             self._left_behind(mine, round_),
+            memory.lasts("stalled", now, stands),
         )
         if mine.stop_asked.startswith(ASKING) and not self._work.name:
             heir = mine.stop_asked[len(ASKING) :]
@@ -72,13 +79,17 @@ class PrimaryDuty:
         if found.shut:
             self._end_sessions()
         verdict = found.verdict
-        if not verdict.action or (verdict.action in ("yield", "retire") and self._work.name):
+        if not verdict.action or (verdict.action in ("yield", "retire", "resign") and self._work.name):
+            return
+        if verdict.action == "resign" and time.monotonic() - self._work.ended.get("resign", float("-inf")) < AGAIN:
             return
         self._work.decide(verdict.action, f"{verdict.action}: {verdict.why}")
         if verdict.action == "yield":
             self._work.begin("rejoin", lambda: self._here.come_back(found.rival))
         elif verdict.action == "retire":
             self._work.begin("retire", lambda: self._give(""))
+        elif verdict.action == "resign":
+            self._work.begin("resign", self._resign)
         elif verdict.action in ("fence", "lift"):
             self._fence(verdict.action == "fence")
 
@@ -98,17 +109,24 @@ class PrimaryDuty:
 
     def _fence(self, shut: bool) -> None:
         """Refuse writes and end all clients' sessions, or let them in again."""
+        here = self._here
+
+        def write(_name: str, server: Server) -> bool:
+            server.run(f"ALTER SYSTEM SET default_transaction_read_only = {'on' if shut else 'off'}")
+            server.run("SELECT pg_reload_conf()")
+            return True
+
         try:
-            with session(self._here.links, self._here.me) as server:
-                server.run(f"ALTER SYSTEM SET default_transaction_read_only = {'on' if shut else 'off'}")
-                server.run("SELECT pg_reload_conf()")
+            with session(here.links, here.me) as server:
+                _done, failed = each({here.me: server}, [here.me], write, fence.STANDS)
         except PgherdError as error:
-            self._here.say(f"fence: failed: {' '.join(str(error).split())}")
+            failed = {here.me: " ".join(str(error).split())}
+        if failed:
+            here.say(f"fence: failed: {failed[here.me]}")
             if shut:
-                # A full disk, say. A server that cannot be told to refuse writes must not go on taking them.
-                kill_postmaster(self._here.directory)
-            return
-        if shut:
+                # Its disk is full, or stands still. A server that cannot be told to refuse writes must not go on taking them.
+                kill_postmaster(here.directory)
+        elif shut:
             self._end_sessions()
 
     def _end_sessions(self) -> None:
@@ -120,6 +138,15 @@ class PrimaryDuty:
         else:
             if ended[0]["ended"]:
                 self._here.say(f"fence: {ended[0]['ended']} sessions ended")
+
+    def _resign(self) -> None:
+        """Be killed: what waits for a dead disk cannot be stopped, and once no server listens here another is elected."""
+        here = self._here
+        hindrance = resign.hindrance(here.cluster, here.me, here.links)
+        if hindrance:
+            raise Conflict(f"leave the role of {here.me} to another", "one that can take it", hindrance)
+        here.say("resign: another can take its place; its postmaster is killed")
+        kill_postmaster(here.directory)
 
     def _give(self, heir: str) -> None:
         """Stop the primary, and start it as a standby of nobody yet: it is let follow *heir*, or whoever is primary, when its

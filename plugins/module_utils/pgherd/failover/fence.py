@@ -20,6 +20,10 @@ from .quorum import acknowledgers, majority
 FENCE, FENCE_ASYNC = 4.0, 2.5
 # Seconds for which they must be back.
 BACK = 0.5
+# Seconds after which a disk that takes no WAL counts as gone: a slow one takes some.
+STALLED = 10.0
+# Seconds after which a statement that no statement_timeout has ended stands in such a disk's queue.
+STANDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,8 @@ class Primary:
     there were fewer of them than needed, 0.0 when there are enough; *together*: seconds for which there were enough.
     *rival*: another primary of the cluster, with its *rival_timeline* and how many listed standbys stream from it.
     *reached*: nodes that answer, itself included. *locked*: a switchover is at work on it. *newer*: a
-    listed standby on a newer timeline, whose primary is gone too."""
+    listed standby on a newer timeline, whose primary is gone too. *stalled*: seconds for which its processes have waited
+    for WAL to be written, and none was."""
 
     me: str
     timeline: int
@@ -42,12 +47,13 @@ class Primary:
     reached: int = 1
     locked: bool = False
     newer: str = ""
+    stalled: float = 0.0
 
 
 @dataclass(frozen=True)
 class Verdict:
     """*action*: ``fence``, ``lift``, ``yield`` (stop, and come back as a standby of the rival), ``retire`` (the same, of
-    nobody yet) or '' for none; and why."""
+    nobody yet), ``resign`` (be killed, so that another is elected) or '' for none; and why."""
 
     action: str
     why: str = ""
@@ -65,6 +71,8 @@ def decide(cluster: Cluster, seen: Primary) -> Verdict:
         return Verdict("retire", f"{seen.newer} has followed a later primary than {seen.me}, and its rows count")
     if len(cluster.electable) < 2:
         return Verdict("lift", "it is the only electable node") if seen.fenced else Verdict("")
+    if enough and not seen.rival and not seen.locked and seen.stalled >= STALLED:
+        return Verdict("resign", f"its disk has taken no WAL for {seen.stalled:.0f} s, and commits wait for that")
     limit = FENCE if needed else FENCE_ASYNC
     if not enough and not seen.fenced and seen.alone >= limit:
         who = f"{len(seen.backed)} of {needed} needed standbys stream" if needed else f"{seen.reached} nodes answer"

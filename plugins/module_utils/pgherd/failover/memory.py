@@ -21,7 +21,7 @@ FRESH = 2.5
 # Seconds for which it is remembered why a node did not answer.
 HEARD = 3.0
 # What a node finds of itself when its server does not answer, as a primary, and as a standby: see lasts().
-OF_DOWN, OF_PRIMARY, OF_STANDBY = ("down",), ("alone", "together"), ("sealed", "lost", "stuck", "leaderless")
+OF_DOWN, OF_PRIMARY, OF_STANDBY = ("down",), ("alone", "together", "stalled"), ("sealed", "lost", "stuck", "leaderless")
 
 
 @dataclass
@@ -64,6 +64,8 @@ class Memory:
         if thawed:
             # A longer one than the fence allows has it fence at once.
             self._since["alone"] = min(self._since.get("alone", now), looked)
+            # What stood still stood still with this node.
+            self._since.pop("stalled", None)
         mine = round_.voices.get(self.me)
         if mine:
             # What it found of itself as something else says nothing of the next time that it is that.

@@ -48,6 +48,9 @@ SELECT pg_is_in_recovery() AS in_recovery,
             ELSE ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int END AS timeline,
        s.system_identifier::text AS system_id,
        CASE WHEN NOT pg_is_in_recovery() THEN pg_current_wal_lsn()::text END AS write_lsn,
+       CASE WHEN NOT pg_is_in_recovery()
+            THEN EXISTS (SELECT FROM pg_stat_activity WHERE lower(wait_event) IN ('walwrite', 'walsync'))
+            ELSE false END AS wal_waits,
        CASE WHEN pg_is_in_recovery() THEN pg_last_wal_receive_lsn()::text END AS receive_lsn,
        CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()::text END AS replay_lsn,
        current_setting('primary_conninfo') <> '' AS has_upstream,
@@ -94,6 +97,7 @@ class Voice:
     """One node's answer. *pointed_at* is the host in its primary_conninfo. *settled*: whether *position* is all it has; a
     standby that has just been started reads on in its own WAL for a while. *upstream* is the host its WAL receiver is
     connected to, *receiver* that receiver's status or ''.
+    *wal_waits*: processes wait until WAL is written or flushed, or until another has done so.
     *locked*: others' sessions that hold the seal's lock. *upstream_seen_age*: seconds since its repmgrd last reached its
     upstream, -1 when never. *stop_asked*: who asks it to stop for a switchover, as ASKING and a name. *senders*: who
     streams from it, with the time in its last answer as text (another clock's, good
@@ -106,6 +110,7 @@ class Voice:
     timeline: int
     system_id: str
     write_lsn: str | None = None
+    wal_waits: bool = False
     receive_lsn: str | None = None
     replay_lsn: str | None = None
     has_upstream: bool = True
