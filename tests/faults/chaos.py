@@ -85,6 +85,13 @@ def frozen(cluster: Cluster, chance: random.Random) -> str:
     return f"freeze {host}"
 
 
+def standing(cluster: Cluster, chance: random.Random) -> str:
+    """One node's disk takes no writes; the primary of long ones is replaced."""
+    host = chance.choice([_primary(cluster), _standby(cluster, chance)])
+    inject.freeze_disk(cluster, host)
+    return f"the disk of {host} stands still"
+
+
 def cut(cluster: Cluster, chance: random.Random) -> str:
     """One host is cut off, from all or some, both ways or one, wholly or at random."""
     host = chance.choice([_primary(cluster), _primary(cluster), _standby(cluster, chance)])
@@ -119,6 +126,7 @@ FAULTS: tuple[tuple[Fault, int], ...] = (
     (stopped, 2),
     (powerless, 3),
     (frozen, 2),
+    (standing, 1),
     (cut, 4),
     (switchover, 3),
 )
