@@ -22,6 +22,8 @@ CLUSTER = Cluster(
     (Pgpool("pool1", "pool1", "10.0.0.8"),),
     (Barman("backup1", "backup1", "10.0.0.9"),),
     options={
+        "pgpool_max_clients": 64,
+        "wal_keep_size": "512MB",
         "users": [{"name": "app"}, {"name": "My User"}],
         "networks": ["192.168.0.0/16"],
         "hba": ["host x y z md5"],
@@ -57,7 +59,9 @@ def test_user_settings_win_and_preload_adds_up() -> None:
     found = settings(CLUSTER, node, 17)
     assert (found["work_mem"], found["max_connections"]) == ("64MB", 7)
     assert found["shared_preload_libraries"] == "repmgr,pgaudit"
-    with_extension = replace(CLUSTER, options={"extensions": [{"name": "pg_stat_statements", "preload": True}]})
+    with_extension = replace(
+        CLUSTER, options={**CLUSTER.options, "extensions": [{"name": "pg_stat_statements", "preload": True}]}
+    )
     assert preload(with_extension, PG1) == ["repmgr", "pg_stat_statements"]
     assert preload(with_extension, W1) == ["repmgr"]
 
@@ -70,7 +74,9 @@ def test_durability() -> None:
 
 def test_slots_or_kept_wal() -> None:
     assert settings(CLUSTER, PG1, 17)["wal_keep_size"] == "512MB"
-    without = settings(replace(CLUSTER, replication_slots=False, options={"wal_keep_size": "1GB"}), PG1, 17)
+    without = settings(
+        replace(CLUSTER, replication_slots=False, options={**CLUSTER.options, "wal_keep_size": "1GB"}), PG1, 17
+    )
     assert without["wal_keep_size"] == "1GB"
     assert "max_slot_wal_keep_size" not in without
 

@@ -42,7 +42,7 @@ class Initdb:
 
 
 def initialize(tmp_path: Path, runner: Initdb) -> None:
-    options = {"data_directory": str(tmp_path / "data"), "wal_directory": str(tmp_path / "wal")}
+    options = {"data_directory": str(tmp_path / "data"), "wal_directory": str(tmp_path / "wal"), "data_checksums": True}
     cluster = Cluster("demo", (Node("pg1", 1, "postgres", "pg1"),), options=options)
     Executor(cluster, "pg1", 17, runner, None).initialize()  # type: ignore[arg-type]
 

@@ -60,6 +60,10 @@ def test_raised_where_less_or_missing_with_a_lower_default() -> None:
 
 def test_postgresql_conf_of_a_standby() -> None:
     node = Node("pg2", 2, "postgres", "pg2", "pg1", settings={"max_connections": 100})
-    cluster = Cluster("demo", (Node("pg1", 1, "postgres", "pg1"), node))
+    cluster = Cluster(
+        "demo",
+        (Node("pg1", 1, "postgres", "pg1"), node),
+        options={"pgpool_max_clients": 64, "wal_keep_size": "512MB"},
+    )
     assert settings(cluster, node, 17)["max_connections"] == 100
     assert settings(cluster, node, 17, PRIMARY.limits)["max_connections"] == 300

@@ -128,6 +128,7 @@ CLUSTER = Cluster(
     ),
     (Barman("backup1", "backup1"),),
     options={
+        "pgpool_max_clients": 64,
         "users": [{"name": "app"}],
         "networks": ["10.1.0.0/16"],
         "pgpool_weights": {"pg1": 0},

@@ -62,8 +62,8 @@ def settings(cluster: Cluster, host: Pgpool) -> dict[str, Any]:
         "logdir": pgpool.RUNTIME,
         "log_destination": "stderr",
         # Clients beyond num_init_children wait in the listen queue; with reserved_connections they are refused.
-        "num_init_children": int(options.get("pgpool_max_clients", 64)),
-        "reserved_connections": int(options.get("pgpool_reserved_connections", 0)),
+        "num_init_children": int(options["pgpool_max_clients"]),
+        "reserved_connections": int(options["pgpool_reserved_connections"]),
         "listen_backlog_multiplier": 4,
         # One cached connection per child: num_init_children x max_pool must fit PostgreSQL's max_connections.
         "max_pool": 1,
@@ -75,7 +75,7 @@ def settings(cluster: Cluster, host: Pgpool) -> dict[str, Any]:
         "ssl_cert": SERVER_CERT_FILE,
         "ssl_key": SERVER_KEY_FILE,
         "ssl_ca_cert": CA_FILE,
-        "load_balance_mode": bool(options.get("pgpool_read_balancing", True)),
+        "load_balance_mode": bool(options["pgpool_read_balancing"]),
         "statement_level_load_balance": False,
         "disable_load_balance_on_write": "transaction",
         # pgpool allocates and clears its query cache even where it is off (64 MiB by default).

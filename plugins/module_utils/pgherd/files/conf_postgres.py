@@ -63,7 +63,7 @@ def settings(cluster: Cluster, node: Node, version: int, least: Mapping[str, int
     # Each standby and Barman take one sender and one slot; clones and base backups take two more for a while. Both
     # limits need a restart to change, so they grow in large steps: one more host must not restart anybody.
     streams = 32 * math.ceil((2 * len(cluster.nodes) + 2 * len(cluster.barmans) + 2) / 32)
-    clients = int(cluster.options.get("pgpool_max_clients", 64)) * len(cluster.pgpools)
+    clients = int(cluster.options["pgpool_max_clients"]) * len(cluster.pgpools)
     wanted: dict[str, Any] = {
         "data_directory": data_directory(cluster, version),
         "hba_file": f"{directory}/pg_hba.conf",
@@ -99,7 +99,7 @@ def settings(cluster: Cluster, node: Node, version: int, least: Mapping[str, int
         "log_lock_waits": True,
     }
     # pg_rewind of an old primary reads its WAL from the last checkpoint before the parting on; slots keep less than that.
-    wanted["wal_keep_size"] = cluster.options.get("wal_keep_size", "512MB")
+    wanted["wal_keep_size"] = cluster.options["wal_keep_size"]
     if cluster.replication_slots:
         # A slot that nobody reads must not fill the disk.
         wanted["max_slot_wal_keep_size"] = "8GB"

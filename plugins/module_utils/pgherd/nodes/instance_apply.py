@@ -59,7 +59,7 @@ class Executor:
             "--auth-local=peer",
             "--auth-host=scram-sha-256",
         ]
-        if options.get("data_checksums", True):
+        if options["data_checksums"]:
             argv.append("--data-checksums")
         if wal_directory:
             argv.append(f"--waldir={wal_directory}")

@@ -91,7 +91,7 @@ def ask_agent(cluster: Cluster, host: Barman) -> BarmanView:
     import http.client
     import ssl
 
-    port = int(cluster.options.get("agent_port", 8765))
+    port = int(cluster.options["agent_port"])
     try:
         context = ssl.create_default_context(cafile=CA_FILE)
         connection = http.client.HTTPSConnection(host.address, port, timeout=STEP_LIMIT, context=context)

@@ -42,7 +42,7 @@ def wait(
 
         targets = {node.name: parameters(node.address, cluster.port, "postgres") for node in cluster.data_nodes}
         asker = Sessions(targets)
-    minimum = min(int(cluster.options.get("pgpool_min_backends", 1)), len(cluster.data_nodes))
+    minimum = min(int(cluster.options["pgpool_min_backends"]), len(cluster.data_nodes))
     watch, said = Watch(cluster, asker), ""
     try:
         while True:
