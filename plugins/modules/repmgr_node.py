@@ -47,7 +47,10 @@ options:
     choices: [member, primary, standby, witness, absent]
     default: member
   upstream:
-    description: The node to stream from, by its name in the model; for O(state=standby) and O(state=member).
+    description:
+      - The node to stream from, by its name in the model; for O(state=standby) and O(state=member).
+      - The leaf of a cascade goes back to its upstream by the model once that has streamed for a minute. Change the model to
+        have it elsewhere for good.
     type: str
     default: ""
   wipe:
