@@ -130,7 +130,8 @@ def power_on(cluster: Cluster, *hosts: str) -> None:
 
 def freeze(cluster: Cluster, host: str) -> None:
     """The whole host stands still; its kernel still acknowledges packets."""
-    podman("pause", cluster.container(host))
+    # One that forks all the time, on a busy machine, may slip away from runc and its freezer (cgroup v1).
+    until(f"{host} to freeze", lambda: podman("pause", cluster.container(host)) is not None, 30)
 
 
 def thaw(cluster: Cluster, host: str) -> None:

@@ -94,6 +94,7 @@ def test_a_stopped_postmaster_loses_nothing(breaking: Breaking, cluster: Cluster
         stopped = inject.stop(cluster, old, "postmaster")
         new_primary(trial, old)
         trial.until_written(60, "pgpool", trial.first_timeline + 1)
+        time.sleep(15)  # longer than the old primary may keep its clients, see T_FENCE
         inject.go_on(stopped)
 
 

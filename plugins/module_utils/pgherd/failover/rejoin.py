@@ -26,7 +26,7 @@ from . import datadir, wal
 from .diverged import history_of
 from .keep import Keeper
 from .links import Links, session
-from .postmaster import kill_postmaster
+from .postmaster import kill_postmaster, stop_postmaster
 from .seal import make_slot
 from .voice import parameters
 from .wait import says, streams, until
@@ -102,12 +102,10 @@ class Rejoin:
 
     def _stop(self) -> None:
         """Stop the server; one that does not stop in time is killed."""
-        try:
-            self._service.stop(unit(self._version), timeout=STOP)
-        except PgherdError as error:
-            self._say(f"rejoin: {' '.join(str(error).split())}; its postmaster is killed")
+        if not stop_postmaster(self._directory, STOP):
+            self._say(f"rejoin: {self._me.name} does not stop; its postmaster is killed")
             kill_postmaster(self._directory)
-            self._service.stop(unit(self._version), timeout=60.0)
+        self._service.stop(unit(self._version), timeout=60.0)
 
     def _cannot_rewind(self, source: Node) -> str:
         """Why the data here cannot be rewound to *source*; '' when they can."""
