@@ -262,8 +262,8 @@ def run_playbook(name: str, *more: str) -> subprocess.CompletedProcess[str]:
     """Run a playbook of the collection as a user does."""
     argv = ["ansible-playbook", *more, "-i", str(inventory()), f"pgherd.cluster.{name}"]
     env = {**os.environ, "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.default", "ANSIBLE_NOCOLOR": "1"}
-    for name in ("ANSIBLE_CALLBACKS_ENABLED", "ANSIBLE_FORCE_COLOR"):  # which molecule sets
-        env.pop(name, None)
+    for molecules in ("ANSIBLE_CALLBACKS_ENABLED", "ANSIBLE_FORCE_COLOR"):
+        env.pop(molecules, None)
     return subprocess.run(argv, env=env, capture_output=True, text=True, timeout=120, check=False)
 
 
