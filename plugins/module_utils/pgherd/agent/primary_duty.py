@@ -81,7 +81,7 @@ class PrimaryDuty:
         verdict = found.verdict
         if not verdict.action or (verdict.action in ("yield", "retire", "resign") and self._work.name):
             return
-        if verdict.action == "resign" and time.monotonic() - self._work.ended.get("resign", float("-inf")) < AGAIN:
+        if verdict.action == "resign" and self._work.since("resign", time.monotonic()) < AGAIN:
             return
         self._work.decide(verdict.action, f"{verdict.action}: {verdict.why}")
         if verdict.action == "yield":

@@ -81,9 +81,7 @@ class StandbyDuty:
         if now - self._unit_at >= UNIT:
             self._unit_at = now
             self._unit = here.service.state(here.unit)
-            starts = self._unit == "activating"
-            self._segment = self._segment if starts else ""
-            self._waiting = self._waits(now, primary) if starts else 0.0
+            self._waiting = self._waits(now, primary)
         seen = standby.Down(
             here.me,
             self._unit,
@@ -97,7 +95,7 @@ class StandbyDuty:
     def _waits(self, now: float, primary: str) -> float:
         """For how many seconds the recovery here has been at one and the same WAL segment that it does not get; 0.0 where it
         may just be slow."""
-        found, waits = wal.recovering(self._here.directory)
+        found, waits = wal.recovering(self._here.directory) if self._unit == "activating" else ("", False)
         if not found or found != self._segment:
             self._segment, self._segment_since = found, now
         lasting = now - self._segment_since
@@ -133,8 +131,7 @@ class StandbyDuty:
         return diverged(mine, self._history[2])
 
     def _do(self, now: float, duty: standby.Duty, gone: float = 0.0) -> None:
-        tried = self._work.ended.get(duty.action, float("-inf"))
-        if not duty.action or self._work.name or now - tried < standby.AGAIN:
+        if not duty.action or self._work.name or self._work.since(duty.action, now) < standby.AGAIN:
             return
         jobs: dict[str, Callable[[], None]] = {
             "follow": lambda: self._follow(duty.target),

@@ -69,6 +69,10 @@ class Work:
         thread = self._thread
         return thread.name if thread and thread.is_alive() else ""
 
+    def since(self, name: str, now: float) -> float:
+        """For how many seconds what was begun as *name* has been over at *now* (monotonic); infinite when it never was."""
+        return now - self.ended.get(name, float("-inf"))
+
     def decide(self, action: str, said: str) -> None:
         """Say that *action* was decided, with *said* about it, before it is done."""
         self._say(said)

@@ -18,8 +18,8 @@ def hindrance(cluster: Cluster, me: str, links: Links) -> str:
     meeting = Meeting(names, links)
     try:
         meeting.wait(names, LIMIT)
-        standing = {name for name, voice in meeting.round().voices.items() if voice.in_recovery and not voice.locked}
-        able, failed = each(meeting.servers, sorted(standing & set(meeting.servers)), _writes)
+        standing = [name for name, voice in meeting.round().voices.items() if voice.in_recovery and not voice.locked]
+        able, failed = each(meeting.servers, sorted(standing), _writes)
     finally:
         meeting.close()
     needed = seals_needed(cluster, me)
