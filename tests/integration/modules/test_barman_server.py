@@ -69,6 +69,17 @@ def test_what_does_not_run_is_started(host: Host) -> None:
     assert bad_checks(checks) == set()
 
 
+def test_the_receiver_of_barmans_cron_makes_room(host: Host) -> None:
+    """What cron started would be restarted by nobody. The module ends when the unit's own receives."""
+    stop = command("systemctl", "stop", RECEIVER, CRON)
+    crons = command("systemctl", "start", "barman-cron.service")
+    results = host.play(READ, stop, crons, STATE, barman("check"), STATE)
+    _read, _stopped, _crons, real, checks, again = results
+    assert f"start {RECEIVER}" in real["steps"]
+    assert bad_checks(checks) == set()
+    assert [result["changed"] for result in (real, again)] == [True, False]
+
+
 def test_a_missing_slot_is_made(host: Host, primary: Host) -> None:
     slots = "SELECT slot_name, active FROM pg_replication_slots WHERE slot_name LIKE 'barman%'"
     had = primary.read(slots)

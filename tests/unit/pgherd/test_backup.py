@@ -87,6 +87,24 @@ def test_backups_of_another_cluster_are_refused() -> None:
         plan(PLACE, state)
 
 
+OWN, CRONS = 71, 72
+
+
+@pytest.fixture(autouse=True)
+def receivers(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The processes that hold the receiver's lock, one for each look; the last one stays."""
+    holders = [OWN]
+
+    def process(lock_directory: str, server: str, task: str) -> int:
+        if task != "receive-wal":
+            return 0
+        assert server == PLACE.server
+        return holders.pop(0) if holders[1:] else holders[0]
+
+    monkeypatch.setattr(barman, "process", process)
+    return holders
+
+
 class Units:
     """A service whose units run since the times in *since*."""
 
@@ -100,6 +118,10 @@ class Units:
 
     def active_since(self, unit: str) -> float | None:
         return self.since.get(unit)
+
+    def main_process(self, unit: str) -> int:
+        assert unit == RECEIVER_UNIT
+        return OWN
 
     def start(self, unit: str, timeout: float = 120.0) -> None:
         self.did.append(("start", unit))
@@ -298,13 +320,32 @@ def test_good_checks_are_waited_for() -> None:
 
 
 def test_a_unit_that_was_started_is_seen_to_run() -> None:
-    units = Units({RECEIVER_UNIT: None})
-    runs = executor([("check", check())] * 2, units=units)
+    units = Units({CRON_TIMER: None})
+    runs = executor([("check", check())], units=units)
+    runs.start(CRON_TIMER)
+    with pytest.raises(Unreachable, match=r"see barman-cron.timer run: not within 5 s.*journalctl -u barman-cron"):
+        runs.confirm()
+    units.since[CRON_TIMER] = 3.0
+    runs.confirm()
+
+
+def test_a_receiver_of_barmans_cron_makes_room_before_the_checks_count(receivers: list[int]) -> None:
+    """Its checks are good until it is stopped, and bad until the unit's receives."""
+    receivers[:] = [CRONS, CRONS, 0, OWN]
+    runs = executor([("check", check())])
     runs.start(RECEIVER_UNIT)
+    runs.confirm()
+    assert receivers == [OWN]
+    receivers[:] = [CRONS]
     with pytest.raises(Unreachable, match=r"see barman-receive-wal.service run: not within 5 s.*journalctl -u barman"):
         runs.confirm()
-    units.since[RECEIVER_UNIT] = 3.0
-    runs.confirm()
+
+
+def test_a_backup_waits_for_the_units_receiver(receivers: list[int]) -> None:
+    receivers[:] = [CRONS, OWN]
+    listing = [("list-backups", listed(("1", DONE)))]
+    executor(listing, [(ASK, [SLOT]), (ASK, [SLOT]), ("CHECKPOINT", [])]).backup(joined=False)
+    assert receivers == [OWN]
 
 
 def test_the_agent_is_waited_for() -> None:

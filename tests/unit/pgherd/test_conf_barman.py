@@ -151,7 +151,10 @@ def test_units_take_the_place_of_cron() -> None:
     assert "\nOnCalendar=minutely\nAccuracySec=1s\n" in found["/etc/systemd/system/barman-cron.timer"].content
     # What cron starts must not end with it.
     assert "\nKillMode=process\n" in found["/etc/systemd/system/barman-cron.service"].content
-    assert "flock /srv/barman/.demo-receive-wal.lock" in found[f"/etc/systemd/system/{RECEIVER_UNIT}"].content
+    receiver = found[f"/etc/systemd/system/{RECEIVER_UNIT}"].content
+    # Before it counts as running; it then is the process that holds the lock.
+    assert re.search(r"\nExecStartPre=.*; flock /srv/barman/.demo-receive-wal.lock true'\n", receiver)
+    assert "\nExecStart=/usr/bin/barman receive-wal demo\n" in receiver
     for unit, paths in units_and_files(CLUSTER).items():
         links = [file for file in found.values() if file.kind == "link" and file.path.endswith(f".wants/{unit}")]
         assert [link.content for link in links] == [f"/etc/systemd/system/{unit}"]

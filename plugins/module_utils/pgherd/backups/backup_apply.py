@@ -129,7 +129,12 @@ class Executor:
         self._client.delete(backup)
 
     def confirm(self) -> None:
-        """Wait until all checks are good. Raises PgherdError with those that are not, their hints, and a cure."""
+        """Wait until what was started runs and all checks are good. Raises PgherdError with those that are not, their
+        hints, and a cure."""
+        # Before the checks: while the receiver of Barman's cron makes room, they are good, and are not a moment later.
+        for unit in sorted(self._started):
+            runs = self._receives if unit == RECEIVER_UNIT else partial(self._service.is_active, unit)
+            self._wait(f"see {unit} run", f"Its reason: journalctl -u {unit} -n 50", runs)
         bad: list[Check] = []
 
         def good() -> bool:
@@ -140,11 +145,6 @@ class Executor:
             self._wait("", "", good)
         except Unreachable:
             raise self._not_good(bad) from None
-        # A receiver gives way once when Barman's cron was quicker, and comes back.
-        for unit in sorted(self._started):
-            self._wait(
-                f"see {unit} run", f"Its reason: journalctl -u {unit} -n 50", partial(self._service.is_active, unit)
-            )
         if self._told:
             self._wait("hear from this host's agent", f"Its reason: journalctl -u {conf_agent.UNIT} -n 50", self._tells)
 
@@ -213,7 +213,12 @@ class Executor:
 
     def _receiving(self) -> bool:
         slot = observe_slot(self._open, self._place.slot)
-        return bool(slot and slot.active and slot.used)
+        return bool(slot and slot.active and slot.used) and self._receives()
+
+    def _receives(self) -> bool:
+        """Whether the receiver is the unit's: one that Barman's cron started is about to make room."""
+        process = self._service.main_process(RECEIVER_UNIT)
+        return process != 0 and process == barman.process(self._place.lock_directory, self._place.server, "receive-wal")
 
     def _tells(self) -> bool:
         """Whether the agent has seen all there is, and the good checks too, so that the status shows them."""

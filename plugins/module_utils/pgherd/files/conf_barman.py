@@ -218,9 +218,10 @@ def units(cluster: Cluster, lock_directory: str) -> list[File]:
         + "[Install]\nWantedBy=timers.target\n",
         RECEIVER_UNIT: _unit(f"WAL of {cluster.name}, received as it is written", online=True)
         + f"{service}KillSignal=SIGINT\nRestart=always\nRestartSec=2\n"
-        # Barman's cron starts a receiver when it finds none, which nobody would restart: it has to make room.
-        + f"ExecStart=/bin/sh -c 'flock -n {lock} true || {PROGRAM} -q receive-wal --stop {cluster.name}; "
-        + f"flock {lock} true; exec {PROGRAM} receive-wal {cluster.name}'\n\n"
+        # Barman's cron starts a receiver when it finds none, which nobody would restart: it has to make room. Until it
+        # has, the unit is not active.
+        + f"ExecStartPre=/bin/sh -c 'flock -n {lock} true || {PROGRAM} -q receive-wal --stop {cluster.name}; "
+        + f"flock {lock} true'\nExecStart={PROGRAM} receive-wal {cluster.name}\n\n"
         + "[Install]\nWantedBy=multi-user.target\n",
     }
     wanted = {CRON_TIMER: "timers", BACKUP_TIMER: "timers", RECEIVER_UNIT: "multi-user"}

@@ -25,6 +25,9 @@ class Service(Protocol):
     def active_since(self, unit: str) -> float | None:
         """When it came to run, in seconds since the epoch; None when it does not run."""
 
+    def main_process(self, unit: str) -> int:
+        """The number of its first process, 0 when it does not run."""
+
     def start(self, unit: str, timeout: float = 120.0, wait: bool = True) -> None:
         """Start it; wait at most *timeout* seconds, or not at all. Raises CommandError when it does not come up."""
 
@@ -62,6 +65,11 @@ class SystemdService:
         said = dict(line.split("=", 1) for line in self._runner.run(argv).out.splitlines() if "=" in line)
         entered = said.get("ActiveEnterTimestamp", "").lstrip("@")
         return float(entered) if said.get("ActiveState") == "active" and entered else None
+
+    def main_process(self, unit: str) -> int:
+        """See Service.main_process. A unit that is not known has MainPID=0 too (systemd.service(5))."""
+        said = self._runner.run(["systemctl", "show", "--property=MainPID", "--value", unit]).out.strip()
+        return int(said) if said.isdigit() else 0
 
     def start(self, unit: str, timeout: float = 120.0, wait: bool = True) -> None:
         """See Service.start. Attempts that failed before do not count: systemd would refuse after too many of them."""
