@@ -65,6 +65,7 @@ SCENARIOS = (
     step("scenario default", "molecule", "test", "-s", "default", "--destroy=never"),
     step("scenario change", "molecule", "test", "-s", "change"),
     step("scenario bookworm", "molecule", "test", "-s", "bookworm"),
+    step("scenario faults", "molecule", "test", "-s", "faults"),
 )
 # which are also their clusters' names
 SCENARIO_NAMES = tuple(one.command[3] for one in SCENARIOS if one.command[:3] == ("molecule", "test", "-s"))
