@@ -9,6 +9,7 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.text import printable
 
 COLOURS = ("green", "yellow", "red", "yellow")
 
@@ -24,10 +25,13 @@ class ActionModule(ActionBase):
         """Run the module and print its line or picture."""
         result = super().run(tmp, task_vars)
         result.update(self._execute_module(module_name="pgherd.cluster.cluster_info", task_vars=task_vars))
+        # What one host says of the cluster is no fact about the others.
+        result.pop("ansible_facts", None)
         form = self._task.args.get("display", "none")
         if form in ("line", "picture") and form in result:
-            first, *others = str(result[form]).splitlines()
-            display.display(first, color=COLOURS[result["exit_code"]])
+            first, *others = printable(str(result[form])).splitlines() or [""]
+            code = result.get("exit_code")
+            display.display(first, color=COLOURS[code] if code in range(len(COLOURS)) else None)
             for line in others:
                 display.display(line, color="yellow" if line.startswith("!") else None)
             if result.get("failed"):

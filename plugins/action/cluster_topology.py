@@ -5,32 +5,30 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Any
 
-import yaml
 from ansible.errors import AnsibleActionFail
-from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.errors import ConfigError, PgherdError
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.inventory import (
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.inventory.build import (
     GROUPS,
     Host,
     build,
     unknown_variables,
 )
 from ansible_collections.pgherd.cluster.plugins.plugin_utils._cluster import (
-    authority,
-    certificate_names,
-    passwords,
+    AUTHORITY,
+    INTERPRETER,
+    certificates,
     plain,
 )
+from ansible_collections.pgherd.cluster.plugins.plugin_utils._run import leave, remember
 from ansible_collections.pgherd.cluster.plugins.plugin_utils._secrets import SecretStore
+from ansible_collections.pgherd.cluster.plugins.plugin_utils._specification import converted, misfits, specification
 
-SPECIFICATION = os.path.join(os.path.dirname(__file__), "../../roles/cluster/meta/argument_specs.yml")
-# Set by this action itself, for all hosts.
-OWN_FACTS = ("cluster_model", "cluster_secrets_path")
+# Set by this action itself and by role cluster, for all hosts.
+OWN_FACTS = ("cluster_model", "cluster_secrets_path", "cluster_said", "cluster_host")
 
 
 class ActionModule(ActionBase):
@@ -41,42 +39,55 @@ class ActionModule(ActionBase):
     _supports_check_mode = True
 
     def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
-        """Check variables and inventory, make missing secrets, and return the cluster as the fact cluster_model."""
+        """Check variables and inventory, and return the cluster as the fact cluster_model."""
         result = super().run(tmp, task_vars)
-        forecast = bool(self._task.check_mode)
         try:
-            options = _options()
+            options = specification()
             if self._task.args.get("only") != "variables":
                 _inside_the_role(task_vars)
             hosts = [_host(name, task_vars) for name in _names(task_vars)]
             _check(options, hosts)
+            hosts = [_converted(options, host) for host in hosts]
             if self._task.args.get("only") == "variables":
                 return result
             # Raw in task_vars: a role's default may be a template, such as that of cluster_secrets_directory.
             template = self._templar.template
-            values = {name: plain(template(task_vars.get(name, spec.get("default")))) for name, spec in options.items()}
+            raw = {name: plain(template(task_vars.get(name))) for name in options}
+            values = {name: _value(name, spec, raw[name]) for name, spec in options.items()}
             cluster = build(hosts, values)
-            secret_store = SecretStore(values["cluster_secrets_directory"], forecast)
-            passwords(secret_store, values)
-            ca = authority(secret_store, values)
-            for item in (*cluster.nodes, *cluster.pgpools, *cluster.barmans):
-                secret_store.host(item.name, certificate_names(cluster, item.name), ca)
+            place = str(values["cluster_secrets_directory"])
+            remember("cluster_model", plain(cluster.to_dict()))
+            remember("cluster_secrets_path", place)
+            leave(f"authority of {place}", {name: values[name] for name in AUTHORITY})
+            # What stands there and is wrong is said before any host is asked; nothing is made yet.
+            secret_store = SecretStore(place, forecast=True)
+            secret_store.kept(())
+            soon = certificates(secret_store, cluster, values)
         except PgherdError as error:
             raise AnsibleActionFail(str(error)) from error
+        result.setdefault("warnings", []).extend(soon)
         result.update(
-            changed=bool(secret_store.made),
-            made=secret_store.made,
-            ansible_facts={
-                "cluster_model": cluster.to_dict(),
-                "cluster_secrets_path": values["cluster_secrets_directory"],
-            },
+            changed=False,
+            ansible_facts={"cluster_model": cluster.to_dict(), "cluster_secrets_path": place, **INTERPRETER},
         )
         return result
 
 
-def _options() -> dict[str, dict[str, Any]]:
-    with open(SPECIFICATION, encoding="utf-8") as stream:
-        return yaml.safe_load(stream)["argument_specs"]["main"]["options"]
+def _value(name: str, spec: Mapping[str, Any], value: Any) -> Any:
+    """A variable without a value, as YAML has it behind a bare colon, is one that is not set."""
+    if value in (None, "") and "{{" in str(spec.get("default")):
+        raise ConfigError([f"{name} has no value where it is set; give it one, or take the line out."])
+    return spec.get("default") if value is None else converted(name, spec, value)
+
+
+def _converted(options: Mapping[str, Any], host: Host) -> Host:
+    """The *host* with its variables as what they should be."""
+    variables = {
+        name: converted(name, options[name], value) if name in options else value
+        for name, value in host.variables.items()
+        if value is not None or name not in options
+    }
+    return Host(host.name, host.groups, variables)
 
 
 def _inside_the_role(task_vars: Mapping[str, Any]) -> None:
@@ -127,10 +138,8 @@ def _wrong_type(name: str, spec: Mapping[str, Any], hosts: list[Host]) -> list[s
     """One sentence per host whose value does not fit, or one for all where all have it."""
     wrong: dict[str, list[str]] = {}
     for host in hosts:
-        value = host.variables.get(name)
-        if value is not None:
-            for message in ArgumentSpecValidator({name: dict(spec)}).validate({name: value}).error_messages:
-                wrong.setdefault(message, []).append(host.name)
+        for message in misfits(name, spec, host.variables.get(name)):
+            wrong.setdefault(message, []).append(host.name)
     return [
         f"{'the inventory or the command line' if len(names) == len(hosts) else ', '.join(names)}: "
         f"{message.rstrip('.')}; mend {name} where it is set."

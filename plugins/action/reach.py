@@ -10,6 +10,8 @@ from typing import Any
 from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.text import printable
+from ansible_collections.pgherd.cluster.plugins.plugin_utils._cluster import INTERPRETER
 
 display = Display()
 
@@ -22,14 +24,14 @@ class ActionModule(ActionBase):
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Run one command that does nothing, without becoming anybody."""
         result = super().run(tmp, task_vars)
-        result.update(changed=False, reached=True, why="")
+        result.update(changed=False, reached=True, why="", ansible_facts=INTERPRETER)
         try:
             done = self._low_level_execute_command("true", sudoable=False)
             why = "" if done["rc"] == 0 else done["stderr"] or f"the connection's program exited {done['rc']}"
         except AnsibleConnectionFailure as error:
             why = str(error)
         if why:
-            why = " ".join(why.split()).removeprefix("Failed to connect to the host via ssh: ")
+            why = printable(" ".join(why.split())).removeprefix("Failed to connect to the host via ssh: ")
             result.update(reached=False, why=why)
             display.display(f"{(task_vars or {}).get('inventory_hostname')} is missing: {why}", color="yellow")
         return result

@@ -49,26 +49,27 @@ from typing import Any
 from ansible.errors import AnsibleError
 from ansible.plugins.lookup import LookupBase
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.errors import PgherdError
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.failover.counting import counting
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.files.render import HostFacts
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.members.counting import counting
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.model import Cluster
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.nodes.instance import Instance
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.host.files.facts import HostFacts
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.programs.postgres import floors
 from ansible_collections.pgherd.cluster.plugins.plugin_utils._cluster import (
-    authority,
     certificate_names,
+    known_authority,
     model,
     passwords,
     plain,
     postgres_version,
     store,
 )
+from ansible_collections.pgherd.cluster.plugins.plugin_utils._specification import given
 
 CORE = "ansible_collections.pgherd.cluster.plugins.module_utils.pgherd"
 
 
 class LookupModule(LookupBase):
-    """Front of the core's files/conf_*.py files."""
+    """Front of the core's places/host/files."""
 
     def run(self, terms: list[str], variables: Any = None, **kwargs: Any) -> list[Any]:
         """Render each part named in *terms*."""
@@ -82,9 +83,9 @@ class LookupModule(LookupBase):
         # Raw in variables, with its templates resolved in hostvars.
         variables = variables["hostvars"][name]
         try:
-            cluster = Cluster.from_dict(plain(kwargs["model"])) if kwargs.get("model") else model(variables)
+            cluster = model({"cluster_model": kwargs["model"]} if kwargs.get("model") else variables)
             secret_store = store(variables, forecast)
-            ca = authority(secret_store, variables)
+            ca = known_authority(secret_store, variables)
             certificate, key = secret_store.host(name, certificate_names(cluster, name), ca)
             secrets = {
                 **passwords(secret_store, variables),
@@ -92,18 +93,18 @@ class LookupModule(LookupBase):
                 "tls:certificate": certificate,
                 "tls:key": key,
             }
-            if cluster.options.get("ssh_keys"):
+            if cluster.options.ssh_keys:
                 secrets["ssh:private"], secrets["ssh:public"] = secret_store.ssh_pair()
             facts = HostFacts(
-                postgres_version(variables),
-                variables.get("cluster_apt_repository") or {},
+                postgres_version(cluster, name),
+                given(variables, "cluster_apt_repository"),
                 _floors(cluster, name, found),
             )
             counts = {"cluster": kwargs.get("counted"), "postgres": kwargs.get("named")}
             rendered = [
                 asdict(file)
                 for term in terms
-                for file in importlib.import_module(f"{CORE}.files.conf_{term}").files(
+                for file in importlib.import_module(f"{CORE}.places.host.files.{term}").files(
                     counting(cluster, plain(counts.get(term))), name, facts, secrets
                 )
             ]

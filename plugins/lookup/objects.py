@@ -14,7 +14,9 @@ version_added: 0.1.0
 author: pgherd contributors (@pgherd)
 options:
   _terms:
-    description: One of V(roles), V(tablespaces), V(databases), V(extensions), V(grants), V(passwords).
+    description: One of V(roles), V(tablespaces), V(databases), V(extensions), V(grants), V(passwords); V(spent_roles) and
+      V(spent_grants), for when no agent of an earlier release is left; V(options), libpq's options for the sessions that make
+      them.
     required: true
 """
 
@@ -27,7 +29,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _list:
-  description: The objects as plain data; for V(passwords) one dictionary.
+  description: The objects as plain data; for V(passwords) one dictionary, for V(options) one text.
   type: list
 """
 
@@ -38,6 +40,7 @@ from ansible.errors import AnsibleError
 from ansible.plugins.lookup import LookupBase
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.errors import PgherdError
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.nodes.objects import objects
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.objects.shield import makers_options
 from ansible_collections.pgherd.cluster.plugins.plugin_utils._cluster import model, passwords, postgres_version, store
 
 
@@ -50,8 +53,11 @@ class LookupModule(LookupBase):
         # Raw in variables, with its templates resolved in hostvars.
         variables = variables["hostvars"][variables["inventory_hostname"]]
         try:
-            cluster = model(variables)
-            wanted = objects(cluster, variables["inventory_hostname"], postgres_version(variables))
+            cluster, name = model(variables), variables["inventory_hostname"]
+            version = postgres_version(cluster, name)
+            if terms[0] == "options":
+                return [makers_options(version)]
+            wanted = objects(cluster, name, version)
             if terms[0] == "passwords":
                 known = passwords(store(variables, forecast), variables)
                 return [{role.name: known[role.name] for role in wanted.roles}]

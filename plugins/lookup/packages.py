@@ -35,8 +35,7 @@ from typing import Any
 from ansible.errors import AnsibleError
 from ansible.plugins.lookup import LookupBase
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.errors import PgherdError
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.files.conf_base import packages
-from ansible_collections.pgherd.cluster.plugins.plugin_utils._cluster import model, postgres_version
+from ansible_collections.pgherd.cluster.plugins.plugin_utils._cluster import model, packages
 
 
 class LookupModule(LookupBase):
@@ -47,8 +46,6 @@ class LookupModule(LookupBase):
         # Raw in variables, with its templates resolved in hostvars.
         variables = variables["hostvars"][variables["inventory_hostname"]]
         try:
-            cluster = model(variables)
-            names = packages(cluster, variables["inventory_hostname"], postgres_version(variables))
+            return [packages(variables, model(variables))]
         except PgherdError as error:
             raise AnsibleError(str(error)) from error
-        return [[*names, *(variables.get("cluster_packages_extra") or [])]]

@@ -9,12 +9,16 @@ DOCUMENTATION = r"""
 name: postgres_version
 short_description: PostgreSQL's major version on the task's host
 description:
-  - C(cluster_postgres_version) where it is set, else the version that the host's distribution ships.
+  - As the cluster's model has it, which this run has checked - C(cluster_postgres_version) where it is set, else the version
+    that the host's distribution ships. V(0) on a host that needs none.
 version_added: 0.1.0
 author: pgherd contributors (@pgherd)
 options:
   _terms:
     description: Takes none.
+  model:
+    description: Another model of the cluster than the fact C(cluster_model), such as one that still has a node which leaves.
+    type: dict
 """
 
 EXAMPLES = r"""
@@ -34,7 +38,7 @@ from typing import Any
 from ansible.errors import AnsibleError
 from ansible.plugins.lookup import LookupBase
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.errors import PgherdError
-from ansible_collections.pgherd.cluster.plugins.plugin_utils._cluster import postgres_version
+from ansible_collections.pgherd.cluster.plugins.plugin_utils._cluster import model, postgres_version
 
 
 class LookupModule(LookupBase):
@@ -43,6 +47,9 @@ class LookupModule(LookupBase):
     def run(self, terms: list[str], variables: Any = None, **kwargs: Any) -> list[Any]:
         """Return the version as one term."""
         try:
-            return [postgres_version(variables["hostvars"][variables["inventory_hostname"]])]
+            name = variables["inventory_hostname"]
+            # Raw in variables, with its templates resolved in hostvars.
+            given = {"cluster_model": kwargs["model"]} if kwargs.get("model") else variables["hostvars"][name]
+            return [postgres_version(model(given), name)]
         except PgherdError as error:
             raise AnsibleError(str(error)) from error

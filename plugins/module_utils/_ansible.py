@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import platform
+import pwd
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -21,6 +22,40 @@ from .pgherd.ports.sql import PsycopgServer, connect
 if TYPE_CHECKING:
     from .pgherd.programs.pgpool import Pcp
 
+SSL_MODES = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
+
+
+class Discreet(AnsibleModule):
+    """A module whose arguments do not go to the host's journal, which more people read than the run's output.
+
+    Ansible masks secrets there after repr(), which writes a secret of several lines, or with a quote in it, as another text
+    than the one that is looked for; and a user's settings, which may hold one, are no secrets to it.
+    """
+
+    def _log_invocation(self) -> None:
+        """Log nothing."""
+
+
+def cluster_spec() -> dict[str, dict[str, Any]]:
+    """Options of a module that is told the cluster, the twin of the doc fragment pgherd.cluster.cluster."""
+    return {"cluster": {"type": "dict", "required": True}}
+
+
+def node_spec() -> dict[str, dict[str, Any]]:
+    """Options of a module about one node, on its host: the twin of pgherd.cluster.cluster and cluster.node."""
+    return {
+        **cluster_spec(),
+        "node": {"type": "str", "required": True},
+        "postgres_version": {"type": "int", "default": 0},
+    }
+
+
+def described_spec() -> dict[str, dict[str, Any]]:
+    """Options of a module that goes by the description on its host, the twin of pgherd.cluster.cluster.described."""
+    from .pgherd.model import CLUSTER_FILE
+
+    return {"cluster_file": {"type": "path", "default": CLUSTER_FILE}}
+
 
 def login_spec() -> dict[str, dict[str, Any]]:
     """Options of a module that speaks SQL, the twin of the doc fragment pgherd.cluster.login."""
@@ -30,11 +65,7 @@ def login_spec() -> dict[str, dict[str, Any]]:
         "login_user": {"type": "str", "default": "postgres"},
         "login_password": {"type": "str", "no_log": True},
         "login_db": {"type": "str", "default": "postgres"},
-        "sslmode": {
-            "type": "str",
-            "default": "prefer",
-            "choices": ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"],
-        },
+        "sslmode": {"type": "str", "default": "prefer", "choices": SSL_MODES},
         "sslrootcert": {"type": "path"},
     }
 
@@ -66,13 +97,15 @@ def sessions(module: AnsibleModule, timeout: float = 30.0) -> Iterator[Callable[
         yield None
         return
     name = platform.node() if by_socket else parameters["host"]
+    # What is said for all programs of libpq's goes before what connect() says, as it would without that.
+    options = " ".join([f"-c statement_timeout={timeout * 1000:.0f}", os.environ.get("PGOPTIONS", "")]).strip()
     opened: dict[tuple[Any, ...], PsycopgServer] = {}
     with ExitStack() as stack:
 
         def session(database: str, **more: str) -> PsycopgServer:
             key = (database, *sorted(more.items()))
             if key not in opened:
-                whole = {**parameters, "dbname": database, **more}
+                whole = {**parameters, "dbname": database, **more, "options": options}
                 opened[key] = stack.enter_context(connect(name, whole, timeout))
             return opened[key]
 
@@ -81,8 +114,9 @@ def sessions(module: AnsibleModule, timeout: float = 30.0) -> Iterator[Callable[
 
 def pcp_spec() -> dict[str, dict[str, Any]]:
     """Options of a module that speaks PCP, the twin of the doc fragment pgherd.cluster.pcp."""
+    from .pgherd.layout import SOCKETS
     from .pgherd.model import PCP_USER
-    from .pgherd.programs.pgpool import PCP_PASSFILE, SOCKETS
+    from .pgherd.programs.pgpool import PCP_PASSFILE
 
     return {
         "pcp_host": {"type": "str", "default": SOCKETS},
@@ -114,15 +148,26 @@ def reporting_errors(module: AnsibleModule) -> Iterator[None]:
         yield
     except CommandError as error:
         module.fail_json(
-            msg=str(error),
+            msg=_said(error),
             command=list(error.argv),
             rc=error.rc,
             stdout=error.out,
             stderr=error.err,
             exception=traceback.format_exc(),
         )
-    except PgherdError as error:
-        module.fail_json(msg=str(error), exception=traceback.format_exc())
+    except (PgherdError, PermissionError) as error:
+        module.fail_json(msg=_said(error), exception=traceback.format_exc())
+
+
+def _said(error: Exception) -> str:
+    """What failed, and that this process is not root's where that may be why: some have ansible_become in their inventory for
+    other playbooks, and it goes before what a playbook says."""
+    if os.geteuid() == 0:
+        return str(error)
+    return (
+        f"{error} This ran as user {pwd.getpwuid(os.geteuid()).pw_name}, and the playbooks of pgherd.cluster work as root: let "
+        "ansible_become be true and ansible_become_user root for these hosts."
+    )
 
 
 def fail(module: AnsibleModule, why: str, **result: Any) -> NoReturn:

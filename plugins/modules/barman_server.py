@@ -21,13 +21,10 @@ version_added: 0.1.0
 author: pgherd contributors (@pgherd)
 extends_documentation_fragment:
   - pgherd.cluster.attributes
+  - pgherd.cluster.cluster
 requirements:
   - psycopg 3.1 or later on the host that runs the module
 options:
-  cluster:
-    description: The cluster, as role P(pgherd.cluster.cluster#role) gives it in C(cluster_model).
-    type: dict
-    required: true
   host:
     description: The inventory name of this Barman host.
     type: str
@@ -41,6 +38,12 @@ options:
     description: How long to wait, in seconds, for a backup to finish. It goes on when this has passed.
     type: int
     default: 14400
+  wait:
+    description:
+      - Whether to wait for a primary, and for checks that nothing here makes good. To be V(false) where the same run has failed
+        on every node, so that neither can come.
+    type: bool
+    default: true
 """
 
 EXAMPLES = r"""
@@ -88,39 +91,51 @@ steps:
   elements: str
 """
 
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.pgherd.cluster.plugins.module_utils._ansible import conclude, reporting_errors
+from ansible_collections.pgherd.cluster.plugins.module_utils._ansible import (
+    Discreet,
+    cluster_spec,
+    conclude,
+    reporting_errors,
+)
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.backups.backup import observe, opener, plan
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.backups.backup_apply import Executor
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.files.conf_barman import place, units_and_files
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.model import Cluster
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.model import CLUSTER_FILE, Cluster
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.observe.gather import ask_agent
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.host.files.barman import services_and_files
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.host.systemd import services
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.host.taken_up import LIMIT, Agents, without
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.ports.run import LocalRunner
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.ports.service import SystemdService
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.ports.services import AGENT
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.programs.barman import Client
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.render.conf_barman import place
 
 
 def main() -> None:
     """Wire the module."""
-    module = AnsibleModule(
+    module = Discreet(
         argument_spec={
-            "cluster": {"type": "dict", "required": True},
+            **cluster_spec(),
             "host": {"type": "str", "required": True},
             "timeout": {"type": "int", "default": 300},
             "backup_timeout": {"type": "int", "default": 14400},
+            "wait": {"type": "bool", "default": True},
         },
         supports_check_mode=True,
     )
     with reporting_errors(module):
         given = module.params
         cluster, runner = Cluster.from_dict(given["cluster"]), LocalRunner()
-        here, open_, service = place(cluster, given["host"]), opener(cluster), SystemdService(runner)
+        here, open_, service = place(cluster, given["host"]), opener(cluster), services()
         client = Client(runner, here.server)
         host = next(item for item in cluster.barmans if item.name == given["host"])
         limits = given["timeout"], given["backup_timeout"]
         executor = Executor(here, client, service, open_, *limits, told=lambda: ask_agent(cluster, host))
+        reads, agents = services_and_files(cluster), Agents(service, 0.0 if module.check_mode else LIMIT)
+        reads[AGENT] = without(CLUSTER_FILE, reads[AGENT], agents, AGENT)
         state = executor.settled(
-            lambda: observe(here, client, service, open_, units_and_files(cluster)), wait=not module.check_mode
+            lambda: observe(here, client, service, open_, reads),
+            wait=given["wait"] and not module.check_mode,
+            forecast=module.check_mode,
         )
         conclude(module, plan(here, state), executor)
 

@@ -13,17 +13,15 @@ description:
   - Who is electable is counted by the agents, before a promotion, and named in C(synchronous_standby_names), by which
     commits are acknowledged. Where the inventory says another set of nodes or another number than the nodes do, this
     module says in which stages both change so that no acknowledged commit is at risk at any moment; see docs/safety.md.
-  - With O(stage) it waits until the stage may begin.
+  - That is said on the control machine, from what each host said of itself.
+  - With O(stage) it waits, on the host, until the stage may begin.
   - Refuses where a node that counts is not in the inventory any more.
 version_added: 0.1.0
 author: pgherd contributors (@pgherd)
 extends_documentation_fragment:
   - pgherd.cluster.attributes
+  - pgherd.cluster.cluster
 options:
-  cluster:
-    description: The cluster's model, the fact C(cluster_model) of M(pgherd.cluster.cluster_topology).
-    type: dict
-    required: true
   found:
     description:
       - What the nodes said of themselves, as RV(pgherd.cluster.postgres_instance_info#module:instance), by name.
@@ -62,10 +60,6 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-cluster:
-  description: O(cluster) with who is electable now.
-  returned: without O(stage)
-  type: dict
 start:
   description:
     - What is safe with what was found. C(counted) by the agents, C(named) in C(synchronous_standby_names), each with
@@ -102,18 +96,22 @@ steps:
   elements: str
 """
 
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.pgherd.cluster.plugins.module_utils._ansible import conclude, reporting_errors
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.failover import command, counting, counting_apply
+from ansible_collections.pgherd.cluster.plugins.module_utils._ansible import (
+    Discreet,
+    cluster_spec,
+    conclude,
+    reporting_errors,
+)
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.members import counting, counting_apply
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.model import Cluster
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.nodes.instance import Instance
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.host.here import links_from
 
 
 def main() -> None:
     """Wire the module."""
-    module = AnsibleModule(
+    module = Discreet(
         argument_spec={
-            "cluster": {"type": "dict", "required": True},
+            **cluster_spec(),
             "found": {"type": "dict", "default": {}},
             "initialize_blind": {"type": "bool", "default": False},
             "stage": {"type": "dict"},
@@ -124,15 +122,14 @@ def main() -> None:
     )
     with reporting_errors(module):
         given, log = module.params, []
-        cluster = Cluster.from_dict(given["cluster"])
         if given["stage"]:
+            cluster = Cluster.from_dict(given["cluster"])
             todo = counting_apply.plan(cluster, given["stage"])
-            links = command.root_links(cluster, given["via"])
+            links = links_from(cluster, given["via"])
             conclude(module, todo, counting_apply.Executor(cluster, links, log.append), log=log)
-        said = {name: Instance.from_dict(data) if data else None for name, data in given["found"].items()}
-        found = counting.way(cluster, said, given["initialize_blind"])
-        now = counting.counting(cluster, found.start.counted.to_dict())
-        module.exit_json(changed=False, cluster=now.to_dict(), **found.to_dict())
+        # Not reached in a playbook: the action plugin of this name answers, on the control machine.
+        answer = counting.answer(given["cluster"], given["found"], given["initialize_blind"])
+        module.exit_json(changed=False, **answer)
 
 
 if __name__ == "__main__":

@@ -17,11 +17,10 @@ description:
     role's password. What does not answer within three seconds is described so and hides nothing else.
 version_added: 0.1.0
 author: pgherd contributors (@pgherd)
+extends_documentation_fragment:
+  - pgherd.cluster.attributes.info
+  - pgherd.cluster.cluster.described
 options:
-  cluster_file:
-    description: The description of the cluster that the site playbook wrote on every host.
-    type: path
-    default: /etc/pgherd/cluster.json
   display:
     description:
       - What the control machine prints, as it is and in colour, besides returning it.
@@ -40,19 +39,17 @@ options:
     type: list
     elements: str
     default: []
+  waiting:
+    description: What the run left for when the primary has been restarted; the line of health ends with it.
+    type: list
+    elements: str
+    default: []
   width:
     description: Columns that the picture may take, 100 at most.
     type: int
     default: 100
 requirements:
   - psycopg 3.1 or later on the host that runs the module
-attributes:
-  check_mode:
-    support: full
-    description: Changes nothing, so runs the same in check mode.
-  diff_mode:
-    support: none
-    description: Changes nothing.
 """
 
 EXAMPLES = r"""
@@ -131,20 +128,26 @@ topology:
 
 import os
 
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.pgherd.cluster.plugins.module_utils._ansible import fail, reporting_errors
+from ansible_collections.pgherd.cluster.plugins.module_utils._ansible import (
+    Discreet,
+    described_spec,
+    fail,
+    reporting_errors,
+)
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.observe.gather import observe
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.words import words_of
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.status.report import read_cluster, report
 
 
 def main() -> None:
     """Wire the module."""
-    module = AnsibleModule(
+    module = Discreet(
         argument_spec={
-            "cluster_file": {"type": "path", "default": "/etc/pgherd/cluster.json"},
+            **described_spec(),
             "display": {"type": "str", "choices": ["none", "line", "picture"], "default": "none"},
             "fail_from": {"type": "str", "choices": ["never", "critical", "warning"], "default": "never"},
             "missing": {"type": "list", "elements": "str", "default": []},
+            "waiting": {"type": "list", "elements": "str", "default": []},
             "width": {"type": "int", "default": 100},
         },
         supports_check_mode=True,
@@ -153,7 +156,13 @@ def main() -> None:
         module.exit_json(changed=False, skipped=True, msg="There is no cluster yet.")  # a dry run of the first day
     with reporting_errors(module):
         cluster = read_cluster(module.params["cluster_file"])
-        found = report(cluster, observe(cluster), missing=module.params["missing"])
+        found = report(
+            cluster,
+            observe(cluster),
+            words_of(cluster),
+            missing=module.params["missing"],
+            waiting=module.params["waiting"],
+        )
         result = {**found.document(), "picture": found.picture(module.params["width"])}
         codes = {"never": (), "critical": (2, 3), "warning": (1, 2, 3)}[module.params["fail_from"]]
         if found.exit_code in codes:

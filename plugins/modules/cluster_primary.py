@@ -12,6 +12,7 @@ short_description: Make another node the primary
 description:
   - O(how=switchover) hands over from the running primary. That is fenced, the target gets all its WAL and is promoted,
     and the old primary becomes its standby. No node needs a shell on another.
+  - The node's running agent does it. What has begun goes on when this task ends. Where no agent runs, this module does it.
   - O(how=promote) promotes the node on this host where no primary answers and repmgrd rightly did not. It says what may
     be lost, and does that only with O(accept_loss=true).
   - Refused, with every reason, when it cannot be safe. Aborted anywhere, it leaves one primary; see docs/safety.md.
@@ -20,6 +21,7 @@ version_added: 0.1.0
 author: pgherd contributors (@pgherd)
 extends_documentation_fragment:
   - pgherd.cluster.attributes
+  - pgherd.cluster.cluster.described
 options:
   node:
     description: The node on this host, by its name in the inventory.
@@ -55,10 +57,6 @@ options:
     description: WAL files that may wait to be archived on the primary, which does not stop before.
     type: int
     default: 16
-  cluster_file:
-    description: The description of the cluster that the site playbook wrote on every host.
-    type: path
-    default: /etc/pgherd/cluster.json
 requirements:
   - psycopg 3.1 or later, and the agent of this collection on the nodes
 seealso:
@@ -116,15 +114,22 @@ steps:
   elements: str
 """
 
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.pgherd.cluster.plugins.module_utils._ansible import conclude, reporting_errors
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.failover import change, choice, command
+from ansible_collections.pgherd.cluster.plugins.module_utils._ansible import (
+    Discreet,
+    conclude,
+    described_spec,
+    reporting_errors,
+)
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.agent.asking import Asking
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.host.here import links_from
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.host.runtime import COMMANDS
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.promotion import change, choice, command
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.status.report import read_cluster
 
 
 def main() -> None:
     """Wire the module."""
-    module = AnsibleModule(
+    module = Discreet(
         argument_spec={
             "node": {"type": "str", "required": True},
             "to": {"type": "str", "default": ""},
@@ -134,20 +139,22 @@ def main() -> None:
             "max_lag": {"type": "int", "default": 16777216},
             "max_transaction": {"type": "float", "default": 60.0},
             "max_unarchived": {"type": "int", "default": 16},
-            "cluster_file": {"type": "path", "default": "/etc/pgherd/cluster.json"},
+            **described_spec(),
         },
         supports_check_mode=True,
     )
     with reporting_errors(module):
         given, log = module.params, []
         cluster, me = read_cluster(given["cluster_file"]), given["node"]
-        links = command.root_links(cluster, me)
+        links = links_from(cluster, me)
 
         def say(line: str) -> None:
             log.append(line)
             module.log(line)
 
-        executor = change.Executor(cluster, me, links, say)
+        # The agent's own lines are in the journal already.
+        own = change.Executor(cluster, me, links, say)
+        executor = Asking(me, COMMANDS, log.append, {"switchover": own.switchover, "promote": own.promote})
         if given["how"] == "promote":
             todo, against = change.promotion(cluster, me, links, given["accept_loss"])
             target, against = me, [against] if against else []

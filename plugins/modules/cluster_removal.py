@@ -19,13 +19,10 @@ version_added: 0.1.0
 author: pgherd contributors (@pgherd)
 extends_documentation_fragment:
   - pgherd.cluster.attributes
+  - pgherd.cluster.cluster
 options:
-  cluster:
-    description: The cluster's model with the node that leaves.
-    type: dict
-    required: true
   node:
-    description: The node that leaves, by its name in the model.
+    description: The node that leaves, by its name in the model, which still has it.
     type: str
     required: true
   via:
@@ -110,17 +107,22 @@ steps:
   elements: str
 """
 
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.pgherd.cluster.plugins.module_utils._ansible import conclude, reporting_errors
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.failover import command, removal, removal_apply
+from ansible_collections.pgherd.cluster.plugins.module_utils._ansible import (
+    Discreet,
+    cluster_spec,
+    conclude,
+    reporting_errors,
+)
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.members import removal, removal_apply
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.model import Cluster
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.host.here import links_from
 
 
 def main() -> None:
     """Wire the module."""
-    module = AnsibleModule(
+    module = Discreet(
         argument_spec={
-            "cluster": {"type": "dict", "required": True},
+            **cluster_spec(),
             "node": {"type": "str", "required": True},
             "via": {"type": "str", "required": True},
             "reached": {"type": "list", "elements": "str", "required": True},
@@ -137,16 +139,12 @@ def main() -> None:
         given, log = module.params, []
         cluster, name = Cluster.from_dict(given["cluster"]), given["node"]
         removal.known(cluster, name)
-        links = command.root_links(cluster, given["via"])
-        found = removal_apply.look(cluster, links, given["reached"])
+        links = links_from(cluster, given["via"])
+        found = removal_apply.look(cluster, links, given["reached"], name)
         todo = removal.plan(cluster, name, found, given["stages"])
-        rest = removal.rest(cluster, name, found.primary)
-        models = {"cluster": cluster.to_dict(), "rest": rest.to_dict()}
-        models["between"] = removal.between(cluster, rest).to_dict()
         executor = removal_apply.Executor(cluster, links, log.append)
-        advice = removal.advice(cluster, name, rest)
-        facts = {"cluster_model": models["rest"]}
-        conclude(module, todo, executor, **models, ansible_facts=facts, primary=found.primary, advice=advice, log=log)
+        # The action plugin of this name adds, on the control machine, what follows from who is primary.
+        conclude(module, todo, executor, primary=found.primary, log=log)
 
 
 if __name__ == "__main__":

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: cluster_topology
-short_description: Check the inventory and make the cluster's model and secrets
+short_description: Check the inventory and make the cluster's model
 description:
   - Reads the inventory groups C(postgres), C(witness), C(pgpool) and C(barman), the host variables and all C(cluster_*)
     variables, and fails with one sentence for each thing that is wrong, with the host and the cure.
-  - Makes what is missing of passwords, certificate authority and host certificates, on the control machine.
+  - Reads the secrets that are there, and makes none; M(pgherd.cluster.cluster_secrets) does, once the hosts have been asked what
+    they hold.
   - Connects to no host. Role P(pgherd.cluster.cluster#role) runs it first, with C(run_once); outside of that role, whose
     defaults it needs, it refuses.
 version_added: 0.1.0
 author: pgherd contributors (@pgherd)
 extends_documentation_fragment:
-  - pgherd.cluster.attributes
+  - pgherd.cluster.attributes.info
 options:
   only:
     description:
@@ -36,11 +37,6 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-made:
-  description: What was, or in check mode would be, made on the control machine.
-  returned: always
-  type: list
-  elements: str
 ansible_facts:
   description: >-
     C(cluster_model), the whole cluster without secrets, and C(cluster_secrets_path), where the secrets are kept on the

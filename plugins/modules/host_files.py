@@ -13,6 +13,8 @@ description:
   - Writes, links or removes many small files and directories, each whole or not at all.
   - A task costs a host about a third of a second of processor time, whatever it does. A host of a cluster has some
     forty files; stating them together is what keeps the second run of the site playbook short.
+  - Where the configuration of PostgreSQL or Pgpool-II, or a systemd timer, is to change, the program itself tries it before
+    anything is written, in check mode too. What it refuses ends the task with its words.
 version_added: 0.1.0
 author: pgherd contributors (@pgherd)
 extends_documentation_fragment:
@@ -61,6 +63,18 @@ options:
         description: Write only where nothing is yet.
         type: bool
         default: false
+      own:
+        description:
+          - A regular expression, for a file that others write to as well. Lines that are there and do not match it are theirs
+            and stay, behind O(files[].content).
+        type: str
+        default: ""
+      only:
+        description:
+          - Of a directory, whether nothing may be in it, or below, but what O(files) names. All else is removed there, so it
+            must be a directory of root's own.
+        type: bool
+        default: false
 """
 
 EXAMPLES = r"""
@@ -97,15 +111,22 @@ steps:
   elements: str
 """
 
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.pgherd.cluster.plugins.module_utils._ansible import apply_plan, finish, reporting_errors
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.files.hostfiles import (
+from ansible_collections.pgherd.cluster.plugins.module_utils._ansible import (
+    Discreet,
+    apply_plan,
+    finish,
+    reporting_errors,
+)
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.host.try_files import refuse
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.ports.hostfiles import (
     Disk,
     File,
     diff,
+    leftovers,
     observe,
     plan,
 )
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.ports.run import LocalRunner
 
 FILE_SPEC = {
     "path": {"type": "str", "required": True},
@@ -117,18 +138,9 @@ FILE_SPEC = {
     "mode": {"type": "str", "default": "0644"},
     "binary": {"type": "bool", "default": False},
     "once": {"type": "bool", "default": False},
+    "own": {"type": "str", "default": ""},
+    "only": {"type": "bool", "default": False},
 }
-
-
-class Discreet(AnsibleModule):
-    """A module whose arguments do not go to the host's journal.
-
-    Ansible masks secrets there after repr(), which writes a secret of several lines, or with a quote in it, as another
-    text than the one that is looked for.
-    """
-
-    def _log_invocation(self) -> None:
-        """Log nothing."""
 
 
 def main() -> None:
@@ -138,8 +150,10 @@ def main() -> None:
         supports_check_mode=True,
     )
     with reporting_errors(module):
-        items = [File.from_dict(item) for item in module.params["files"]]
+        stated = [File.from_dict(item) for item in module.params["files"]]
+        items = [*stated, *leftovers(stated)]
         todo = plan(items, {item.path: observe(item.path) for item in items})
+        refuse(todo, LocalRunner())
         apply_plan(module, todo, Disk())
         finish(module, todo, diff=diff(todo), changed_paths=list(todo.after))
 

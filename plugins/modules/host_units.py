@@ -11,6 +11,7 @@ module: host_units
 short_description: State that units run with the files as they stand
 description:
   - Starts what does not run, and restarts what runs since before one of the files changed that it reads at its start.
+  - An agent takes up a changed description of the cluster while it runs; that is waited for.
   - Compares times and not results of earlier tasks, so that a run that was interrupted between writing a file and the
     restart is made good by the next one.
 version_added: 0.1.0
@@ -33,6 +34,14 @@ options:
         type: list
         elements: path
         default: []
+      description:
+        description:
+          - The file of the cluster's description, for a unit that is an agent.
+          - It is waited for until the agent says that it goes by this file as it is, which it takes up while it runs, and until
+            commands have ended that began by the description before. An agent that does not say so in time, or is of a release
+            that reads the description only when it starts, is restarted.
+        type: path
+        default: ""
   changed_paths:
     description: For check mode, RV(pgherd.cluster.host_files#module:changed_paths) of the task that writes the files.
     type: list
@@ -47,7 +56,8 @@ EXAMPLES = r"""
   pgherd.cluster.host_units:
     units:
       - name: pgherd-agent.service
-        files: [/etc/systemd/system/pgherd-agent.service, /etc/pgherd/cluster.json, /usr/lib/pgherd/pgherd]
+        files: [/etc/systemd/system/pgherd-agent.service, /usr/lib/pgherd/pgherd]
+        description: /etc/pgherd/cluster.json
 """
 
 RETURN = r"""
@@ -66,21 +76,36 @@ steps:
   elements: str
 """
 
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.pgherd.cluster.plugins.module_utils._ansible import apply_plan, finish, reporting_errors
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.files.units import Unit, observe, plan
+from ansible_collections.pgherd.cluster.plugins.module_utils._ansible import (
+    Discreet,
+    apply_plan,
+    finish,
+    reporting_errors,
+)
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.host.systemd import SystemdServices
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.host.taken_up import (
+    LIMIT,
+    Agents,
+    wait_for_commands,
+)
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.host.up_to_date import (
+    Unit,
+    confirm,
+    observe,
+    plan,
+)
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.ports.run import LocalRunner
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.ports.service import SystemdService
 
 UNIT_SPEC = {
     "name": {"type": "str", "required": True},
     "files": {"type": "list", "elements": "path", "default": []},
+    "description": {"type": "path", "default": ""},
 }
 
 
 def main() -> None:
     """Wire the module."""
-    module = AnsibleModule(
+    module = Discreet(
         argument_spec={
             "units": {"type": "list", "elements": "dict", "required": True, "options": UNIT_SPEC},
             "changed_paths": {"type": "list", "elements": "path", "default": []},
@@ -88,11 +113,15 @@ def main() -> None:
         supports_check_mode=True,
     )
     with reporting_errors(module):
-        service = SystemdService(LocalRunner())
-        units = [Unit(item["name"], tuple(item["files"])) for item in module.params["units"]]
+        service = SystemdServices(LocalRunner())
+        agents = Agents(service, 0.0 if module.check_mode else LIMIT)
+        units = [Unit(item["name"], tuple(item["files"]), item["description"]) for item in module.params["units"]]
         changed = module.params["changed_paths"] if module.check_mode else []
-        todo = plan(units, {unit.name: observe(unit, service) for unit in units}, changed)
+        todo = plan(units, {unit.name: observe(unit, service, agents) for unit in units}, changed)
         apply_plan(module, todo, service)
+        if not module.check_mode and any(unit.description for unit in units):
+            confirm(units, agents)
+            wait_for_commands()
         finish(module, todo)
 
 

@@ -112,7 +112,6 @@ after:
     active_pid: null
     restart_lsn: 0/3000060
     wal_status: reserved
-    safe_wal_size: null
 steps:
   description: One sentence per step.
   returned: always
@@ -123,8 +122,8 @@ steps:
 
 from functools import partial
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.pgherd.cluster.plugins.module_utils._ansible import (
+    Discreet,
     apply_plan,
     finish,
     login_spec,
@@ -147,7 +146,7 @@ SPEC = {
 
 def main() -> None:
     """Wire the module."""
-    module = AnsibleModule(argument_spec={**login_spec(), **SPEC}, supports_check_mode=True)
+    module = Discreet(argument_spec={**login_spec(), **SPEC}, supports_check_mode=True)
     params = module.params
     with reporting_errors(module), sessions(module) as session:
         options = {key: params[key] for key in ("name", "reserve", "plugin", "two_phase", "failover")}

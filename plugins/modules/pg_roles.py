@@ -66,6 +66,14 @@ options:
         description: Settings of its sessions (C(ALTER ROLE ... SET)). Others are left alone, V(null) resets one.
         type: dict
         default: {}
+      at_least:
+        description: Whether attributes and memberships that it has beyond those that are said stay.
+        type: bool
+        default: false
+      endless:
+        description: Whether its password does not end (C(VALID UNTIL)). If not, its end is left alone.
+        type: bool
+        default: false
   grants:
     description:
       - Exactly the privileges that a role itself holds on an object. What it may do as the object's owner, as member of
@@ -85,7 +93,9 @@ options:
         required: true
         choices: [DATABASE, SCHEMA, TABLE, FUNCTION, PARAMETER, ALL TABLES IN SCHEMA, ALL FUNCTIONS IN SCHEMA]
       object:
-        description: The object in SQL, as after C(GRANT ... ON). A function with the types of its arguments.
+        description:
+          - The object in SQL, as after C(GRANT ... ON). A function with the types of its arguments.
+          - With its schema, unless that is C(pg_catalog), since nothing else is in the path of the module's session.
         type: str
         required: true
       privileges:
@@ -152,8 +162,8 @@ steps:
   sample: [create role shop]
 """
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.pgherd.cluster.plugins.module_utils._ansible import (
+    Discreet,
     conclude,
     login_spec,
     reporting_errors,
@@ -176,6 +186,8 @@ ROLE_SPEC = {
     "connection_limit": {"type": "int", "default": -1},
     "memberships": {"type": "list", "elements": "str"},
     "settings": {"type": "dict", "default": {}},
+    "at_least": {"type": "bool", "default": False},
+    "endless": {"type": "bool", "default": False},
 }
 GRANT_SPEC = {
     "role": {"type": "str", "required": True},
@@ -194,7 +206,7 @@ SPEC = {
 
 def main() -> None:
     """Wire the module."""
-    module = AnsibleModule(argument_spec={**login_spec(), **SPEC}, supports_check_mode=True)
+    module = Discreet(argument_spec={**login_spec(), **SPEC}, supports_check_mode=True)
     params = module.params
     with reporting_errors(module), sessions(module) as server:
         roles = [Role.from_dict(item) for item in params["roles"]]

@@ -53,6 +53,10 @@ options:
     description: Wait until pgpool uses so many backends, the primary among them.
     type: int
     default: 0
+  wait:
+    description: Whether to wait for O(minimum), or to fail at once, as where the same run has failed on every node.
+    type: bool
+    default: true
   timeout:
     description: For how many seconds to wait for each effect.
     type: float
@@ -124,14 +128,16 @@ steps:
   elements: str
 """
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.pgherd.cluster.plugins.module_utils._ansible import (
+    SSL_MODES,
+    Discreet,
     apply_plan,
     finish,
     pcp_client,
     pcp_spec,
     reporting_errors,
 )
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.host.systemd import services
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.pools.backends import has_write_node
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.pools.backends_apply import (
     Executor,
@@ -139,14 +145,11 @@ from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.pools.backen
     plan_request,
 )
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.ports.run import LocalRunner
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.ports.service import SystemdService
-
-SSL_MODES = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
 
 
 def main() -> None:
     """Wire the module."""
-    module = AnsibleModule(
+    module = Discreet(
         argument_spec={
             **pcp_spec(),
             "backends": {"type": "raw"},
@@ -154,6 +157,7 @@ def main() -> None:
             "config": {"type": "path"},
             "restart": {"type": "bool", "default": False},
             "minimum": {"type": "int", "default": 0},
+            "wait": {"type": "bool", "default": True},
             "timeout": {"type": "float", "default": 30.0},
             "login_user": {"type": "str", "default": "pgherd_monitor"},
             "login_password": {"type": "str", "no_log": True},
@@ -167,7 +171,7 @@ def main() -> None:
     with reporting_errors(module):
         given, runner = module.params, LocalRunner()
         pcp = pcp_client(module, runner)
-        executor = Executor(pcp, SystemdService(runner), given["timeout"])
+        executor = Executor(pcp, services(), given["timeout"])
         login = {
             "user": given["login_user"],
             "password": given["login_password"],
@@ -179,7 +183,7 @@ def main() -> None:
         request = Request(given["state"], given["backends"], given["config"] or "", given["restart"])
         todo = plan_request(request, pcp, login)
         apply_plan(module, todo, executor)
-        table = pcp.nodes() if module.check_mode else executor.wait_for(given["minimum"])
+        table = pcp.nodes() if module.check_mode else executor.wait_for(given["minimum"], given["wait"])
         rows = [vars(node) for _number, node in sorted(table.items())]
         finish(module, todo, backends=rows, has_write_node=has_write_node(table))
 

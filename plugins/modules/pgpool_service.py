@@ -53,14 +53,15 @@ steps:
   elements: str
 """
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.pgherd.cluster.plugins.module_utils._ansible import (
+    Discreet,
     apply_plan,
     finish,
     pcp_client,
     pcp_spec,
     reporting_errors,
 )
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.host.systemd import services
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.pools.pgpool_service import (
     FILES,
     Executor,
@@ -68,12 +69,11 @@ from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.pools.pgpool
     plan,
 )
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.ports.run import LocalRunner
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.ports.service import SystemdService
 
 
 def main() -> None:
     """Wire the module."""
-    module = AnsibleModule(
+    module = Discreet(
         argument_spec={
             **pcp_spec(),
             "foretold": {"type": "dict", "default": {}},
@@ -83,7 +83,7 @@ def main() -> None:
     )
     with reporting_errors(module):
         runner = LocalRunner()
-        service, pcp = SystemdService(runner), pcp_client(module, runner)
+        service, pcp = services(), pcp_client(module, runner)
         pending = {}
         if module.check_mode:
             for path in set(FILES) & set(module.params["foretold"]):

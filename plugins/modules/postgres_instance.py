@@ -10,9 +10,9 @@ DOCUMENTATION = r"""
 module: postgres_instance
 short_description: State that a node's PostgreSQL is initialised, running and knows its configuration
 description:
-  - Makes a new cluster where the first day's primary has no data and no other node holds the cluster, starts a stopped
-    instance where that is safe, makes a running one read changed files, and restarts it for settings that need it where
-    that is asked for.
+  - Makes a new cluster where the first day's primary has no data and no other node holds the cluster, goes on with one that
+    was made and never started, starts a stopped instance where that is safe, makes a running one read changed files, and
+    restarts it for settings that need it where that is asked for.
   - Never replaces a data directory and never makes a second primary. An instance that was primary while another node is
     primary now stays stopped; RV(left_alone) says why.
   - A standby without data is left to M(pgherd.cluster.repmgr_node), which clones it.
@@ -20,19 +20,9 @@ version_added: 0.1.0
 author: pgherd contributors (@pgherd)
 extends_documentation_fragment:
   - pgherd.cluster.attributes
+  - pgherd.cluster.cluster
+  - pgherd.cluster.cluster.node
 options:
-  cluster:
-    description: The cluster's model, the fact C(cluster_model) of M(pgherd.cluster.cluster_topology).
-    type: dict
-    required: true
-  node:
-    description: The node on this host, by its name in the model.
-    type: str
-    required: true
-  postgres_version:
-    description: PostgreSQL's major version here.
-    type: int
-    required: true
   peers:
     description:
       - What the other data nodes said of themselves, as RV(instance) of M(pgherd.cluster.postgres_instance_info), by name.
@@ -50,7 +40,8 @@ options:
   previous:
     description:
       - The configuration files that were changed just now, as they were, RV(pgherd.cluster.host_files#module:before).
-      - They are put back when PostgreSQL cannot take the new ones.
+      - They are put back when PostgreSQL cannot take the new ones, or does not come up with them after a restart, which
+        then starts it with those before them.
     type: dict
     default: {}
   restart:
@@ -61,6 +52,13 @@ options:
     description: Restart in any case, with O(restart=true). This is an act and no state; it is always a change.
     type: bool
     default: false
+  failed:
+    description:
+      - Nodes that did not come back from their restart. Where settings wait for a restart here, the files in O(previous) are put
+        back, so that a server that crashes later starts.
+    type: list
+    elements: str
+    default: []
   wipe:
     description:
       - Whether this node's data may be replaced. While another node is primary, a server that does not answer is then
@@ -76,7 +74,6 @@ EXAMPLES = r"""
   pgherd.cluster.postgres_instance:
     cluster: "{{ cluster_model }}"
     node: "{{ inventory_hostname }}"
-    postgres_version: 17
     peers: "{{ what_the_others_said }}"
 """
 
@@ -86,9 +83,14 @@ instance:
   returned: always
   type: dict
 left_alone:
-  description: Why a stopped instance was not started; empty where there is no reason.
+  description: Why a stopped instance was not started, or not as the primary that it had been; empty where there is no reason.
   returned: always
   type: str
+writable:
+  description: >-
+    Whether the server takes writes for its cluster, as the primary or as a witness's own, or in check mode would.
+  returned: always
+  type: bool
 before:
   description: Data, running, and settings that waited for a restart, before.
   returned: always
@@ -104,54 +106,70 @@ steps:
   elements: str
 """
 
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.pgherd.cluster.plugins.module_utils._ansible import apply_plan, finish, reporting_errors
+from ansible_collections.pgherd.cluster.plugins.module_utils._ansible import (
+    Discreet,
+    apply_plan,
+    finish,
+    node_spec,
+    reporting_errors,
+)
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.model import Cluster
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.nodes.instance import Instance, observe, plan
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.nodes.instance import (
+    Instance,
+    made_a_standby,
+    observe,
+    plan,
+)
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.nodes.instance_apply import Executor
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.ports.run import LocalRunner
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.ports.service import SystemdService
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.nodes.writable import writable
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.host.here import here
 
 
 def main() -> None:
     """Wire the module."""
-    module = AnsibleModule(
+    module = Discreet(
         argument_spec={
-            "cluster": {"type": "dict", "required": True},
-            "node": {"type": "str", "required": True},
-            "postgres_version": {"type": "int", "required": True},
+            **node_spec(),
             "peers": {"type": "dict", "default": {}},
             "files_changed": {"type": "bool", "default": False},
             "initialize_blind": {"type": "bool", "default": False},
             "previous": {"type": "dict", "default": {}},
             "restart": {"type": "bool", "default": False},
             "always": {"type": "bool", "default": False},
+            "failed": {"type": "list", "elements": "str", "default": []},
             "wipe": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )
     with reporting_errors(module):
         given = module.params
-        cluster, runner = Cluster.from_dict(given["cluster"]), LocalRunner()
-        name, version = given["node"], given["postgres_version"]
+        cluster, name = Cluster.from_dict(given["cluster"]), given["node"]
+        mine = here(cluster, name, told=given["postgres_version"])
         said = {
             node.name: Instance.from_dict(given["peers"][node.name]) if given["peers"].get(node.name) else None
             for node in cluster.data_nodes
             if node.name != name
         }
+        before = observe(mine)
         todo, left_alone = plan(
             cluster,
-            observe(cluster, name, version, runner),
+            before,
             said,
             files_changed=given["files_changed"],
             initialize_blind=given["initialize_blind"],
             restart=given["restart"],
             always=given["always"],
             wipe=given["wipe"],
+            failed=given["failed"] if given["previous"] else (),
         )
-        service = SystemdService(runner)
-        apply_plan(module, todo, Executor(cluster, name, version, runner, service, given["previous"]))
-        finish(module, todo, instance=observe(cluster, name, version, runner).to_dict(), left_alone=left_alone)
+        apply_plan(module, todo, Executor(mine, given["previous"]))
+        after = observe(mine)
+        unlike = made_a_standby(before, todo, after)
+        if unlike:
+            module.warn(unlike)
+        why = left_alone or unlike
+        takes = writable(before, todo, after, why, module.check_mode)
+        finish(module, todo, instance=after.to_dict(), left_alone=why, writable=takes)
 
 
 if __name__ == "__main__":

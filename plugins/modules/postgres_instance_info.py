@@ -15,61 +15,43 @@ description:
 version_added: 0.1.0
 author: pgherd contributors (@pgherd)
 extends_documentation_fragment:
-  - pgherd.cluster.attributes
-options:
-  cluster:
-    description: The cluster's model, the fact C(cluster_model) of M(pgherd.cluster.cluster_topology).
-    type: dict
-    required: true
-  node:
-    description: The node on this host, by its name in the model.
-    type: str
-    required: true
-  postgres_version:
-    description: PostgreSQL's major version here.
-    type: int
-    required: true
+  - pgherd.cluster.attributes.info
+  - pgherd.cluster.cluster
+  - pgherd.cluster.cluster.node
 """
 
 EXAMPLES = r"""
-- name: What holds this host
+- name: What this host holds
   pgherd.cluster.postgres_instance_info:
     cluster: "{{ cluster_model }}"
     node: "{{ inventory_hostname }}"
-    postgres_version: 17
   register: instance
 """
 
 RETURN = r"""
 instance:
   description: >-
-    C(data) (none, cluster or other), C(standby), C(system_identifier), C(timeline), C(running), C(role) (none, primary or
+    C(data) (none, cluster, broken or other), C(standby), C(system_identifier), C(timeline), C(running), C(role) (none, primary or
     standby), C(stale) (files newer than what is loaded), C(pending) (settings that wait for a restart, with both values)
-    C(lowered) (those of them that the primary must lower first) and C(limits) (what a standby must have at least).
+    C(lowered) (those of them that the primary must lower first), C(limits) (what a standby must have at least),
+    C(obstacles) (why its directories cannot hold data or be copied), C(restoring) (a restored backup) and C(fresh) (no server
+    has run on what initdb has made).
   returned: always
   type: dict
 """
 
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.pgherd.cluster.plugins.module_utils._ansible import reporting_errors
+from ansible_collections.pgherd.cluster.plugins.module_utils._ansible import Discreet, node_spec, reporting_errors
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.model import Cluster
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.nodes.instance import observe
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.ports.run import LocalRunner
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.host.here import here
 
 
 def main() -> None:
     """Wire the module."""
-    module = AnsibleModule(
-        argument_spec={
-            "cluster": {"type": "dict", "required": True},
-            "node": {"type": "str", "required": True},
-            "postgres_version": {"type": "int", "required": True},
-        },
-        supports_check_mode=True,
-    )
+    module = Discreet(argument_spec=node_spec(), supports_check_mode=True)
     with reporting_errors(module):
         cluster = Cluster.from_dict(module.params["cluster"])
-        found = observe(cluster, module.params["node"], module.params["postgres_version"], LocalRunner())
+        found = observe(here(cluster, module.params["node"], told=module.params["postgres_version"]))
         module.exit_json(changed=False, instance=found.to_dict())
 
 

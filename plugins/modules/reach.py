@@ -14,14 +14,9 @@ description:
   - A host that does not answer is printed in one line and stays in the play.
 version_added: 0.1.0
 author: pgherd contributors (@pgherd)
+extends_documentation_fragment:
+  - pgherd.cluster.attributes.info
 options: {}
-attributes:
-  check_mode:
-    support: full
-    description: Changes nothing, so runs the same in check mode.
-  diff_mode:
-    support: none
-    description: Changes nothing.
 """
 
 EXAMPLES = r"""

@@ -20,22 +20,12 @@ version_added: 0.1.0
 author: pgherd contributors (@pgherd)
 extends_documentation_fragment:
   - pgherd.cluster.attributes
+  - pgherd.cluster.cluster
+  - pgherd.cluster.cluster.node
 options:
-  cluster:
-    description: The cluster's model, the fact C(cluster_model) of M(pgherd.cluster.cluster_topology).
-    type: dict
-    required: true
-  node:
-    description: The node on this host, by its name in the model.
-    type: str
-    required: true
-  postgres_version:
-    description: PostgreSQL's major version here.
-    type: int
-    required: true
   state:
     description:
-      - V(member) is what the node lives as. A running primary stays the primary, a running standby keeps the upstream
+      - V(member) is a member in its current role. A running primary stays the primary, a running standby keeps the upstream
         it has, an empty node is cloned from its upstream by the model or, where that does not stream from the live
         primary, from the primary. A witness by the model is a V(witness).
       - V(primary) is the primary, registered. Refused while another node is, and for a standby.
@@ -59,15 +49,22 @@ options:
         answer is, for nobody can tell whether it ever would.
     type: bool
     default: false
+  replaced:
+    description:
+      - Whether the data directory that counted under this node's name is gone for good - its host, or its disk, will never
+        run again - so that the one which is here may take its place. A person's word, see docs/safety.md.
+    type: bool
+    default: false
   rejoin:
     description:
       - Whether a former primary, or a node whose way back was interrupted, is brought back as a standby of the live
-        primary - rewound, or cloned where that cannot be. What only it had is kept, see docs/safety.md.
+        primary - rewound, or cloned where that cannot be. What only it had is kept, see docs/safety.md. Its agent does it, or
+        this module where no agent runs.
     type: bool
     default: false
   lost:
     description:
-      - Nodes that this run could not reach or failed on. Nobody waits for one of them to become ready.
+      - Nodes that this run could not reach, failed on or leaves out. Nobody waits for one of them to become ready.
     type: list
     elements: str
     default: []
@@ -84,17 +81,15 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: The node is a member, as whatever it lives
+- name: The node is a member in its current role
   pgherd.cluster.repmgr_node:
     cluster: "{{ cluster_model }}"
     node: "{{ inventory_hostname }}"
-    postgres_version: 17
 
 - name: The node follows pg2
   pgherd.cluster.repmgr_node:
     cluster: "{{ cluster_model }}"
     node: pg3
-    postgres_version: 17
     state: standby
     upstream: pg2
 """
@@ -131,28 +126,31 @@ steps:
   elements: str
 """
 
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.pgherd.cluster.plugins.module_utils._ansible import conclude, reporting_errors
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.failover.command import root_links
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.failover.rejoin import Rejoin
+from ansible_collections.pgherd.cluster.plugins.module_utils._ansible import (
+    Discreet,
+    conclude,
+    node_spec,
+    reporting_errors,
+)
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.agent.asking import Asking
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.model import Cluster
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.nodes.node import STATES, Wish, plan
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.nodes.node_apply import Executor, look
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.ports.run import LocalRunner
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.ports.service import SystemdService
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.nodes.rejoin import Rejoin
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.host.here import here
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.host.runtime import COMMANDS
 
 
 def main() -> None:
     """Wire the module."""
-    module = AnsibleModule(
+    module = Discreet(
         argument_spec={
-            "cluster": {"type": "dict", "required": True},
-            "node": {"type": "str", "required": True},
-            "postgres_version": {"type": "int", "required": True},
+            **node_spec(),
             "state": {"type": "str", "choices": list(STATES), "default": "member"},
             "upstream": {"type": "str", "default": ""},
             "wipe": {"type": "bool", "default": False},
             "rejoin": {"type": "bool", "default": False},
+            "replaced": {"type": "bool", "default": False},
             "lost": {"type": "list", "elements": "str", "default": []},
             "timeout": {"type": "int", "default": 300},
         },
@@ -160,14 +158,15 @@ def main() -> None:
     )
     with reporting_errors(module):
         given = module.params
-        cluster, runner = Cluster.from_dict(given["cluster"]), LocalRunner()
-        name, version = given["node"], given["postgres_version"]
-        wish = Wish(given["state"], given["upstream"], given["wipe"], given["rejoin"], tuple(given["lost"]))
-        seen = look(cluster, name, version, runner)
-        todo, left_alone = plan(cluster, name, wish, seen, version)
-        service = SystemdService(runner)
-        back = Rejoin(cluster, name, version, runner, service, root_links(cluster, name), module.log)
-        executor = Executor(cluster, name, version, runner, service, given["timeout"], back.run)
+        cluster, name = Cluster.from_dict(given["cluster"]), given["node"]
+        mine = here(cluster, name, module.log, given["postgres_version"])
+        wish = Wish(
+            given["state"], given["upstream"], given["wipe"], given["rejoin"], tuple(given["lost"]), given["replaced"]
+        )
+        seen = look(mine)
+        todo, left_alone = plan(cluster, name, wish, seen, mine.layout)
+        asking = Asking(name, COMMANDS, lambda _line: None, {"rejoin": Rejoin(mine).run})
+        executor = Executor(mine, given["timeout"], asking.rejoin)
         if left_alone:
             module.warn(left_alone)
         member = bool(todo.after.get("running")) and not left_alone

@@ -23,18 +23,32 @@ Written by `tests/tools/variables_doc.py` from `roles/cluster/meta/argument_spec
 | variable | default | what it means |
 |---|---|---|
 | `node_id` | none | repmgr's number of a node in the groups `postgres` and `witness`: from 1 up, its own, for ever |
-| `upstream` | none | whom a standby is cloned from, and follows while that streams too (else the primary); the first primary has none |
-| `priority` | 100 | among standbys that have the same WAL, the higher one is promoted; 0 is never promoted |
+| `upstream` | none | the node that a standby is cloned from, and follows while that node streams too, else the primary; the first primary has none |
+| `priority` | 100 | among standbys that have the same WAL, the one with the higher priority is promoted; a node with 0 is never promoted |
 | `location` | `default` | repmgr's location; only nodes in the first primary's location take part in automatic failover |
 | `address` | the inventory name | the name that other hosts and clients connect to, and that the certificate carries |
-| `ip` | `ansible_host`, if it is an address | the address that others see it come from, for pg_hba.conf |
+| `ip` | what the hosts say | the address that others see it come from, or a list of all of them, for pg_hba.conf |
+| `place` | `host` | where it runs; nothing but `host` is possible yet |
 
-What they say of roles is true for the first day only: after a failover the site playbook leaves the new primary where it is.
+**Names and addresses.** Every host must resolve the `address` of every other, by DNS or `/etc/hosts`, and have a way there.
+Before anything is written, each host is asked what the names mean to it, and from which of its addresses it would go there. These
+addresses are let in: of both families, of each interface, and a floating address that it goes by. Debian's line `127.0.1.1` for a
+host's own name is fine. The same line for another host's name is refused, as is whatever else cannot work, with what to do.
+`ansible_host` is only Ansible's way to a host. Set `ip` where addresses are translated between the hosts; it is then taken as it
+is. A host that does not answer is still let in from the addresses that it gave before (`addresses.json` beside the secrets, with
+`versions.json` for its PostgreSQL), otherwise from what its name means to all others. Run the playbook again when addresses change: they stand in pg_hba.conf.
+
+Names that differ only in case are one name to PostgreSQL and DNS, so they are refused. So are a node's name of more than 63
+characters, and a host's name or address that another host has too.
+
+What these variables say of roles is true for the first day only: after a failover the site playbook leaves the new primary where
+it is.
 
 ## Of the cluster
 
-Each holds for the whole cluster, unless it says that it may differ by host: set it for all hosts, for the group `postgres`,
-or, of `cluster_pgpool_*` and `cluster_barman_*`, for the group `pgpool` or `barman`. At some hosts only it is refused.
+Each variable holds for the whole cluster, unless it says that it may differ by host. So set it for all hosts or for the group
+`postgres`; `cluster_pgpool_*` and `cluster_barman_*` also for the group `pgpool` or `barman`. A variable that is set for some
+hosts only is refused.
 
 """
 

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,14 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 for directory in (ROOT / "plugins" / "module_utils", ROOT / "tests" / "unit" / "pgherd"):
     sys.path.insert(0, str(directory))
+
+
+@pytest.fixture
+def common_path() -> Iterator[Path]:
+    """As tmp_path, which lets nobody in whose it is not."""
+    with tempfile.TemporaryDirectory() as made:
+        Path(made).chmod(0o755)
+        yield Path(made)
 
 
 @pytest.fixture(autouse=True)

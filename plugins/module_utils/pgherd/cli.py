@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from .errors import PgherdError
 from .model import CLUSTER_FILE, MONITOR_PASSFILE
+from .text import say
 
 if TYPE_CHECKING:
     from .status.report import Report
@@ -24,6 +25,8 @@ FAILOVER = {
     "promote": "make this standby the primary, losing no acknowledged write, or say why not; repmgrd calls this",
     "follow": "let this standby stream from another node; repmgrd calls this",
 }
+# Units that a release before wrote say it, whose descriptions of the cluster do not.
+TOLD = "PostgreSQL's major version, where the description of the cluster has none"
 CLEAR = "\033[H\033[J"
 
 
@@ -33,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return int(options.run(options))
     except PgherdError as error:
-        sys.stderr.write(f"pgherd: {error}\n")
+        say(f"pgherd: {error}")
         return UNKNOWN
     except KeyboardInterrupt:
         return 130
@@ -61,8 +64,19 @@ def _parser() -> argparse.ArgumentParser:
     agent = commands.add_parser("agent", help="run this host's agent, as its unit does")
     agent.add_argument("--cluster", default=CLUSTER_FILE, metavar="FILE", help="default: %(default)s")
     agent.add_argument("--host", required=True, metavar="NAME", help="this host's name in the inventory")
-    agent.add_argument("--postgres", type=int, default=0, metavar="MAJOR", help="PostgreSQL's major version on a node")
+    agent.add_argument("--postgres", type=int, default=0, metavar="MAJOR", help=TOLD)
     agent.set_defaults(run=_agent)
+    pod = commands.add_parser("pod", help="run as process 1 of a pod")
+    pod.add_argument("--cluster", default=CLUSTER_FILE, metavar="FILE", help="default: %(default)s")
+    pod.add_argument("--host", required=True, metavar="NAME", help="its name in the inventory")
+    pod.add_argument("--limit", type=_seconds, default=25.0, metavar="N", help="seconds for all to end (%(default)s)")
+    pod.set_defaults(run=_pod)
+    service = commands.add_parser(
+        "service", help="in a pod: start, stop or reload what process 1 runs, or tell its state"
+    )
+    service.add_argument("verb", choices=("state", "start", "stop", "restart", "reload"))
+    service.add_argument("name", metavar="NAME", help="such as postgres, repmgrd, pgpool, agent")
+    service.set_defaults(run=_service)
     for name, words in FAILOVER.items():
         one = commands.add_parser(name, help=words, description=words[0].upper() + words[1:] + ".")
         one.add_argument("--cluster", default=CLUSTER_FILE, metavar="FILE", help="default: %(default)s")
@@ -75,10 +89,12 @@ def _parser() -> argparse.ArgumentParser:
         if name == "follow":
             one.add_argument("--upstream", required=True, type=int, metavar="ID", help="the upstream's node ID")
         one.set_defaults(run=_failover)
+    _by_hand(commands)
     guard = commands.add_parser("guard", help="make the stopped PostgreSQL start as what it may be; its unit runs this")
     guard.add_argument("--cluster", default=CLUSTER_FILE, metavar="FILE", help="default: %(default)s")
     guard.add_argument("--host", required=True, metavar="NAME", help="this host's name in the inventory")
-    guard.add_argument("--postgres", required=True, type=int, metavar="MAJOR", help="PostgreSQL's major version")
+    guard.add_argument("--postgres", type=int, default=0, metavar="MAJOR", help=TOLD)
+    guard.add_argument("--data", default="", metavar="DIR", help="its data directory")
     guard.set_defaults(run=_guard)
     gate = commands.add_parser("gate", help="wait until enough data nodes answer for pgpool to serve")
     gate.add_argument("--cluster", default=CLUSTER_FILE, metavar="FILE", help="default: %(default)s")
@@ -86,79 +102,119 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _say(line: str) -> None:
-    sys.stderr.write(f"{line}\n")
+def _by_hand(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    codes = "Exit codes: 0 done, or nothing to do; 3 refused or failed."
+    words = "hand over to the node on this host; its agent does it, and each step is shown"
+    switchover = commands.add_parser("switchover", help=words, description=f"{words.capitalize()}.", epilog=codes)
+    switchover.add_argument("to", nargs="?", default="", metavar="NAME", help="default: the best standby")
+    switchover.add_argument("--force", action="store_true", help="though something speaks against it")
+    switchover.set_defaults(run=_switchover)
+    words = "bring the node on this host back as a standby; its agent does it, and each step is shown"
+    rejoin = commands.add_parser("rejoin", help=words, description=f"{words.capitalize()}.", epilog=codes)
+    rejoin.add_argument("--postgres", type=int, default=0, metavar="MAJOR", help=TOLD)
+    rejoin.set_defaults(run=_rejoin)
+    for one in (switchover, rejoin):
+        one.add_argument("--check", action="store_true", help="only say what would be done")
+        one.add_argument("--cluster", default=CLUSTER_FILE, metavar="FILE", help="default: %(default)s")
+        one.add_argument("--host", default="", metavar="NAME", help="this host's name; default: as its agent says")
 
 
 def _failover(options: argparse.Namespace) -> int:
     from .agent.command_part import ask
+    from .places.chosen import commands
 
     words = {"promote": ("primary", "accept_loss"), "follow": ("upstream",)}.get(options.command, ())
     arguments = {word: getattr(options, word) for word in words}
 
-    code = ask(options.command, arguments, _say)
+    code = ask(options.command, arguments, say, commands())
     if code is not None:
         return code
     # No agent runs here: the same in this process.
-    from .failover import command
+    from .places.chosen import links_from
+    from .promotion import command
     from .status.report import read_cluster
 
     cluster, me = read_cluster(options.cluster), options.host
-    link = command.links(cluster, me, command.version_here(cluster, me))
-    return int(getattr(command, options.command)(cluster, me, link, _say, **arguments))
+    link = links_from(cluster, me)
+    return int(getattr(command, options.command)(cluster, me, link, say, **arguments))
+
+
+def _switchover(options: argparse.Namespace) -> int:
+    from .places.by_hand import switchover
+    from .status.report import read_cluster
+
+    return switchover(read_cluster(options.cluster), options.host, options.to, options.check, options.force)
+
+
+def _rejoin(options: argparse.Namespace) -> int:
+    from .places.by_hand import rejoin
+    from .status.report import read_cluster
+
+    return rejoin(read_cluster(options.cluster), options.host, options.postgres, options.check)
 
 
 def _guard(options: argparse.Namespace) -> int:
-    from .nodes import permit
-    from .nodes.mark import marked
+    from .data.mark import marked
+    from .nodes.evidence import take
+    from .ports.identity import POSTGRES, become
 
+    # The evidence is root's, and so is the process that PostgreSQL's unit begins. All that is read and written from here on is
+    # what that user could have put there.
+    evidence = take()
+    become(POSTGRES)
     me = options.host
     if unfinished := marked():
         cure = "The agent clones it as soon as there is a primary."
         raise PgherdError(f"start {me}: an attempt to come back was interrupted ({unfinished}).", cure)
-    if permit.take():
-        _say(f"guard: {me} starts as it is: the playbook has asked all hosts")
-        return 0
-    from .agent.command_part import ask
+    if options.data:
+        from .data.postmaster import forget_gone
 
-    # A running agent has everything loaded, and answers at once.
-    lines: list[str] = []
-    if ask("guard", {}, lines.append) == 0 and lines:
-        import json
-
-        decision = json.loads(lines[-1])
-        if not decision["as_standby"]:
-            _say(f"guard: {me} starts as it is: {decision['why']}")
-            return 0
-    return _guard_here(options)
-
-
-def _guard_here(options: argparse.Namespace) -> int:
-    from .failover import start
-    from .failover.links import real
-    from .ports.run import LocalRunner
+        if gone := forget_gone(options.data):
+            say(f"guard: {gone}")
+    # A running agent was asked before this was called: see agent/guard_client.py.
+    from .nodes import start
+    from .nodes.guard import sentence
+    from .places.chosen import here
     from .status.report import read_cluster
 
-    cluster, me = read_cluster(options.cluster), options.host
-    links = real(cluster, me, lambda: None)
-    decision = start.decide(cluster, me, options.postgres, links, LocalRunner())
-    _say(f"guard: {me} starts {'as a standby' if decision.as_standby else 'as it is'}: {decision.why}")
-    start.prepare(cluster, me, options.postgres, decision)
+    mine = here(read_cluster(options.cluster), me, say, options.postgres)
+    decision = start.decide(mine, evidence)
+    say(sentence(me, decision))
+    start.prepare(mine, decision)
     return 0
 
 
 def _agent(options: argparse.Namespace) -> int:
-    from .agent.loop import main as run
+    from .agent.secrets import secret_file
+    from .places.chosen import run_agent
+
+    return run_agent(secret_file(options.cluster), options.host, options.postgres)
+
+
+def _pod(options: argparse.Namespace) -> int:
+    from .places.chosen import run_pod
     from .status.report import read_cluster
 
-    return run(read_cluster(options.cluster), options.host, options.postgres)
+    return run_pod(read_cluster(options.cluster), options.host, options.limit)
+
+
+def _service(options: argparse.Namespace) -> int:
+    from .places.chosen import pod_services
+
+    answer = getattr(pod_services(), options.verb)(options.name)
+    if answer:
+        say(answer)
+    return 0
 
 
 def _gate(options: argparse.Namespace) -> int:
     from .pools.gate import wait
+    from .ports.identity import POSTGRES, become
     from .status.report import read_cluster
 
-    return wait(read_cluster(options.cluster))
+    cluster = read_cluster(options.cluster)
+    become(POSTGRES)
+    return wait(cluster)
 
 
 def _seconds(text: str) -> float:
@@ -170,6 +226,7 @@ def _seconds(text: str) -> float:
 
 def _status(options: argparse.Namespace) -> int:
     from .observe.gather import observe
+    from .places.words import words_of
     from .status.report import read_cluster, report
 
     cluster = read_cluster(options.cluster)
@@ -177,7 +234,7 @@ def _status(options: argparse.Namespace) -> int:
         raise PgherdError(f"read {MONITOR_PASSFILE}: not allowed, or not there.", "Run pgherd as root.")
     while True:
         began = time.monotonic()
-        found = report(cluster, observe(cluster))
+        found = report(cluster, observe(cluster), words_of(cluster))
         text = _shown(found, options)
         sys.stdout.write((CLEAR if options.watch and sys.stdout.isatty() else "") + text + "\n")
         sys.stdout.flush()

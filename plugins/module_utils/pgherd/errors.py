@@ -65,3 +65,12 @@ class Conflict(PgherdError):
         self.wanted = wanted
         self.found = found
         super().__init__(f"{message}: wanted {wanted}, found {found}.", cure)
+
+
+class Busy(Conflict):
+    """What would be in the way of another, which runs already. *running* names that one."""
+
+    def __init__(self, message: str, running: str, cure: str = "") -> None:
+        self.wanted = None
+        self.found = running
+        PgherdError.__init__(self, f"{message}: {running} is running already.", cure)

@@ -8,35 +8,55 @@ on every host, and what the agent and the ``pgherd`` command read. It holds no s
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Union
+
+from .errors import PgherdError
+from .options import Options
 
 SCHEMA_VERSION = 1
 
 # Names of the database roles that pgherd owns, and what each may do (see docs/security.md).
 REPMGR_ROLE = "repmgr"
+# What agents seal, fence, promote and rewind as, and what standbys stream as. No witness has its password.
+AGENT_ROLE = "pgherd_agent"
 MONITOR_ROLE = "pgherd_monitor"
 PGPOOL_ROLE = "pgpool_check"
 BARMAN_ROLE = "barman"
 BARMAN_STREAMING_ROLE = "streaming_barman"
-SYSTEM_ROLES = (REPMGR_ROLE, MONITOR_ROLE, PGPOOL_ROLE, BARMAN_ROLE, BARMAN_STREAMING_ROLE)
+SYSTEM_ROLES = (REPMGR_ROLE, AGENT_ROLE, MONITOR_ROLE, PGPOOL_ROLE, BARMAN_ROLE, BARMAN_STREAMING_ROLE)
+# Whose word counts where an agent reads a lock or a stream out of a server. On a data node repmgr's role may neither take the
+# lock nor stream once all agents are of this release; on a witness it is the agents' own.
+TRUSTED_ROLES = (AGENT_ROLE, REPMGR_ROLE)
 PCP_USER = "pgherd"
 # A backend's number is its node's id less one; pgpool.h, MAX_NUM_BACKENDS.
 PGPOOL_BACKENDS = 128
+# Characters of a backend's host name; pool_type.h, MAX_DB_HOST_NAMELEN.
+PGPOOL_HOST = 127
 
 REPMGR_DATABASE = "repmgr"
 BARMAN_SLOT = "barman"
 CLUSTER_FILE = "/etc/pgherd/cluster.json"
+COMMAND = "/usr/bin/pgherd"
 TLS_DIRECTORY = "/etc/pgherd/tls"
 CA_FILE = TLS_DIRECTORY + "/ca.crt"
 SERVER_CERT_FILE = TLS_DIRECTORY + "/server.crt"
 SERVER_KEY_FILE = TLS_DIRECTORY + "/server.key"
-# Passwords of MONITOR_ROLE for root and the postgres user's passwords, in libpq's passfile format.
+# Beside a pgpool the agent is a user of its own, which cannot read what pgpool or root reads: its copies are here.
+AGENT_USER = "pgherd"
+AGENT_DIRECTORY = "/etc/pgherd/agent"
+# Passwords in libpq's passfile format: MONITOR_ROLE's for root, AGENT_ROLE's on data nodes, the postgres user's own.
 MONITOR_PASSFILE = "/etc/pgherd/monitor.pgpass"
+AGENT_PASSFILE = "/etc/pgherd/agent.pgpass"
 POSTGRES_PASSFILE = "/var/lib/postgresql/.pgpass"
 
+# Where a node, a pgpool or a Barman runs: see places/.
+PLACES = HOST, POD = "host", "pod"
+
 T = TypeVar("T")
+H = TypeVar("H", "Node", "Pgpool", "Barman")
 
 
 def lsn_to_int(text: str) -> int:
@@ -56,15 +76,32 @@ def build(kind: type[T], data: Mapping[str, Any]) -> T:
     return kind(**{key: value for key, value in data.items() if key in known})
 
 
+def _host(kind: type[H], data: Mapping[str, Any]) -> H:
+    """The same for a host; JSON knows no tuples."""
+    return build(kind, {**data, "addresses": tuple(data.get("addresses") or ())})
+
+
+def aliases(node: Node) -> tuple[str, ...]:
+    """Names and addresses that mean *node* and no other; inventory/ has seen to it."""
+    return tuple(dict.fromkeys(alias for alias in (node.name, node.address, node.ip, *node.addresses) if alias))
+
+
+def origins(host: Node | Pgpool | Barman) -> tuple[str, ...]:
+    """The addresses that *host* may be seen to come from, as far as they are known."""
+    return host.addresses or ((host.ip,) if host.ip else ())
+
+
 @dataclass(frozen=True)
 class Node:
     """One registered node: a data node (kind ``postgres``) or a ``witness``.
 
     *name* is the inventory name, repmgr's node_name and the application_name of its WAL receiver. *address* is the host
     name that others connect to and that its certificate carries. *upstream* is whom a standby streams from while that
-    is one too; '' for the first day's primary. *ip* is the address that others see it come from ('' where only its name is
-    known).
-    *settings* are the user's PostgreSQL settings for this node.
+    is one too; '' for the first day's primary. *ip* is the address by which it is known ('' where only its name is).
+    *addresses* are all that others may see it come from, where they are known: the user's word, or what the hosts say.
+    *settings* are the user's PostgreSQL settings for this node. *place*: where it runs, HOST or POD; each of a cluster's hosts
+    has its own. *version* is PostgreSQL's major version there, 0 where that is not known: it follows from the host's
+    distribution where the user does not say it, and releases before did not write it down. See layout.version_of.
     """
 
     name: str
@@ -76,11 +113,22 @@ class Node:
     location: str = "default"
     ip: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
+    addresses: tuple[str, ...] = ()
+    place: str = HOST
+    version: int = 0
 
     @property
     def slot(self) -> str:
         """The physical slot that this node streams from (repmgr's naming)."""
         return f"repmgr_slot_{self.id}"
+
+    @property
+    def delay(self) -> str:
+        """How late it is to replay commits by design, as its settings have it (recovery_min_apply_delay); '' for not at all."""
+        given = {str(key).lower(): str(value) for key, value in self.settings.items()}.get(
+            "recovery_min_apply_delay", ""
+        )
+        return given if re.search("[1-9]", given) else ""
 
 
 @dataclass(frozen=True)
@@ -91,16 +139,26 @@ class Pgpool:
     address: str
     ip: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
+    addresses: tuple[str, ...] = ()
+    place: str = HOST
 
 
 @dataclass(frozen=True)
 class Barman:
-    """One Barman host. *settings* are the user's settings of the server section."""
+    """One Barman host. *settings* are the user's settings of the server section, *version* is that of PostgreSQL's programs
+    there, which must not be older than the nodes' own."""
 
     name: str
     address: str
     ip: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
+    addresses: tuple[str, ...] = ()
+    place: str = HOST
+    version: int = 0
+
+
+# Any host of a cluster.
+Peer = Union[Node, Pgpool, Barman]
 
 
 @dataclass(frozen=True)
@@ -120,20 +178,28 @@ class Cluster:
     durability: str = "strict"
     sync_standbys: int = 1
     replication_slots: bool = True
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Options = field(default_factory=Options)
     counted: tuple[str, ...] | None = None
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Cluster:
-        """Build from ``to_dict`` output (or its JSON)."""
+        """Build from ``to_dict`` output (or its JSON). Raises PgherdError for a description of another schema, which may say
+        things that are not known here."""
+        schema = dict(data).get("schema", SCHEMA_VERSION)
+        if schema != SCHEMA_VERSION:
+            raise PgherdError(
+                f"read the description of {data.get('name', '')}: its schema is {schema}, and {SCHEMA_VERSION} is known here.",
+                "Run the site playbook of the newest release that any host or control machine has.",
+            )
         return build(
             cls,
             {
                 **data,
+                "options": Options.of(data.get("options") or {}),
                 "counted": None if data.get("counted") is None else tuple(data["counted"]),
-                "nodes": tuple(build(Node, item) for item in data["nodes"]),
-                "pgpools": tuple(build(Pgpool, item) for item in data.get("pgpools", ())),
-                "barmans": tuple(build(Barman, item) for item in data.get("barmans", ())),
+                "nodes": tuple(_host(Node, item) for item in data["nodes"]),
+                "pgpools": tuple(_host(Pgpool, item) for item in data.get("pgpools", ())),
+                "barmans": tuple(_host(Barman, item) for item in data.get("barmans", ())),
             },
         )
 
@@ -151,6 +217,20 @@ class Cluster:
     def node_by_id(self, node_id: int) -> Node | None:
         """The node with repmgr's *node_id*, or None."""
         return next((node for node in self.nodes if node.id == node_id), None)
+
+    def node_at(self, host: str) -> str:
+        """The name of the node that *host* is, a name or an address; '' when it is none."""
+        return next((node.name for node in self.nodes if host and host in aliases(node)), "")
+
+    @property
+    def hosts(self) -> tuple[Peer, ...]:
+        """Every host: nodes, Pgpool-IIs, Barmans."""
+        return (*self.nodes, *self.pgpools, *self.barmans)
+
+    @property
+    def with_postgres(self) -> tuple[Node | Barman, ...]:
+        """Hosts that have PostgreSQL, or its programs at least: nodes, Barmans."""
+        return (*self.nodes, *self.barmans)
 
     @property
     def data_nodes(self) -> tuple[Node, ...]:
@@ -209,6 +289,6 @@ class Cluster:
 
     @property
     def seals_needed(self) -> int:
-        """R: how many electable nodes other than the old primary must be sealed before a promotion. See failover/quorum.py."""
+        """R: how many electable nodes other than the old primary must be sealed before a promotion. See quorum.py."""
         standbys = len(self.electable) - 1
         return max(standbys - self.sync_standbys + 1, standbys // 2 + 1)

@@ -15,6 +15,7 @@ import pytest
 from pgherd import cli
 from pgherd.observe import gather as observe
 from pgherd.observe.topology import Topology
+from pgherd.places.host.words import words
 from pgherd.status.report import read_cluster, report
 from test_picture import PICTURES
 from test_problems import CASES
@@ -44,12 +45,12 @@ def seen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
 def test_exit_codes(seen: Any, capsys: pytest.CaptureFixture[str], case: str, code: int) -> None:
     topology = CASES[case][0]
     assert cli.main(["status", *seen(topology)]) == code
-    assert capsys.readouterr().out == report(CLUSTER, topology).picture() + "\n"
+    assert capsys.readouterr().out == report(CLUSTER, topology, words).picture() + "\n"
 
 
 def test_line(seen: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["status", "--line", *seen(healthy())]) == 0
-    assert capsys.readouterr().out == report(CLUSTER, healthy()).line() + "\n"
+    assert capsys.readouterr().out == report(CLUSTER, healthy(), words).line() + "\n"
 
 
 def test_json(seen: Any, capsys: pytest.CaptureFixture[str]) -> None:
@@ -79,12 +80,12 @@ def test_watch_draws_again_until_interrupted(
 
 @pytest.mark.parametrize("topology", [*PICTURES.values(), *(case[0] for case in CASES.values())])
 def test_every_document_is_as_the_schema_says(topology: Topology) -> None:
-    jsonschema.validate(json.loads(json.dumps(report(CLUSTER, topology).document())), SCHEMA)
+    jsonschema.validate(json.loads(json.dumps(report(CLUSTER, topology, words).document())), SCHEMA)
 
 
 def test_the_schema_is_a_schema_and_refuses() -> None:
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
-    document = report(CLUSTER, healthy()).document()
+    document = report(CLUSTER, healthy(), words).document()
     document["topology"]["nodes"][0]["postgres"]["timeline"] = "one"
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(json.loads(json.dumps(document)), SCHEMA)

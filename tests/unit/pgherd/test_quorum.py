@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from itertools import combinations, product
 
 import pytest
-from pgherd.failover.quorum import acknowledgers, could_promote, majority, seals_needed, voters
 from pgherd.model import Cluster
-from voices import cluster
+from pgherd.quorum import acknowledgers, could_promote, majority, seals_needed, voters
+from states import cluster
 
 SIZES = [(electable, sync) for electable in range(2, 7) for sync in range(1, electable)]
 names = [f"pg{number}" for number in range(1, 7)]

@@ -28,11 +28,11 @@ UPSTREAMS = {"pg1": "", "pg2": "pg1", "pg3": "pg2", "pg4": "pg1", "pg5": "pg4"}
 CLUSTER = Cluster(
     "demo",
     (
-        *(Node(name, int(name[-1]), "postgres", name, upstream) for name, upstream in UPSTREAMS.items()),
-        Node("w1", 6, "witness", "w1", "pg1"),
+        *(Node(name, int(name[-1]), "postgres", name, upstream, version=17) for name, upstream in UPSTREAMS.items()),
+        Node("w1", 6, "witness", "w1", "pg1", version=17),
     ),
     (Pgpool("pool1", "pool1"), Pgpool("pool2", "pool2")),
-    (Barman("backup1", "backup1"),),
+    (Barman("backup1", "backup1", version=17),),
 )
 REGISTERED = tuple(
     Registered(node.id, node.name, node.kind if node.kind == "witness" else "standby", True, int(node.upstream[-1]))
@@ -41,7 +41,7 @@ REGISTERED = tuple(
     for node in CLUSTER.nodes
 )
 REPMGR = RepmgrView(REGISTERED, running=True, paused=False, upstream_seen_age=1.0)
-SERVER = PostgresView(True, 1, 170006, "7000000000000000001", NOW - 7200)
+SERVER = PostgresView(True, 1, "7000000000000000001", version=170006, started_at=NOW - 7200)
 
 
 def _postgres(node: Node) -> PostgresView:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from pgherd.inventory import GROUPS, Host, build
+from pgherd.inventory.build import GROUPS, Host, build
 
 ROOT = Path(__file__).resolve().parents[3]
 EXAMPLES = sorted((ROOT / "examples").glob("*/inventory.yml"))

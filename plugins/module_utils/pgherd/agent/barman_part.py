@@ -17,14 +17,14 @@ from dataclasses import replace
 
 from ..backups import left_behind
 from ..errors import PgherdError
-from ..files.conf_barman import MAIN_FILE, server_file, settings
 from ..model import Barman, Cluster
 from ..ports.run import LocalRunner
 from ..ports.sql import Server, connect, parse_conninfo
 from ..programs.barman import Client
 from ..programs.barman_view import Backup, BarmanView
+from ..render.conf_barman import MAIN_FILE, server_file, settings
 from .barman_files import Look, Place, entries, look_at
-from .loop import Decision
+from .part import Decision, Part, Replaceable
 
 # Seconds after which a command's answer is old: of the checks when all are good and when not, of the catalogue (backups
 # become obsolete by time alone), and of a command that did not answer.
@@ -37,7 +37,7 @@ LIVES, RESTLESS, AGAIN = 8.0, 15.0, 30.0
 Primary = Callable[[], AbstractContextManager[Server]]
 
 
-class BarmanPart:
+class BarmanPart(Replaceable):
     """Keeps a BarmanView of this host; ``view`` may be called from any thread."""
 
     name = "barman"
@@ -100,6 +100,11 @@ class BarmanPart:
 
     def close(self) -> None:
         """Nothing is held."""
+
+    def take_over(self, before: Part) -> None:
+        """See part.Replaceable: what was seen is shown until the next look."""
+        if isinstance(before, BarmanPart):
+            self._view = replace(before.view(), server=self._client.server)
 
     def _configured(self, view: BarmanView, now: float) -> BarmanView:
         """Ask for directories and version once, and again when the configuration was written."""

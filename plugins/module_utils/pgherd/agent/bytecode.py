@@ -18,8 +18,9 @@ _AGAIN = "PGHERD_BYTECODE"
 
 
 def written_first() -> None:
-    """Call it when everything else is loaded, and before any thread is begun: it may not return, but replace the process by
-    a new one with the same arguments, once. Does nothing where byte code is not kept apart, or is there."""
+    """Call it when everything else is loaded, and before any thread is begun: it may replace the process
+    by a new one with the same arguments, once, instead of returning. Does nothing where byte code is not kept apart, or is
+    there."""
     if not sys.pycache_prefix or _AGAIN in os.environ:
         return
     found = {name: find_spec(name) for name in LIBRARIES}

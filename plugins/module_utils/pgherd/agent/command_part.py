@@ -1,104 +1,139 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: pgherd contributors
-"""The agent's ear: repmgrd's commands reach the running agent through a socket, which spares them a program's start.
+"""The agent's ear: repmgrd's commands, the start guard's question and the verbs of people reach the running agent by a socket.
+
+That spares them a program's start, or most of it.
 
 One request is one line of JSON: the command and its arguments. The answer is lines of text as they are said, then the
-exit code alone. Only this user's processes get at the socket: its directory is theirs.
+exit code alone. For verbs see verbs.py. Only this user's processes get at the socket: its directory is theirs.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import socket
-import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from functools import partial
+from typing import Any, TextIO
 
 from ..errors import PgherdError
-from .loop import Decision, log
+from .ear import Ear
+from .part import Decision, Part, Replaceable, log
+from .verbs import Verbs
 
-PATH = "/run/pgherd-agent/command"
 Run = Callable[[Callable[[str], None], Mapping[str, Any]], int]
 
 
-class CommandPart:
-    """Runs *commands* for whoever asks at the socket *path*, each in a thread of its own."""
+class CommandPart(Replaceable):
+    """Runs *commands* for whoever asks at the socket *path*, or by the *ear* that outlives this part, each in a thread of its
+    own, and *verbs*."""
 
     name = "command"
     interval = 0.5
 
-    def __init__(self, commands: Mapping[str, Run], path: str = PATH, say: Callable[[str], None] = log) -> None:
+    def __init__(
+        self,
+        commands: Mapping[str, Run],
+        ear: str | Ear[CommandPart],
+        say: Callable[[str], None] = log,
+        verbs: Verbs | None = None,
+    ) -> None:
         self._commands = commands
-        self._path = path
+        self._verbs = verbs
         self._say = say
-        self._ended: dict[str, tuple[float, int]] = {}
-        with suppress(FileNotFoundError):
-            os.unlink(path)
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._socket.bind(path)
-        os.chmod(path, 0o600)
-        self._socket.listen(16)
-        threading.Thread(target=self._listen, daemon=True).start()
+        self._ear: Ear[CommandPart] = Ear(ear) if isinstance(ear, str) else ear
+        self._replaced = False
+        self._ear.open(self, partial(_serve, self._ear))
 
     def tick(self, now: float) -> Sequence[Decision]:
-        """See loop.Part: what is said is said at once."""
+        """See part.Part: what is said is said at once."""
         return ()
 
     def close(self) -> None:
-        """See loop.Part."""
-        self._socket.close()
-        with suppress(OSError):
-            os.unlink(self._path)
+        """See part.Part."""
+        if not self._replaced:
+            self._ear.close()
+            if self._verbs:
+                self._verbs.close()
+
+    def pause(self) -> str:
+        """See part.Replaceable: what is asked for waits until resume()."""
+        # What a verb has begun goes on when whoever asked for it has gone.
+        return ", ".join(filter(None, dict.fromkeys((self._ear.pause(), self._verbs.at_work if self._verbs else ""))))
+
+    def resume(self) -> None:
+        """See part.Replaceable."""
+        self._ear.resume()
+
+    def take_over(self, before: Part) -> None:
+        """See part.Replaceable: from now on, what is asked for is begun here."""
+        if isinstance(before, CommandPart):
+            before._replaced = True
+            self._ear.resume(self)
 
     def view(self) -> Mapping[str, tuple[float, int]]:
         """By command when it last ended, in seconds since the epoch, and with which exit code."""
-        return dict(self._ended)
+        return dict(self._ear.ended)
 
-    def _listen(self) -> None:
-        while True:
-            try:
-                connection, _address = self._socket.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+    def _answer(self, stream: TextIO, asked: Mapping[str, Any]) -> None:
+        def say(line: str) -> None:
+            self._say(f"command: {line}")
+            # Whoever asked may have gone; what was begun goes on.
+            with suppress(OSError, ValueError):
+                stream.write(f"{line}\n")
+                stream.flush()
 
-    def _serve(self, connection: socket.socket) -> None:
-        with suppress(OSError, ValueError), connection, connection.makefile("rw", encoding="utf-8") as stream:
-            asked = json.loads(stream.readline())
-
-            def say(line: str) -> None:
-                self._say(f"command: {line}")
-                # Whoever asked may have gone; what was begun goes on.
-                with suppress(OSError, ValueError):
-                    stream.write(f"{line}\n")
-                    stream.flush()
-
-            try:
-                code = self._commands[asked["command"]](say, asked.get("arguments") or {})
-            except PgherdError as error:
-                say(f"{asked['command']}: {' '.join(str(error).split())}")
-                code = 1
-            self._ended[asked["command"]] = (time.time(), code)
-            stream.write(f"{code}\n")
+        try:
+            code = self._commands[asked["command"]](say, asked.get("arguments") or {})
+        except PgherdError as error:
+            say(f"{asked['command']}: {' '.join(str(error).split())}")
+            code = 1
+        self._ear.ended[asked["command"]] = (time.time(), code)
+        stream.write(f"{code}\n")
 
 
-def ask(command: str, arguments: Mapping[str, Any], say: Callable[[str], None], path: str = PATH) -> int | None:
-    """Have the agent on this host run *command*, and return its exit code; None when there is no agent to ask. An agent
-    that ends half-way counts as exit code 1."""
+def _serve(ear: Ear[CommandPart], connection: socket.socket) -> None:
+    with suppress(OSError, ValueError), connection, connection.makefile("rw", encoding="utf-8") as stream:
+        asked = json.loads(stream.readline())
+        with ear.at_work(str(asked["verb"] if "verb" in asked else asked["command"])) as part:
+            if part._verbs and "verb" in asked:
+                part._verbs.serve(connection, stream, asked)
+            else:
+                part._answer(stream, asked)
+
+
+def ask(
+    command: str,
+    arguments: Mapping[str, Any],
+    say: Callable[[str], None],
+    path: str,
+) -> int | None:
+    """Have the agent on this host run *command*, and return its exit code; None when there is no agent to ask. An agent that ends
+    half-way counts as exit code 1."""
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.connect(path)
-            with connection.makefile("rw", encoding="utf-8") as stream:
-                stream.write(json.dumps({"command": command, "arguments": dict(arguments)}) + "\n")
-                stream.flush()
-                last = ""
-                for line in stream:
-                    if last:
-                        say(last)
-                    last = line.rstrip("\n")
-                return int(last) if last.isdigit() else 1
+            connection.sendall(json.dumps({"command": command, "arguments": dict(arguments)}).encode() + b"\n")
+            last = ""
+            for line in _lines(connection):
+                if last:
+                    say(last)
+                last = line
+            return int(last) if last.isdigit() else 1
     except OSError:
         return None
+
+
+def _lines(connection: socket.socket) -> Iterator[str]:
+    """What comes, line by line. Raises OSError."""
+    rest = b""
+    while True:
+        data = connection.recv(65536)
+        *whole, rest = (rest + data).split(b"\n")
+        yield from (line.decode(errors="replace") for line in whole)
+        if not data:
+            break
+    if rest:
+        yield rest.decode(errors="replace")

@@ -4,27 +4,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..model import SERVER_KEY_FILE, Barman, Cluster, Node, Pgpool
+from ..description import Told
+from ..model import CA_FILE, SERVER_CERT_FILE, SERVER_KEY_FILE, Cluster, origins
 from ..pools.watch import Asker
 from ..ports.run import LocalRunner
+from .door import nobody_yet
 from .health_part import HealthPart, WitnessPart
 from .http import Answer, HttpPart, Route, as_json
-from .listen import here, own_address
-from .loop import Part, secret_file
+from .known import Known
+from .listen import and_at_home, here, own_addresses
+from .part import Part
+from .secrets import secret_file
 
 if TYPE_CHECKING:
     from .barman_part import BarmanPart
 
 BARMAN_PATH = "/barman"
-PORT, PLAIN_PORT = 8765, 8766
 
 
-def with_health(cluster: Cluster, me: str, wanted: Sequence[Part], begun: Mapping[str, float]) -> list[Part]:
-    """The parts *wanted* on the host called *me*, and those that answer for it. *begun*: see loop.Agent."""
+def with_health(
+    cluster: Cluster,
+    me: str,
+    wanted: Sequence[Part],
+    begun: Mapping[str, float],
+    unanswered: dict[str, int] | None = None,
+    told: Callable[[], Told] | None = None,
+) -> list[Part]:
+    """The parts *wanted* on the host called *me*, and those that answer for it. *begun*: see loop.Agent; *unanswered*: where it
+    is counted who was hung up on; *told*: by which description the agent goes."""
     every: list[Part] = list(wanted)
     given: dict[str, Any] = {}
     routes: dict[str, Route] = {}
@@ -41,8 +52,10 @@ def with_health(cluster: Cluster, me: str, wanted: Sequence[Part], begun: Mappin
     given["barman"] = by_name.get("barman")
     if given["barman"]:
         routes[BARMAN_PATH] = partial(_barman, given["barman"])
-    look = HealthPart(cluster, me, kind, begun, **given)
-    return [*every, look, *_doors(cluster, me, look.routes(), routes)]
+    given["certificates"] = {"server": secret_file(SERVER_CERT_FILE), "authority": CA_FILE}
+    unanswered = nobody_yet() if unanswered is None else unanswered
+    look = HealthPart(cluster, me, kind, begun, **given, unanswered=unanswered, told=told)
+    return [*every, look, *_doors(cluster, me, look.routes(), routes, unanswered)]
 
 
 def _kind(cluster: Cluster, me: str) -> str:
@@ -57,28 +70,40 @@ def _barman(part: BarmanPart, _query: Mapping[str, str]) -> Answer:
 
 def _local(cluster: Cluster, me: str) -> Asker:
     """A session on this host's own server, through its socket."""
-    from ..failover.voice import local_parameters
     from ..observe.sessions import Sessions
+    from ..programs.sessions import local_parameters
 
-    given = {**local_parameters(cluster, cluster.node(me)), "application_name": "pgherd agent"}
-    return Sessions({me: given})
+    return Sessions({me: lambda: {**local_parameters(cluster, cluster.node(me)), "application_name": "pgherd agent"}})
 
 
-def _doors(cluster: Cluster, me: str, public: Mapping[str, Route], more: Mapping[str, Route]) -> list[Part]:
+def _doors(
+    cluster: Cluster, me: str, public: Mapping[str, Route], more: Mapping[str, Route], unanswered: dict[str, int]
+) -> list[Part]:
     """Where is listened: over TLS for everything, and without where the user has named addresses for that."""
     runner, options = LocalRunner(), cluster.options
-    every: tuple[Node | Pgpool | Barman, ...] = (*cluster.nodes, *cluster.pgpools, *cluster.barmans)
-    host = next(item for item in every if item.name == me)
-    named = [str(entry) for entry in options.get("agent_listen") or ()]
-    plain = [str(entry) for entry in options.get("agent_plain_listen") or ()]
+    host = next(item for item in cluster.hosts if item.name == me)
+    named = list(options.agent_listen)
+    plain = list(options.agent_plain_listen)
 
     def where() -> list[str]:
-        return here(runner, named, "cluster_agent_listen") if named else [own_address(host.address, host.ip)]
+        if named:
+            return and_at_home(host.address, here(runner, named, "cluster_agent_listen"))
+        return and_at_home(host.address, own_addresses(host.address, origins(host), runner))
 
-    port = int(options.get("agent_port") or PORT)
-    doors: list[Part] = [HttpPart(where, port, {**public, **more}, key=secret_file(SERVER_KEY_FILE))]
+    known = Known(
+        [(item.address, place) for item in cluster.hosts for place in origins(item) or ("",)],
+        list(options.agent_clients),
+    )
+    port = options.agent_port
+    own = (secret_file(SERVER_CERT_FILE), secret_file(SERVER_KEY_FILE))
+    common: dict[str, Any] = {"known": known, "unanswered": unanswered}
+    doors: list[Part] = [HttpPart(where, port, {**public, **more}, *own, **common)]
     if plain:
-        port = int(options.get("agent_plain_port") or PLAIN_PORT)
+        port = options.agent_plain_port
         variable = "cluster_agent_plain_listen"
-        doors.append(HttpPart(lambda: here(runner, plain, variable), port, public, secure=False, name="http-plain"))
+
+        def plainly() -> list[str]:
+            return here(runner, plain, variable)
+
+        doors.append(HttpPart(plainly, port, public, secure=False, name="http-plain", **common))
     return doors

@@ -12,21 +12,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..duties.fence import DEMOTIONS
 from ..errors import ConfigError
-from ..failover.memory import chain, enough
-from ..failover.quorum import acknowledgers
-from ..failover.voice import Voice
-from ..files.backend_list import number_of
 from ..model import Cluster
+from ..observe.node_state import NodeState
+from ..observe.primary import chain, enough
 from ..observe.topology import Topology
+from ..quorum import acknowledgers
+from ..render.backend_list import number_of
 from . import seen as limits
-from .loop import Agent
+from .part import STUCK
 from .seen import Lag, Seen
 
 # As PostgreSQL writes sizes.
 _UNITS = {"": 1, "B": 1, "kB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30, "TB": 1 << 40}
-# The watchdog of the unit has the same limit.
-STUCK = Agent.STUCK
 
 
 @dataclass(frozen=True)
@@ -54,11 +53,12 @@ def primary(cluster: Cluster, seen: Seen) -> Health:
     more = {"timeline": mine.timeline, "standbys": list(look.backed), "needed": acknowledgers(cluster)}
     if mine.read_only:
         return Health(False, f"{seen.host} is fenced: it refuses writes; {standbys}", more)
-    if look.verdict.action in ("fence", "yield", "retire", "resign"):
-        return Health(False, f"{seen.host} must {look.verdict.action}: {look.verdict.why}", more)
+    if look.verdict.action in ("fence", *DEMOTIONS):
+        what = "refuse writes" if look.verdict.action == "fence" else "be demoted"
+        return Health(False, f"{seen.host} must {what}: {look.verdict.why}", more)
     if look.primary != seen.host:
         return Health(False, f"{look.primary or 'nobody'} is the real primary, not {seen.host}", more)
-    good = enough(cluster, look.backed, len(look.round.voices))
+    good = enough(cluster, look.backed, len(look.survey.states))
     doubt = "" if good else f"; {standbys}, writes wait or are refused soon"
     return Health(True, f"{seen.host} is the primary on timeline {mine.timeline}{doubt}", more)
 
@@ -73,7 +73,7 @@ def replica(cluster: Cluster, seen: Seen, most: Lag) -> Health:
         return _silent(seen)
     if not mine.in_recovery:
         return Health(False, f"{seen.host} is not a standby")
-    head = chain(cluster, look.round, seen.host)
+    head = chain(cluster, look.survey, seen.host)
     more = {"primary": look.primary, "lag_bytes": seen.lag.size, "lag_seconds": seen.lag.seconds}
     if mine.sealed:
         return Health(False, f"{seen.host} is sealed: it follows nobody", more)
@@ -81,7 +81,8 @@ def replica(cluster: Cluster, seen: Seen, most: Lag) -> Health:
         return Health(False, "no primary is seen", more)
     if head != look.primary:
         found = f"ends at {head}" if head else "is broken"
-        return Health(False, f"its chain of streams {found}, and {look.primary} is primary", more)
+        words = f": {look.words}" if look.words else ""
+        return Health(False, f"its chain of streams {found}, and {look.primary} is primary{words}", more)
     late = _late("bytes", seen.lag.size, most.size) or _late("s", seen.lag.seconds, most.seconds)
     if late:
         return late if late.known else Health(False, late.why, more, False)
@@ -97,14 +98,15 @@ def _late(unit: str, found: float | None, most: float | None) -> Health | None:
 
 
 def health(cluster: Cluster, seen: Seen) -> Health:
-    """Whether the program that this host is for answers here, whatever it is good for just now."""
+    """Whether this host's main program answers, whatever its role is just now."""
     if seen.kind == "pgpool":
         return _pgpool(seen) or Health(True, "pgpool answers")
     if seen.kind == "barman":
         return _barman(seen) or Health(True, "Barman answers")
     if _stale(seen.now, seen.node.at if seen.node else None, limits.NODE):
         return _old(seen.now, seen.node.at if seen.node else None)
-    return Health(True, "PostgreSQL answers") if _mine(seen) else _silent(seen)
+    words = seen.node.words if seen.node else ""
+    return Health(True, "PostgreSQL answers", {"words": words}) if _mine(seen) else _silent(seen)
 
 
 def ready(cluster: Cluster, seen: Seen) -> Health:
@@ -166,12 +168,15 @@ def _about_node(cluster: Cluster, seen: Seen) -> Health | None:
     return _old(seen.now, at) if _stale(seen.now, at, limits.NODE) else None
 
 
-def _mine(seen: Seen) -> Voice | None:
+def _mine(seen: Seen) -> NodeState | None:
     return seen.node.mine if seen.node else None
 
 
 def _silent(seen: Seen) -> Health:
-    return Health(False, f"PostgreSQL on {seen.host} does not answer")
+    words = seen.node.words if seen.node else ""
+    return Health(
+        False, f"PostgreSQL on {seen.host} does not answer" + (f": {words}" if words else ""), {"words": words}
+    )
 
 
 def _stale(now: float, at: float | None, limit: float) -> bool:

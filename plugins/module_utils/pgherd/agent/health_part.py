@@ -12,15 +12,18 @@ import json
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from ..errors import ConfigError
-from ..failover.voice import QUERY, Round, voice
-from ..model import Cluster, build, lsn_to_int
-from ..observe.ask import DETAILS
+from ..description import UNKNOWN, Told
+from ..errors import ConfigError, PgherdError
+from ..model import SCHEMA_VERSION, Cluster, build, lsn_to_int
+from ..observe.ask import DETAILS, PASSWORDS
+from ..observe.node_state import QUERY, Survey, parse_state
 from ..observe.views import Sender, Slot
 from ..pools.watch import Asker
+from ..ports.certificates import ends
 from ..ports.processes import listening
 from ..ports.sql import Row
 from . import health
@@ -28,13 +31,15 @@ from .command_part import CommandPart
 from .exposition import Exposition
 from .http import Answer, Route, as_json
 from .lag import LagWatch
-from .loop import Decision
 from .metrics import samples
+from .part import Decision, Part, Replaceable
 from .seen import Details, Lag, NodeSeen, PgpoolSeen, Seen
 
 if TYPE_CHECKING:
     from .barman_part import BarmanPart
 
+# Seconds from one look at the ends of certificates and passwords to the next.
+READ = 60.0
 # Seconds from one question about details to the next, and within which it must be answered.
 AGAIN, LIMIT = 5.0, 2.0
 
@@ -57,7 +62,7 @@ class _PgpoolView(Protocol):
         """See PgpoolPart.view."""
 
 
-class WitnessPart:
+class WitnessPart(Replaceable):
     """Looks at the server of a witness, whose agent has nothing to decide."""
 
     name = "witness"
@@ -69,9 +74,11 @@ class WitnessPart:
         self._view: NodeSeen | None = None
 
     def tick(self, now: float) -> Sequence[Decision]:
-        """See loop.Part."""
+        """See part.Part."""
         rows, failed = self._asker.ask(QUERY, LIMIT)
-        self._view = NodeSeen(now, self._me, Round({name: voice(name, row) for name, row in rows.items()}, failed))
+        self._view = NodeSeen(
+            now, self._me, Survey({name: parse_state(name, row) for name, row in rows.items()}, failed)
+        )
         return ()
 
     def view(self) -> NodeSeen | None:
@@ -79,11 +86,16 @@ class WitnessPart:
         return self._view
 
     def close(self) -> None:
-        """See loop.Part."""
+        """See part.Part."""
         self._asker.close()
 
+    def take_over(self, before: Part) -> None:
+        """See part.Replaceable: what was seen is shown until the next look."""
+        if isinstance(before, WitnessPart):
+            self._view = before._view
 
-class HealthPart:
+
+class HealthPart(Replaceable):
     """Knows what the host called *me* of *kind* can say of itself; ``seen`` and ``routes`` serve any thread."""
 
     name = "health"
@@ -100,7 +112,11 @@ class HealthPart:
         barman: BarmanPart | None = None,
         commands: CommandPart | None = None,
         asker: Asker | None = None,
+        unanswered: Mapping[str, int] | None = None,
+        certificates: Mapping[str, str] | None = None,
+        told: Callable[[], Told] | None = None,
     ) -> None:
+        """*certificates*: files by what they are called in metrics. *told*: by which description the agent goes."""
         self._cluster = cluster
         self._me = me
         self._kind = kind
@@ -110,7 +126,12 @@ class HealthPart:
         self._barman = barman
         self._commands = commands
         self._asker = asker
-        self._asked_at = float("-inf")
+        self._unanswered = {} if unanswered is None else unanswered
+        self._told = told or (lambda: UNKNOWN)
+        self._asked_at = self._read_at = float("-inf")
+        self._certificates = certificates or {}
+        self._ends: Mapping[str, float] = {}
+        self._passwords: Mapping[str, float] = {}
         self._details: Details | None = None
         self._lock = threading.Lock()
         self._looked = 0.0
@@ -121,16 +142,19 @@ class HealthPart:
         self._changed_at: float | None = None
 
     def tick(self, now: float) -> Sequence[Decision]:
-        """See loop.Part."""
+        """See part.Part."""
         look = self._node.view() if self._node else None
         if look and look.at != self._looked:
             self._looked = look.at
-            head = look.round.voices.get(look.primary)
+            head = look.survey.states.get(look.primary)
             if head:
                 with self._lock:
                     self._watch.look(look.at, head.name, head.timeline, head.position)
         table = self._pgpool.view() if self._pgpool else None
         self._note(look.primary if look else health.shown_primary(table.truth) if table else "")
+        if now - self._read_at >= READ:
+            self._read_at, self._ends = now, certificates(self._certificates)
+            self._passwords = self._ask_passwords()
         if self._asker and now - self._asked_at >= AGAIN:
             self._asked_at = now
             rows, _failed = self._asker.ask(QUESTION, LIMIT)
@@ -138,10 +162,24 @@ class HealthPart:
                 self._details = details(now, rows[self._me])
         return ()
 
+    def _ask_passwords(self) -> dict[str, float]:
+        rows = self._asker.ask(PASSWORDS, LIMIT)[0] if self._asker else {}
+        return (
+            {role: float(end) for role, end in json.loads(rows[self._me]["ends"]).items()} if self._me in rows else {}
+        )
+
     def close(self) -> None:
-        """See loop.Part."""
+        """See part.Part."""
         if self._asker:
             self._asker.close()
+
+    def take_over(self, before: Part) -> None:
+        """See part.Replaceable: what it knows of this host, and since when."""
+        if isinstance(before, HealthPart):
+            self._details, self._ends, self._passwords = before._details, before._ends, before._passwords
+            self._lock, self._watch = before._lock, before._watch
+            self._looked, self._started = before._looked, before._started
+            self._primary, self._changed, self._changed_at = before._primary, before._changed, before._changed_at
 
     def seen(self) -> Seen:
         """All that is known now."""
@@ -162,6 +200,10 @@ class HealthPart:
             self._changed_at,
             self._commands.view() if self._commands else {},
             dict(self._begun),
+            dict(self._unanswered),
+            self._ends,
+            self._passwords,
+            self._told(),
         )
 
     def routes(self) -> dict[str, Route]:
@@ -192,11 +234,19 @@ class HealthPart:
         }
 
     def _answer(self, found: health.Health) -> Answer:
-        return as_json({"ok": found.ok, "host": self._me, "why": found.why, **found.more}, 200 if found.ok else 503)
+        by = described(self._told())
+        answer = {
+            "ok": found.ok,
+            "host": self._me,
+            "why": found.why,
+            **found.more,
+            **({"description": by} if by else {}),
+        }
+        return as_json(answer, 200 if found.ok else 503)
 
     def _lag(self, look: NodeSeen | None) -> Lag:
         mine = look.mine if look else None
-        head = look.round.voices.get(look.primary) if look else None
+        head = look.survey.states.get(look.primary) if look else None
         if not (mine and head and mine.in_recovery and mine.replay_lsn) or head.in_recovery:
             return Lag()
         replayed = lsn_to_int(mine.replay_lsn)
@@ -207,6 +257,22 @@ class HealthPart:
         if primary and self._primary and primary != self._primary:
             self._changed, self._changed_at = self._changed + 1, time.time()
         self._primary = primary or self._primary
+
+
+def described(told: Told) -> dict[str, Any]:
+    """What anybody may know of the description that is gone by: nothing of what is in it."""
+    if not told.digest:
+        return {}
+    return {"digest": told.digest, "schema": SCHEMA_VERSION, "refused": bool(told.refused), "waits": told.waits}
+
+
+def certificates(files: Mapping[str, str]) -> dict[str, float]:
+    """When those of the *files* that can be read end."""
+    found = {}
+    for name, path in files.items():
+        with suppress(PgherdError):
+            found[name] = ends(path)
+    return found
 
 
 def details(at: float, row: Row) -> Details:

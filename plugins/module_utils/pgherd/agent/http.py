@@ -6,24 +6,21 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import ssl
-import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from socketserver import TCPServer
+from functools import partial
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl
 
 from ..errors import PgherdError
 from ..model import SERVER_CERT_FILE, SERVER_KEY_FILE
-from .loop import Decision
-
-# Seconds that a client may take for its handshake, its request, and to take the answer, each.
-PATIENCE = 5.0
-# Clients that are answered at the same time; more have to wait.
-CLIENTS = 16
+from .door import LIMITS, PATIENCE, Door
+from .exchange import LONGEST
+from .part import Decision, Part, Replaceable
+from .seats import Limits
 
 
 @dataclass(frozen=True)
@@ -44,9 +41,10 @@ def as_json(data: Any, status: int = 200) -> Answer:
     return Answer(status, json.dumps(data, sort_keys=True) + "\n")
 
 
-class HttpPart:
+class HttpPart(Replaceable):
     """Serves *routes* (path -> what gives the answer) on *port* of the addresses that *where* finds, '' being all of the
-    host: over TLS, unless not *secure*.
+    host: over TLS, unless not *secure*. *known*: whether places are kept for an address; *unanswered*: where it is
+    counted who was hung up on, by why.
 
     A certificate that was renewed is taken up without a restart. Addresses are looked for until all are listened on.
     """
@@ -62,6 +60,10 @@ class HttpPart:
         key: str = SERVER_KEY_FILE,
         secure: bool = True,
         name: str = "http",
+        known: Callable[[str], bool] = lambda _address: False,
+        patience: float = PATIENCE,
+        limits: Limits = LIMITS,
+        unanswered: dict[str, int] | None = None,
     ) -> None:
         self.name = name
         self._where = where
@@ -69,38 +71,41 @@ class HttpPart:
         self._routes = dict(routes)
         self._files = (certificate, key)
         self._written: tuple[float, ...] = ()
-        self._context: ssl.SSLContext | None = None
-        if secure:
-            self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            self._context.minimum_version = ssl.TLSVersion.TLSv1_2
-        self._servers: dict[str, _Server] = {}
-        self._complete = False
+        self._secure = secure
+        self._context = _context() if secure else None
+        self._answers = partial(reply, self._routes), self._current if secure else None, known
+        self.door = Door(*self._answers, patience, limits, unanswered)
+        self._complete = self._replaced = self._taken = False
 
     @property
     def port(self) -> int:
         """The port that it listens on; of use where 0 was asked for."""
-        return next((int(server.server_address[1]) for server in self._servers.values()), 0)
+        return next(iter(self.door.ports.values()), 0)
 
     def tick(self, now: float) -> Sequence[Decision]:
         """Listen, where that is not so yet. Raises PgherdError where an address or the certificate does not serve."""
-        if self._context:
-            self._load_certificate(self._context)
+        if self._secure:
+            self._load_certificate()
+        fault = self.door.fault()
+        if fault:
+            raise PgherdError(f"answer on port {self.port}: {fault}")
         if self._complete:
             return ()
-        decisions, wrong = [], ""
-        for address in self._where():
-            if address in self._servers:
+        decisions, wrong, wanted = [], "", self._where()
+        # First: all addresses and one of them are not to be had together.
+        for address in set(self.door.ports) - {*wanted} if self._taken else ():
+            self.door.leave(address)
+        self._taken = False
+        for address in wanted:
+            if address in self.door.ports:
                 continue
-            where = f"{address or 'all addresses'} port {self._port}"
+            where = address or "all addresses"
             try:
-                server = _Server(address, self._port, self._routes, self._context)
+                port = self.door.listen(address, self._port)
             except OSError as error:
-                wrong = wrong or f"listen on {where}: {error.strerror}."
+                wrong = wrong or f"listen on {where} port {self._port}: {error.strerror}."
                 continue
-            self._servers[address] = server
-            threading.Thread(target=server.serve_forever, daemon=True).start()
-            found = f"{address or 'all addresses'} port {server.server_address[1]}"
-            decisions.append(Decision(f"listens on {found}{'' if self._context else ' without TLS'}"))
+            decisions.append(Decision(f"listens on {where} port {port}{'' if self._secure else ' without TLS'}"))
         if wrong:
             raise PgherdError(wrong, "Set cluster_agent_listen.")
         self._complete = True
@@ -108,94 +113,76 @@ class HttpPart:
 
     def close(self) -> None:
         """Stop listening."""
-        for server in self._servers.values():
-            server.shutdown()
-            server.server_close()
-        self._servers, self._complete = {}, False
+        if not self._replaced:
+            self.door.close()
 
-    def _load_certificate(self, context: ssl.SSLContext) -> None:
+    def take_over(self, before: Part) -> None:
+        """See part.Replaceable: the same sockets, where they are on the same port and as open as these shall be."""
+        if isinstance(before, HttpPart) and (before._port, before._secure) == (self._port, self._secure):
+            self._context, self._written = before._context, before._written
+            before.door.answer_by(*self._answers, self.door.unanswered)
+            self.door, self._taken, before._replaced = before.door, True, True
+
+    def _current(self) -> ssl.SSLContext:
+        if self._context is None:
+            raise AssertionError("only asked where there is TLS")
+        return self._context
+
+    def _load_certificate(self) -> None:
+        """Into a context of its own: one that does not serve leaves the last one as it is."""
         try:
             written = tuple(os.stat(path).st_mtime for path in self._files)
             if written != self._written:
+                context = _context()
                 context.load_cert_chain(*self._files)
-                self._written = written
+                self._context, self._written = context, written
         except (OSError, ssl.SSLError) as error:
             raise PgherdError(f"read the certificate {self._files[0]}: {error.strerror or error}.") from error
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 64
-
-    def __init__(self, address: str, port: int, routes: Mapping[str, Route], context: ssl.SSLContext | None) -> None:
-        self.address_family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        self.routes = routes
-        self._context = context
-        self._free = threading.BoundedSemaphore(CLIENTS)
-        super().__init__((address, port), _Handler)
-
-    def server_bind(self) -> None:
-        """Bind, and look up no name for it: the name service may be gone."""
-        if self.address_family == socket.AF_INET6:
-            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        TCPServer.server_bind(self)
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        """Answer in a thread of its own, once one of the places is free."""
-        if self._free.acquire(timeout=PATIENCE):
-            super().process_request(request, client_address)
-        else:
-            self.shutdown_request(request)
-
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Shake hands here, where a client that is slow holds up nobody else."""
-        try:
-            request.settimeout(PATIENCE)
-            secured = self._context.wrap_socket(request, server_side=True) if self._context else request
-        except OSError:  # no TLS, or gone: nothing of ours
-            self.shutdown_request(request)
-        else:
-            super().process_request_thread(secured, client_address)
-        finally:
-            self._free.release()
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away is nobody's fault."""
+def _context() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION  # one handshake for each client
+    return context
 
 
-class _Handler(BaseHTTPRequestHandler):
-    server: _Server
-    timeout = PATIENCE
-    server_version = "pgherd"
-    sys_version = ""
+def reply(routes: Mapping[str, Route], asked: bytes) -> bytes:
+    """The whole answer to a request, as far as it has come; b"" while there is more to come."""
+    complete = b"\r\n\r\n" in asked or b"\n\n" in asked
+    if not complete and len(asked) <= LONGEST:
+        return b""
+    words = asked.partition(b"\n")[0].decode("latin-1").split()
+    if not complete:
+        method, answer = "GET", as_json({"error": "the request is too long"}, 431)
+    elif len(words) != 3 or not words[2].startswith("HTTP/"):
+        method, answer = "GET", as_json({"error": "this is not HTTP"}, 400)
+    elif words[0] not in ("GET", "HEAD", "OPTIONS"):  # some load balancers ask by OPTIONS
+        method, answer = words[0], as_json({"error": "it is GET, HEAD or OPTIONS"}, 501)
+    else:
+        method, answer = words[0], _answer(routes, words[1])
+    return _bytes(answer, method != "HEAD")
 
-    def do_GET(self) -> None:
-        """Answer the path."""
-        path, _mark, asked = self.path.partition("?")
-        route = self.server.routes.get(path)
-        try:
-            query = dict(parse_qsl(asked, keep_blank_values=True)) if route else {}
-            answer = (
-                route(query) if route else as_json({"error": "no such path", "paths": sorted(self.server.routes)}, 404)
-            )
-        except PgherdError as error:
-            answer = as_json({"error": str(error)}, 500)
-        body = answer.body.encode()
-        self.send_response(answer.status)
-        self.send_header("Content-Type", answer.kind)
-        self.send_header("Content-Length", str(len(body)))
-        self.send_header("Cache-Control", "no-store")
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
 
-    def do_HEAD(self) -> None:
-        """Answer without the body."""
-        self.do_GET()
+def _answer(routes: Mapping[str, Route], target: str) -> Answer:
+    path, _mark, asked = target.partition("?")
+    route = routes.get(path)
+    if route is None:
+        return as_json({"error": "no such path", "paths": sorted(routes)}, 404)
+    try:
+        return route(dict(parse_qsl(asked, keep_blank_values=True)))
+    except PgherdError as error:
+        return as_json({"error": str(error)}, 500)
+    except Exception as error:  # one path that fails takes no other with it
+        return as_json({"error": f"unforeseen: {type(error).__name__}: {error}"}, 500)
 
-    def do_OPTIONS(self) -> None:
-        """As GET: some load balancers ask so."""
-        self.do_GET()
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the base class's name
-        """Requests are not logged: each status asks once."""
+def _bytes(answer: Answer, whole: bool) -> bytes:
+    body = answer.body.encode()
+    head = (
+        f"HTTP/1.0 {answer.status:d} {HTTPStatus(answer.status).phrase}\r\nServer: pgherd\r\n"
+        f"Date: {time.strftime('%a, %d %b %Y %H:%M:%S GMT', time.gmtime())}\r\n"
+        f"Content-Type: {answer.kind}\r\nContent-Length: {len(body)}\r\nCache-Control: no-store\r\n"
+        "Connection: close\r\n\r\n"
+    )
+    return head.encode() + (body if whole else b"")

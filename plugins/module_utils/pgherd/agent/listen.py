@@ -5,24 +5,51 @@
 from __future__ import annotations
 
 import ipaddress
-import json
-import socket
 from collections.abc import Sequence
+from contextlib import suppress
 
 from ..errors import PgherdError
+from ..ports.names import in_time, own, source
 from ..ports.run import Runner
 
 EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104  # the user's own word, never a default
 
 
-def own_address(address: str, ip: str) -> str:
-    """Where to listen so that others reach *address*: '' (everywhere) where that name leads only back to this host, as
-    Debian's installer writes it into /etc/hosts."""
+def own_addresses(address: str, known: Sequence[str], runner: Runner) -> list[str]:
+    """Where to listen so that others reach *address*, by what the cluster has *known* of this host's addresses: '' (everywhere)
+    where none of them is this host's, since somebody on the way translates, and where that name leads only back to this host,
+    as Debian's installer writes it into /etc/hosts. Raises PgherdError."""
+    if known:
+        mine: Sequence[str] = known
+        with suppress(PgherdError):
+            mine = own(runner)
+        return [entry for entry in known if entry in mine] or [""]
     try:
-        found = ip or str(socket.getaddrinfo(address, None, type=socket.SOCK_STREAM)[0][4][0])
+        found = in_time(address)[0]
     except OSError as error:
         raise PgherdError(f"find this host's own address {address}: {error.strerror}.", "Set ip for it.") from error
-    return "" if found.startswith("127.") or found == "::1" else found
+    return ["" if ipaddress.ip_address(found.partition("%")[0]).is_loopback else found]
+
+
+def and_at_home(address: str, places: Sequence[str]) -> list[str]:
+    """The *places* to listen on and, where the name *address* leads this host back to itself, as Debian's installer writes it
+    (127.0.1.1), there too: whoever asks from this host comes by that name."""
+    every = {4: bool({"", "0.0.0.0"} & {*places}), 6: "::" in places}  # noqa: S104
+    with suppress(OSError):
+        found = [
+            entry for entry in in_time(address) if _stays_here(entry) and not every[ipaddress.ip_address(entry).version]
+        ]
+        return list(dict.fromkeys([*places, *found]))
+    return list(places)
+
+
+def _stays_here(address: str) -> bool:
+    """Whether an address is loopback, and this host has that family."""
+    if not ipaddress.ip_address(address.partition("%")[0]).is_loopback:
+        return False
+    with suppress(OSError):
+        return bool(source(address))
+    return False
 
 
 def chosen(named: Sequence[str], mine: Sequence[str]) -> list[str]:
@@ -34,19 +61,9 @@ def chosen(named: Sequence[str], mine: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def addresses(runner: Runner) -> list[str]:
-    """This host's addresses (ip-address(8)), without link-local ones. Raises CommandError, Unreachable, PgherdError."""
-    said = runner.run(["ip", "-json", "address"], timeout=5.0).expect("ask for this host's addresses")
-    try:
-        every = [entry["local"] for link in json.loads(said.out) for entry in link.get("addr_info", ())]
-    except (ValueError, TypeError, KeyError) as error:
-        raise PgherdError(f"read the answer of ip address: {said.out[:200]!r}") from error
-    return [address for address in every if not ipaddress.ip_address(address).is_link_local]
-
-
 def here(runner: Runner, named: Sequence[str], variable: str) -> list[str]:
-    """The addresses to listen on, of those that *variable* has *named*. Raises as addresses(), and when there is none."""
-    mine = addresses(runner)
+    """The addresses to listen on, of those that *variable* has *named*. Raises as own(), and when there is none."""
+    mine = own(runner)
     found = chosen(named, mine)
     if not found:
         said = f"listen on {', '.join(named)}: none of this host's addresses ({', '.join(mine)}) is among them."

@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from ..failover.memory import primaries
-from ..failover.quorum import acknowledgers
-from ..files.backend_list import number_of
-from ..model import Cluster
+from ..model import SCHEMA_VERSION, Cluster
+from ..observe.foreign_streams import foreign
+from ..observe.tracker import primaries
+from ..quorum import acknowledgers
+from ..render.backend_list import number_of
 from . import health
 from . import seen as limits
 from .seen import Details, Lag, NodeSeen, Seen
@@ -22,7 +23,7 @@ from .seen import Details, Lag, NodeSeen, Seen
 NODE, WITNESS, PGPOOL, BARMAN = "postgres", "witness", "pgpool", "barman"
 EVERY = (NODE, WITNESS, PGPOOL, BARMAN)
 # What the node part and repmgrd's commands may do.
-DECISIONS = ("fence", "lift", "yield", "switchover", "follow", "rejoin", "elect", "start")
+DECISIONS = ("fence", "lift", "demote", "switchover", "follow", "rejoin", "elect", "start")
 JOBS = ("switchover", "follow", "rejoin", "elect", "start")
 
 
@@ -37,7 +38,7 @@ class Metric:
     counter: bool = False
 
 
-def _of(hosts: tuple[str, ...], *rows: tuple[str, str] | tuple[str, str, str]) -> list[Metric]:
+def _of(hosts: tuple[str, ...], *rows: tuple[str, ...]) -> list[Metric]:
     return [Metric(f"pgherd_{row[0]}", row[1], hosts, row[2:], row[0].endswith("_total")) for row in rows]
 
 
@@ -47,7 +48,24 @@ METRICS: tuple[Metric, ...] = (
         ("health", "1 when the host's program answers here (PostgreSQL, pgpool, Barman), else 0; as /health"),
         ("ready", "1 when the host does what it is for, else 0; as /ready"),
         ("agent_started_timestamp_seconds", "when the agent started, in seconds since the epoch"),
+        (
+            "description_info",
+            "1; the labels say by which description of the cluster the agent goes, and of which schema",
+            "digest",
+            "schema",
+        ),
+        ("description_refused", "1 while the description on the host is one that the agent does not go by, else 0"),
         ("agent_tick_age_seconds", "seconds since a part of the agent last began to look", "part"),
+        (
+            "agent_unanswered_total",
+            "clients of the agent's ports that were hung up on: late, or displaced by others",
+            "why",
+        ),
+        (
+            "certificate_not_after_timestamp_seconds",
+            "when the host's certificate (server) and the authority's (authority) end, in seconds since the epoch",
+            "certificate",
+        ),
     ),
     *_of(
         (NODE,),
@@ -70,11 +88,17 @@ METRICS: tuple[Metric, ...] = (
         ("sync_standbys_needed", "how many of them a write needs before it is acknowledged; 0 when asynchronous"),
         ("sender_streaming", "1 when the standby streams from here, 0 while it catches up", "standby"),
         ("sender_sync", "1 when PostgreSQL here counts the standby for synchronous commits, else 0", "standby"),
+        ("foreign_senders", "streams of other roles under a standby's name or through its slot; each look ends them"),
         ("sender_lag_bytes", "bytes of WAL here that the standby has not replayed", "standby"),
         ("sender_lag_seconds", "seconds from write here to replay there; none while nothing is written", "standby"),
         ("slot_retained_bytes", "bytes of WAL that the slot keeps", "slot"),
         ("slot_active", "1 when the slot is in use, else 0", "slot"),
         ("slot_lost", "1 when WAL that the slot needs is gone, else 0", "slot"),
+        (
+            "role_password_not_after_timestamp_seconds",
+            "when the role's password ends (VALID UNTIL), in seconds since the epoch; none for one that does not",
+            "user",
+        ),
         ("pending_restart_settings", "settings that wait for a restart of PostgreSQL"),
         ("archive_age_seconds", "seconds since archive_command last archived a segment"),
         ("archive_failing", "1 when archive_command has failed since it last succeeded, else 0"),
@@ -140,8 +164,15 @@ def samples(cluster: Cluster, seen: Seen) -> Samples:
     for name, answer in (("health", health.health(cluster, seen)), ("ready", health.ready(cluster, seen))):
         sheet.put(name, _known(answer))
     sheet.put("agent_started_timestamp_seconds", seen.started)
+    if seen.description.digest:
+        sheet.put("description_info", 1, seen.description.digest, str(SCHEMA_VERSION))
+        sheet.put("description_refused", bool(seen.description.refused))
     for part, begun in seen.begun.items():
         sheet.put("agent_tick_age_seconds", max(0.0, seen.now - begun), part)
+    for why, count in seen.unanswered.items():
+        sheet.put("agent_unanswered_total", count, why)
+    for certificate, end in seen.certificates.items():
+        sheet.put("certificate_not_after_timestamp_seconds", end, certificate)
     if seen.kind in (NODE, PGPOOL):
         sheet.put("primary_changes_total", seen.changed)
         sheet.put("primary_changed_timestamp_seconds", seen.changed_at)
@@ -175,14 +206,16 @@ def _data(sheet: _Sheet, cluster: Cluster, seen: Seen) -> None:
     sheet.put("replica", _known(health.replica(cluster, seen, Lag())))
     sheet.put("nodes_configured", len(cluster.nodes))
     sheet.put("sync_standbys_needed", acknowledgers(cluster))
+    for role, end in seen.passwords.items():
+        sheet.put("role_password_not_after_timestamp_seconds", end, role)
     if seen.node and seen.now - seen.node.at <= limits.NODE:
         _node(sheet, cluster, seen, seen.node)
     if seen.details and seen.now - seen.details.at <= limits.DETAILS:
-        _details(sheet, seen.details)
+        _details(sheet, cluster, seen.details)
 
 
 def _node(sheet: _Sheet, cluster: Cluster, seen: Seen, look: NodeSeen) -> None:
-    heard = look.round.voices
+    heard = look.survey.states
     sheet.put("nodes_answering", len(heard))
     for node in cluster.nodes:
         sheet.put("node_answers", node.name in heard, node.name)
@@ -193,7 +226,8 @@ def _node(sheet: _Sheet, cluster: Cluster, seen: Seen, look: NodeSeen) -> None:
     mine = look.mine
     if mine is None:
         return
-    sheet.put("primaries", len(primaries(cluster, look.round, mine.system_id)))
+    sheet.put("primaries", len(primaries(cluster, look.survey, mine.system_id)))
+    sheet.put("foreign_senders", len(foreign(cluster, mine)))
     sheet.put("in_recovery", mine.in_recovery)
     sheet.put("fenced", mine.read_only)
     sheet.put("sealed", mine.sealed)
@@ -210,9 +244,11 @@ def _node(sheet: _Sheet, cluster: Cluster, seen: Seen, look: NodeSeen) -> None:
         sheet.put("sync_standbys", len(look.backed))
 
 
-def _details(sheet: _Sheet, details: Details) -> None:
+def _details(sheet: _Sheet, cluster: Cluster, details: Details) -> None:
+    names = [node.name for node in cluster.data_nodes]
     for sender in details.senders:
-        if sender.state in ("streaming", "catchup"):
+        false = not sender.trusted and sender.calls_itself(names)
+        if sender.state in ("streaming", "catchup") and not false:
             sheet.put("sender_streaming", sender.state == "streaming", sender.application_name)
             sheet.put("sender_sync", sender.sync_state in ("sync", "quorum"), sender.application_name)
             sheet.put("sender_lag_bytes", sender.lag_bytes, sender.application_name)

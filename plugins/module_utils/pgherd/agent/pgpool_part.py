@@ -5,11 +5,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..errors import PgherdError
-from ..files.backend_list import number_of
+from ..layout import SOCKETS
 from ..model import Cluster, Pgpool
 from ..observe.ask import parameters
 from ..pools.backends import Change, decide, plan, searches
@@ -18,14 +18,14 @@ from ..pools.wreck import Wreck
 from ..ports.run import LocalRunner
 from ..programs.pgpool import (
     PCP_PASSFILE,
-    RESTART_ASKED,
-    SOCKETS,
     STATUS_FILE,
     NodeInfo,
     Pcp,
     parse_status_file,
 )
-from .loop import Decision, secret_file
+from ..render.backend_list import number_of
+from .part import Decision, Part, Replaceable
+from .secrets import secret_file
 from .seen import PgpoolSeen
 
 # Seconds after which pgpool's table is asked for anew though nothing seems to have changed.
@@ -37,7 +37,7 @@ SETTLING = 3.0
 INTERVAL, HURRY, HURRIED = 0.5, 0.1, 30.0
 
 
-class PgpoolPart:
+class PgpoolPart(Replaceable):
     """See the module. *status_file* is read at every tick, pgpool itself is asked when that or the truth has changed."""
 
     name = "pgpool"
@@ -70,8 +70,9 @@ class PgpoolPart:
         self._view: PgpoolSeen | None = None
 
     @classmethod
-    def here(cls, cluster: Cluster, host: Pgpool, passfile: str) -> PgpoolPart:
-        """The part for the pgpool on this host; *passfile* holds the monitoring role's password."""
+    def here(cls, cluster: Cluster, host: Pgpool, passfile: str, restart: Callable[[], None]) -> PgpoolPart:
+        """The part for the pgpool on this host; *passfile* holds the monitoring role's password, *restart* has it
+        restarted."""
         from ..observe.sessions import Sessions
 
         def target(address: str) -> dict[str, Any]:
@@ -81,7 +82,7 @@ class PgpoolPart:
         asker = Sessions({node.name: target(node.address) for node in cluster.data_nodes})
         pcp = Pcp(LocalRunner(), SOCKETS, cluster.pcp_port, passfile=secret_file(PCP_PASSFILE), timeout=5.0)
         socket = os.path.join(SOCKETS, f".s.PGSQL.{cluster.pcp_port}")
-        return cls(cluster, host, asker, pcp, wreck=Wreck(socket, cluster.pgpool_port, _ask_for_restart))
+        return cls(cluster, host, asker, pcp, wreck=Wreck(socket, cluster.pgpool_port, restart))
 
     def tick(self, now: float) -> Sequence[Decision]:
         """See agent.Part."""
@@ -94,7 +95,7 @@ class PgpoolPart:
             table = self._look_at_pgpool(now)
         except PgherdError as error:
             silent["pgpool"] = " ".join(str(error).split())
-        decisions = self._voices(silent)
+        decisions = self._states(silent)
         wrecked = self._wreck.look(now) if self._wreck else ""
         if wrecked:
             decisions.append(Decision(wrecked))
@@ -123,6 +124,11 @@ class PgpoolPart:
         """See agent.Part."""
         self._asker.close()
 
+    def take_over(self, before: Part) -> None:
+        """See part.Replaceable: what was seen is shown until the next look."""
+        if isinstance(before, PgpoolPart):
+            self._view = before._view
+
     def _due(self, change: Change, now: float) -> bool:
         if change.action == "promote" and now - self._searching_since < SETTLING:
             return False
@@ -143,7 +149,7 @@ class PgpoolPart:
             self._status, self._read_at = status, now
         return self._table
 
-    def _voices(self, silent: dict[str, str]) -> list[Decision]:
+    def _states(self, silent: dict[str, str]) -> list[Decision]:
         """One line for each source that has fallen silent, or speaks again."""
         lines = [Decision(f"{name} does not answer: {why}") for name, why in silent.items() if name not in self._silent]
         lines += [Decision(f"{name} answers again") for name in self._silent if name not in silent]
@@ -154,8 +160,3 @@ class PgpoolPart:
         """Something told that is no longer asked for may be told again at once the next time."""
         wanted = {(change.action, change.number) for change in changes}
         self._told = {key: at for key, at in self._told.items() if key in wanted}
-
-
-def _ask_for_restart() -> None:
-    with open(RESTART_ASKED, "w", encoding="ascii"):
-        pass

@@ -7,46 +7,65 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from ..errors import Conflict, PgherdError
-from ..failover import datadir, fence, resign
-from ..failover.handover import END_SESSIONS
-from ..failover.links import each, session
-from ..failover.memory import enough, real_primary
-from ..failover.postmaster import kill_postmaster, stop_postmaster
-from ..failover.standby import AGAIN
-from ..failover.voice import ASKING, Round, Voice
-from ..model import SYSTEM_ROLES
-from ..nodes.mark import STOPPED, mark, unmark
-from ..ports.sql import Server
+from ..data import datadir
+from ..data.mark import STOPPED, mark, unmark
+from ..data.postmaster import HEAR, HEAR_ASKED, kill_postmaster, stop_postmaster
+from ..duties import fence, successor
+from ..duties.standby import AGAIN
+from ..errors import Conflict
+from ..nodes.rejoin import Rejoin
+from ..observe.node_state import ASKING, NodeState, Survey
+from ..observe.primary import enough, seen_primary
+from ..observe.tracker import Tracker
+from ..ports.here import Here
+from ..ports.services import POSTGRES
+from ..quorum import voters
+from .fencing import END, OPEN, READY, REST, SHUT, Fencing
 from .seen import NO_VERDICT
-from .work import Here, Work
+from .work import Work
+
+# What a verdict is to the fence.
+FENCES = {"fence": SHUT, "lift": OPEN}
 
 
 @dataclass(frozen=True)
 class Outlook:
-    """What was found about a primary: the *verdict*, the *rival* that it yields to, the *heir* that asks it to stop for a
-    switchover, and whether it is fenced and still has no standbys (*shut*)."""
+    """What was found about a primary: the *verdict*, the *rival* that it is demoted for ('' also where there are several, and
+    nothing tells which is the primary), the *heir* that asks it to stop for a switchover, whether it has what it needs to go on
+    (*good*), whether it is fenced and has not (*shut*), and how many listed standbys are *connected* to it."""
 
     verdict: fence.Verdict = NO_VERDICT
     rival: str = ""
     heir: str = ""
+    good: bool = True
     shut: bool = False
+    connected: int = 0
 
 
 class PrimaryDuty:
     """See the module. A look and an act are apart: what was found is shown to others before anything is done about it."""
 
-    def __init__(self, here: Here, work: Work) -> None:
+    def __init__(self, here: Here, tracker: Tracker, work: Work) -> None:
         self._here = here
+        self._tracker = tracker
         self._work = work
+        self._fencing = Fencing(here)
         self._written: str | None = None
+        self._refused = ""
 
-    def look(self, now: float, mine: Voice, round_: Round) -> Outlook:
+    @property
+    def fencing(self) -> Fencing:
+        """How it is fenced."""
+        return self._fencing
+
+    def look(self, now: float, mine: NodeState, survey: Survey) -> Outlook:
         """What to do about *mine*, which is no standby."""
-        here, memory = self._here, self._here.memory
-        backed = memory.backed(now, here.me)
-        good = enough(here.cluster, backed, len(round_.voices))
-        rival = real_primary(here.cluster, memory, now, round_.without(here.me), mine.system_id)
+        here, tracker = self._here, self._tracker
+        backed = tracker.backed(now, here.me)
+        good = enough(here.cluster, backed, len(survey.states))
+        other = seen_primary(here.cluster, tracker, now, survey.without(here.me), mine.system_id)
+        # It gives way to any of several that are alike, and then follows none of them.
+        rival = survey.states.get(next((name for name in (other.name, *other.tied) if name), ""))
         stands = mine.wal_waits and mine.write_lsn == self._written
         self._written = mine.write_lsn
         seen = fence.Primary(
@@ -54,21 +73,22 @@ class PrimaryDuty:
             mine.timeline,
             mine.read_only,
             backed,
-            memory.lasts("alone", now, not good),
-            memory.lasts("together", now, good),
+            tracker.lasts("alone", now, not good),
+            tracker.lasts("together", now, good),
             rival.name if rival else "",
             rival.timeline if rival else 0,
-            len(memory.backed(now, rival.name)) if rival else 0,
-            len(round_.voices),
+            len(tracker.backed(now, rival.name)) if rival else 0,
+            len(survey.states),
             bool(mine.locked),
-            self._left_behind(mine, round_),
-            memory.lasts("stalled", now, stands),
+            self._left_behind(mine, survey),
+            tracker.lasts("stalled", now, stands),
         )
-        if mine.stop_asked.startswith(ASKING) and not self._work.name:
-            heir = mine.stop_asked[len(ASKING) :]
-            return Outlook(fence.Verdict("yield", f"to {heir}, which was asked for"), heir=heir)
+        heir = self._heir(mine)
+        if heir and not self._work.name:
+            return Outlook(fence.Verdict(fence.BELOW_RIVAL, f"to {heir}, which was asked for"), heir=heir)
         verdict = fence.decide(here.cluster, seen)
-        return Outlook(verdict, seen.rival, shut=mine.read_only and not good)
+        connected = len(set(mine.senders) & set(voters(here.cluster, here.me)))
+        return Outlook(verdict, other.name, good=good, shut=mine.read_only and not good, connected=connected)
 
     def act(self, found: Outlook) -> None:
         """Do it. Raises nothing: what fails is said."""
@@ -76,86 +96,69 @@ class PrimaryDuty:
             self._work.decide("switchover", f"switchover: stops for {found.heir}")
             self._work.begin("switchover", lambda: self._give(found.heir))
             return
-        if found.shut:
-            self._end_sessions()
         verdict = found.verdict
-        if not verdict.action or (verdict.action in ("yield", "retire", "resign") and self._work.name):
+        if verdict.action not in FENCES:
+            self._fencing.want(END if found.shut else REST if found.good else READY, found.connected)
+        if not verdict.action or (verdict.action in fence.DEMOTIONS and self._work.name):
             return
-        if verdict.action == "resign" and self._work.since("resign", time.monotonic()) < AGAIN:
+        if verdict.action == fence.STALLED_DISK and self._work.since("demote", time.monotonic()) < AGAIN:
             return
-        self._work.decide(verdict.action, f"{verdict.action}: {verdict.why}")
-        if verdict.action == "yield":
-            self._work.begin("rejoin", lambda: self._here.come_back(found.rival))
-        elif verdict.action == "retire":
-            self._work.begin("retire", lambda: self._give(""))
-        elif verdict.action == "resign":
-            self._work.begin("resign", self._resign)
-        elif verdict.action in ("fence", "lift"):
-            self._fence(verdict.action == "fence")
+        if verdict.action in FENCES:
+            if self._fencing.want(FENCES[verdict.action], found.connected):
+                self._work.decide(verdict.action, f"{verdict.action}: {verdict.why}")
+            return
+        said = verdict.action if verdict.action not in fence.DEMOTIONS else "demote"
+        self._work.decide(said, f"{said}: {verdict.why}")
+        if verdict.action == fence.BELOW_RIVAL and found.rival:
+            self._work.begin("rejoin", lambda: Rejoin(self._here).run(found.rival))
+        elif verdict.action in (fence.BELOW_RIVAL, fence.LEFT_BEHIND):
+            self._work.begin("demote", lambda: self._give(""))
+        elif verdict.action == fence.STALLED_DISK:
+            self._work.begin("demote", self._be_killed)
 
-    def _left_behind(self, mine: Voice, round_: Round) -> str:
+    def _heir(self, mine: NodeState) -> str:
+        """Who asks this primary to stop for a switchover; '' for nobody, and for one that may not take its place."""
+        here, asked = self._here, mine.stop_asked
+        heir = asked[len(ASKING) :] if asked.startswith(ASKING) else ""
+        if heir in here.cluster.electable_names and heir != here.me:
+            return heir
+        if asked and asked != self._refused:
+            here.say(f"switchover: refused: {asked!r} asks for it, and names no other node that may become primary")
+        self._refused = asked
+        return ""
+
+    def _left_behind(self, mine: NodeState, survey: Survey) -> str:
         """A listed standby that is on a newer timeline than this primary; '' for none."""
         return next(
             (
                 name
-                for name, voice in round_.voices.items()
+                for name, state in survey.states.items()
                 if name in self._here.cluster.electable_names
-                and voice.in_recovery
-                and voice.system_id == mine.system_id
-                and voice.timeline > mine.timeline
+                and state.in_recovery
+                and state.system_id == mine.system_id
+                and state.timeline > mine.timeline
             ),
             "",
         )
 
-    def _fence(self, shut: bool) -> None:
-        """Refuse writes and end all clients' sessions, or let them in again."""
+    def _be_killed(self) -> None:
+        """Kill the server here: one that waits for a dead disk ignores a clean stop. Once none listens, another is elected."""
         here = self._here
-
-        def write(_name: str, server: Server) -> bool:
-            server.run(f"ALTER SYSTEM SET default_transaction_read_only = {'on' if shut else 'off'}")
-            server.run("SELECT pg_reload_conf()")
-            return True
-
-        try:
-            with session(here.links, here.me) as server:
-                _done, failed = each({here.me: server}, [here.me], write, fence.STANDS)
-        except PgherdError as error:
-            failed = {here.me: " ".join(str(error).split())}
-        if failed:
-            here.say(f"fence: failed: {failed[here.me]}")
-            if shut:
-                # Its disk is full, or stands still. A server that cannot be told to refuse writes must not go on taking them.
-                kill_postmaster(here.directory)
-        elif shut:
-            self._end_sessions()
-
-    def _end_sessions(self) -> None:
-        try:
-            with session(self._here.links, self._here.me) as server:
-                ended = server.rows(END_SESSIONS, (list(SYSTEM_ROLES),))
-        except PgherdError as error:
-            self._here.say(f"fence: sessions were not ended: {' '.join(str(error).split())}")
-        else:
-            if ended[0]["ended"]:
-                self._here.say(f"fence: {ended[0]['ended']} sessions ended")
-
-    def _resign(self) -> None:
-        """Be killed: what waits for a dead disk cannot be stopped, and once no server listens here another is elected."""
-        here = self._here
-        hindrance = resign.hindrance(here.cluster, here.me, here.links)
+        hindrance = successor.hindrance(here.cluster, here.me, here.links)
         if hindrance:
             raise Conflict(f"leave the role of {here.me} to another", "one that can take it", hindrance)
-        here.say("resign: another can take its place; its postmaster is killed")
-        kill_postmaster(here.directory)
+        here.say("demote: another can take its place; its postmaster is killed")
+        kill_postmaster(here.layout.data)
 
     def _give(self, heir: str) -> None:
         """Stop the primary, and start it as a standby of nobody yet: it is let follow *heir*, or whoever is primary, when its
-        WAL has been compared (see failover/diverged.py)."""
+        WAL has been compared (see data/diverged.py)."""
         here = self._here
         mark(f"{STOPPED} to come back below {heir or 'whoever is primary'}")
-        if not stop_postmaster(here.directory, 20.0):
-            kill_postmaster(here.directory)
-        here.service.stop(here.unit, timeout=60.0)
-        datadir.make_standby(here.directory, "", here.node.slot if here.cluster.replication_slots else "")
+        if not stop_postmaster(here.layout.data, 20.0, HEAR_ASKED if heir else HEAR):
+            here.say(f"{here.me} does not stop; its postmaster is killed")
+            kill_postmaster(here.layout.data)
+        here.services.stop(POSTGRES, timeout=60.0)
+        datadir.make_standby(here.layout.data, "", here.node.slot if here.cluster.replication_slots else "")
         unmark()
-        here.service.start(here.unit)
+        here.services.start(POSTGRES)

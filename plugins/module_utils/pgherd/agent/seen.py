@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ..failover.fence import Verdict
-from ..failover.voice import Round, Voice
+from ..description import UNKNOWN, Told
+from ..duties.fence import Verdict
+from ..observe.node_state import NodeState, Survey
 from ..observe.topology import Topology
 from ..observe.views import Sender, Slot
 from ..pools.backends import Change
@@ -27,22 +28,23 @@ NODE, DETAILS, PGPOOL, BARMAN = 4.0, 15.0, 8.0, 45.0
 @dataclass(frozen=True)
 class NodeSeen:
     """A look of the node *me*: what all nodes said, which of them is the real *primary* ('' for none), the listed standbys
-    that have answered *me* lately, what it found about itself as a primary, the *job* that runs beside ('' for none), and
-    when each action was last decided, in seconds since the epoch."""
+    that have answered *me* lately, what it found about itself as a primary, the *job* that runs beside ('' for none),
+    when each action was last decided, in seconds since the epoch, and in PostgreSQL's *words* why it does not run or stream."""
 
     at: float
     me: str
-    round: Round
+    survey: Survey
     primary: str = ""
     backed: tuple[str, ...] = ()
     verdict: Verdict = NO_VERDICT
     job: str = ""
     decided: Mapping[str, float] = field(default_factory=dict)
+    words: str = ""
 
     @property
-    def mine(self) -> Voice | None:
+    def mine(self) -> NodeState | None:
         """What PostgreSQL on this host said, None when it did not answer."""
-        return self.round.voices.get(self.me)
+        return self.survey.states.get(self.me)
 
 
 @dataclass(frozen=True)
@@ -84,8 +86,11 @@ class Seen:
     """All that this host's agent knows at *now*. One of *node*, *pgpool* and *barman* is what the host is for, None before
     the first look. *clock*: seconds since the epoch. *listens*: whether something listens on pgpool's port.
     *changed*: how often the primary has changed since the agent started, and when last, in seconds since the epoch.
+    *certificates*: when the host's own (``server``) and the ``authority``'s end, in seconds since the epoch; *passwords*: by role
+    when its password ends.
     *commands*: the commands run for repmgrd, with their last end in seconds since the epoch and exit code. *begun*: by part
-    when its last tick began."""
+    when its last tick began. *unanswered*: how many clients of the agent's ports were hung up on, by why.
+    *description*: by which one the agent goes."""
 
     host: str
     kind: str
@@ -102,3 +107,7 @@ class Seen:
     changed_at: float | None = None
     commands: Mapping[str, tuple[float, int]] = field(default_factory=dict)
     begun: Mapping[str, float] = field(default_factory=dict)
+    unanswered: Mapping[str, int] = field(default_factory=dict)
+    certificates: Mapping[str, float] = field(default_factory=dict)
+    passwords: Mapping[str, float] = field(default_factory=dict)
+    description: Told = UNKNOWN

@@ -5,54 +5,84 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import closing
 
+from ..data import datadir, last_words, wal
+from ..data.diverged import diverged, history_of
+from ..data.foreign_wal import foreign
+from ..data.mark import marked, unmark
+from ..data.unfinished import size, whole
+from ..duties import standby
 from ..errors import PgherdError
-from ..failover import datadir, standby, wal
-from ..failover.command import SECOND_OPINION, last_primary
-from ..failover.diverged import diverged, history_of
-from ..failover.election import Missed, rank
-from ..failover.links import session
-from ..failover.memory import chain
-from ..failover.promote import Promotion
-from ..failover.seal import make_slot, move
-from ..failover.voice import Round, Voice, node_at
-from ..nodes.mark import marked, unmark
+from ..model import lsn_to_int
+from ..nodes.rejoin import Rejoin
+from ..objects.identity import renamed
+from ..observe.identity import newcomers
+from ..observe.node_state import NodeState, Survey
+from ..observe.primary import chain
+from ..observe.tracker import Tracker
+from ..ports.here import Here
+from ..ports.links import session
+from ..ports.services import FAILED, POSTGRES, STARTING
 from ..programs.repmgr import streaming_conninfo
-from .work import Here, Work
+from ..promotion.command import SECOND_OPINION, last_primary
+from ..promotion.election import Missed, rank
+from ..promotion.promote import Promotion
+from ..promotion.seal import make_slot, move
+from ..quorum import acknowledgers
+from .work import Work
 
-# Seconds from one look at a silent unit to the next.
-UNIT = 1.0
+# Seconds from one look at a silent service to the next, and from one look into why a server does not stream.
+STATE, EXAMINE = 1.0, 10.0
+# Without these there is nothing to start.
+NEEDED = ("PG_VERSION", "global/pg_control")
 
 
 class StandbyDuty:
     """See the module."""
 
-    def __init__(self, here: Here, work: Work) -> None:
+    def __init__(self, here: Here, tracker: Tracker, work: Work) -> None:
         self._here = here
+        self._tracker = tracker
         self._work = work
-        self._unit_at = float("-inf")
-        self._unit = self._primary = ""
+        self._state_at = float("-inf")
+        self._state = self._primary = ""
         self._since = 0.0
         self._segment, self._segment_since, self._waiting = "", 0.0, 0.0
         self._history: tuple[str, int, dict[int, int]] = ("", 0, {})
+        self._useless = self._words = ""
+        self._examined = float("-inf")
+        self._new = False
+        # How the nodes are reached for an election.
+        self._elects = here.links
 
-    def run(self, now: float, mine: Voice, round_: Round, primary: str) -> None:
+    @property
+    def words(self) -> str:
+        """Why the server here does not run, or does not stream, in its own words; or what is in the way of a copy that it needs;
+        '' where all is well."""
+        return self._work.refused or self._words
+
+    def run(self, now: float, mine: NodeState, survey: Survey, primary: str) -> None:
         """Look at the standby *mine*, and begin what it needs. *primary* is the real one, '' for none."""
-        here, lasts = self._here, self._here.memory.lasts
+        here, lasts = self._here, self._tracker.lasts
         self._segment = ""  # it answers: recovery has got on
-        theirs = round_.voices.get(primary)
-        others = round_.without(here.me)  # a stream that comes through this node is none to follow
-        heads = {name: chain(here.cluster, others, name) for name in others.voices}
+        theirs = survey.states.get(primary)
+        others = survey.without(here.me)  # a stream that comes through this node is none to follow
+        heads = {name: chain(here.cluster, others, name) for name in others.states}
         wanted = standby.wanted_upstream(here.cluster, here.me, primary, heads) if primary else ""
-        head = chain(here.cluster, round_, here.me)
+        head = chain(here.cluster, survey, here.me)
         free = mine.sealed and not mine.locked
         follows = bool(primary) and not mine.locked and not mine.sealed
-        astray = follows and head != primary
-        pointed_at = node_at(here.cluster, mine.pointed_at)
-        upstream = pointed_at if astray else ""
-        away = follows and head == primary and wanted not in (primary, pointed_at)
+        off_primary = follows and head != primary
+        pointed_at = here.cluster.node_at(mine.pointed_at)
+        upstream = pointed_at if off_primary else ""
+        off_design = follows and head == primary and wanted not in (primary, pointed_at)
+        no_stream = lasts(
+            "no_stream", now, off_primary and upstream == wanted and not mine.streaming and not mine.told_to_wait
+        )
+        self._examine(now, mine, primary, wanted, no_stream)
+        strange = newcomers(here.cluster, survey.states)
         seen = standby.Standby(
             here.me,
             mine,
@@ -61,41 +91,105 @@ class StandbyDuty:
             upstream,
             wanted,
             lasts("sealed", now, free),
-            lasts("lost", now, astray),
-            lasts("stuck", now, astray and upstream == wanted and not mine.streaming),
+            lasts("off_primary", now, off_primary),
+            no_stream,
             lasts("leaderless", now, not primary and not mine.locked),
-            lasts("away", now, away),
-            self._hung(now, primary, round_),
-            rank(here.cluster, here.me, round_),
-            here.me in here.cluster.electable_names,
-            not primary or standby.may_follow(here.cluster, here.me, primary, round_),
+            lasts("off_design", now, off_design),
+            self._hung(now, primary, survey),
+            rank(here.cluster, here.me, survey),
+            here.me in here.cluster.electable_names and here.me not in strange,
+            not primary or standby.may_follow(here.cluster, here.me, primary, survey),
             bool(theirs and theirs.timeline > mine.timeline),
-            self._diverged(mine, theirs),
+            self._diverged(now, mine, theirs),
             bool(primary) and pointed_at == primary,
+            self._useless,
+            self._words,
         )
-        self._do(now, standby.decide(seen), seen.leaderless or seen.hung)
+        self._new = here.me in strange
+        if primary and head == primary:
+            self._work.refused = ""
+        if primary:
+            self._elects = here.links
+        self._do(now, standby.decide(seen), seen.leaderless or seen.hung, survey.states)
 
     def down(self, now: float, primary: str) -> None:
         """The same for a server that does not answer."""
         here = self._here
-        if now - self._unit_at >= UNIT:
-            self._unit_at = now
-            self._unit = here.service.state(here.unit)
+        self._tracker.lasts("stray", now, False)
+        if now - self._state_at >= STATE:
+            self._state_at = now
+            self._state = here.services.state(POSTGRES)
             self._waiting = self._waits(now, primary)
+            self._why(now, primary)
         seen = standby.Down(
             here.me,
-            self._unit,
+            self._state,
             primary,
             marked(),
-            here.memory.lasts("down", now, True),
+            self._tracker.lasts("down", now, True),
             self._waiting,
+            self._words,
+            self._useless,
         )
         self._do(now, standby.decide_down(seen))
+
+    def _why(self, now: float, primary: str) -> None:
+        """See why the server here does not start: by its log where it failed, by its WAL where its recovery gets nowhere."""
+        here, failed = self._here, self._state == FAILED
+        self._words = last_words.said(here.layout) if failed else ""
+        stands = self._state == STARTING and self._segment and now - self._segment_since >= standby.WAITING
+        if failed:
+            self._useless = self._broken()
+        elif not stands:
+            self._useless = ""
+        elif primary and not self._work.name and now - self._examined >= EXAMINE:
+            self._examined = now
+            self._work.begin("examine", lambda: self._compare(primary))
+
+    def _compare(self, primary: str) -> None:
+        """See whether the WAL here is the primary's at all."""
+        here = self._here
+        local = datadir.local(here.layout, here.runner)
+        with session(here.links, primary) as server:
+            self._useless = foreign(here.layout, local, server, here.runner)
+
+    def _broken(self) -> str:
+        """Why no start will mend the data here; '' where nothing says so."""
+        data = self._here.layout.data
+        try:
+            missing = [name for name in NEEDED if size(data, name) < 0]
+            if missing or not whole(data):
+                return f"there is no {missing[0] if missing else 'whole global/pg_control'} in {data}"
+        except PgherdError:
+            # What cannot be seen may be whole; the server's own words say what to mend.
+            return ""
+        return self._words if last_words.broken(self._words) else ""
+
+    def _examine(self, now: float, mine: NodeState, primary: str, wanted: str, no_stream: float) -> None:
+        """Have it found out beside the looks why a server that runs does not stream."""
+        if no_stream < standby.NO_STREAM:
+            self._useless = self._words = ""
+            return
+        if not self._work.name and now - self._examined >= EXAMINE:
+            self._examined = now
+            self._work.begin("examine", lambda: self._look_into_it(mine, primary, wanted))
+
+    def _look_into_it(self, mine: NodeState, primary: str, wanted: str) -> None:
+        here = self._here
+        self._words = last_words.said(here.layout)
+        self._compare(primary)
+        if self._useless or not mine.wants_wal:
+            # What it still has to replay the primary need not have any more.
+            return
+        with session(here.links, wanted) as server:
+            theirs = wal.held(server)
+        if lsn_to_int(mine.replay_lsn or "0/0") // theirs.size < theirs.oldest:
+            self._useless = f"it needs WAL from {mine.replay_lsn} on, and {wanted} no longer has that"
 
     def _waits(self, now: float, primary: str) -> float:
         """For how many seconds the recovery here has been at one and the same WAL segment that it does not get; 0.0 where it
         may just be slow."""
-        found, waits = wal.recovering(self._here.directory) if self._unit == "activating" else ("", False)
+        found, waits = wal.recovering(self._here.layout.data) if self._state == STARTING else ("", False)
         if not found or found != self._segment:
             self._segment, self._segment_since = found, now
         lasting = now - self._segment_since
@@ -110,18 +204,30 @@ class StandbyDuty:
             return False
         return wal.segment(name, theirs.size) < theirs.oldest
 
-    def _hung(self, now: float, primary: str, round_: Round) -> float:
+    def _hung(self, now: float, primary: str, survey: Survey) -> float:
         """standby.hung(), no longer than this primary has been it: before, another was tried."""
         if primary != self._primary:
             self._primary, self._since = primary, now
-        return min(standby.hung(self._here.cluster, primary, round_), now - self._since) if primary else 0.0
+        return min(standby.hung(self._here.cluster, primary, survey), now - self._since) if primary else 0.0
 
-    def _diverged(self, mine: Voice, theirs: Voice | None) -> bool | None:
+    def _without_me(self, now: float, mine: NodeState, theirs: NodeState | None) -> bool:
+        """Whether so many others follow a primary on an older timeline that no promotion can have sealed: the newer timeline is a
+        stray's then."""
+        if theirs is None or mine.timeline <= theirs.timeline:
+            return False
+        needed = acknowledgers(self._here.cluster)
+        return 0 < needed <= len({*self._tracker.backed(now, theirs.name)} - {mine.name})
+
+    def _diverged(self, now: float, mine: NodeState, theirs: NodeState | None) -> bool | None:
         """Whether it has WAL that the primary's history has not, which is read once; None while that is not known."""
-        if theirs is None or mine.timeline >= theirs.timeline:
+        stray = self._without_me(now, mine, theirs)
+        lasted = self._tracker.lasts("stray", now, stray) >= standby.STRAY
+        if theirs is None or mine.timeline == theirs.timeline:
             return False
         if not mine.settled:
             return None
+        if mine.timeline > theirs.timeline:
+            return (lasted or None) if stray else False
         if self._history[:2] != (theirs.name, theirs.timeline):
             try:
                 with session(self._here.links, theirs.name) as server:
@@ -130,13 +236,13 @@ class StandbyDuty:
                 return None
         return diverged(mine, self._history[2])
 
-    def _do(self, now: float, duty: standby.Duty, gone: float = 0.0) -> None:
-        if not duty.action or self._work.name or self._work.since(duty.action, now) < standby.AGAIN:
+    def _do(self, now: float, duty: standby.Duty, gone: float = 0.0, heard: Collection[str] = ()) -> None:
+        if not duty.action or self._work.name or self._work.since(duty.action, now) < duty.again:
             return
-        jobs: dict[str, Callable[[], None]] = {
+        jobs: dict[str, Callable[[], object]] = {
             "follow": lambda: self._follow(duty.target),
-            "rejoin": lambda: self._here.come_back(duty.target),
-            "elect": lambda: self._elect(gone),
+            "rejoin": lambda: Rejoin(self._here).run(duty.target, duty.useless),
+            "elect": lambda: self._elect(gone, heard),
             "start": self._start,
         }
         target = f" {duty.target}" if duty.target else ""
@@ -148,21 +254,28 @@ class StandbyDuty:
         if slot:
             with session(here.links, target) as server:
                 make_slot(server, slot)
-        wanted = streaming_conninfo(here.cluster, here.node, here.cluster.node(target))
+        wanted = renamed(streaming_conninfo(here.cluster, here.node, here.cluster.node(target)), here.me, self._new)
         with session(here.links, here.me) as server:
             move(here.me, server, wanted, slot)
 
     def _start(self) -> None:
         """Start as a standby that waits for a primary; the guard has the last word."""
         if marked():
-            datadir.make_standby(self._here.directory, "", "")
+            datadir.make_standby(self._here.layout.data, "", "")
             unmark()
-        self._here.service.start(self._here.unit)
+        self._here.services.start(POSTGRES)
 
-    def _elect(self, gone: float) -> None:
+    def _elect(self, gone: float, heard: Collection[str]) -> None:
+        """Try a promotion. One that came to nothing since nodes were late who had just been *heard*, by a session that is open,
+        is given twice the time at the next attempt: on a busy machine all of them would fail."""
         here = self._here
         # An agent that has been started since has not seen it.
-        primary = here.memory.primary or last_primary(here.cluster, here.me, here.links)
-        with closing(Promotion(here.cluster, here.me, primary, here.links, here.say)) as promotion:
-            missed = Missed(gone, here.memory.heard(time.monotonic(), primary))
-            promotion.run(patience=SECOND_OPINION, missed=missed)
+        primary = self._tracker.primary or last_primary(here.cluster, here.me, here.links)
+        known = dict(self._tracker.confirmed)
+        with closing(Promotion(here.cluster, here.me, primary, self._elects, here.say, known)) as promotion:
+            missed = Missed(gone, self._tracker.heard(time.monotonic(), primary))
+            try:
+                promotion.run(patience=SECOND_OPINION, missed=missed)
+            except PgherdError:
+                self._elects = self._elects.patient() if set(promotion.late) & set(heard) else here.links
+                raise

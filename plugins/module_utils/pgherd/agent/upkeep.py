@@ -7,58 +7,51 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
+from ..description import read
+from ..duties import slots
 from ..errors import PgherdError
-from ..failover import slots
-from ..failover.links import Links, session
-from ..failover.memory import Memory
-from ..failover.seal import make_slot, move
-from ..failover.voice import Round, Voice, node_at
-from ..files.conf_barman import place
-from ..model import CLUSTER_FILE, REPMGR_DATABASE, Cluster, Node
-from ..ports.service import Service
+from ..model import CLUSTER_FILE, REPMGR_DATABASE, Cluster, aliases
+from ..objects.identity import newcomer_name, renamed
+from ..observe.node_state import NodeState, Survey
+from ..observe.tracker import Tracker
+from ..ports.here import Here
+from ..ports.links import session
+from ..ports.services import REPMGRD, RUNNING
 from ..ports.sql import Server
 from ..programs.repmgr import record_primary, record_standby, streaming_conninfo
+from ..promotion.seal import make_slot, move
+from ..render.conf_barman import place
 
 # Seconds from one look to the next.
 INTERVAL = 5.0
-REPMGRD = "repmgrd.service"
 # Seconds for which repmgrd may not reach the upstream that its node streams from, before it is restarted.
 ASTRAY = 15.0
 ROW = "SELECT type, active, upstream_node_id AS upstream FROM repmgr.nodes WHERE node_id = %s"
 
 
 class Upkeep:
-    """See the module. *say* gets one line for each thing done, and for a fault once. *told*: the file that holds *cluster*;
-    while it is another one than at the start, slots of unknown nodes are kept."""
+    """See the module. One line is said for each thing done, and for a fault once. *told*: the file that holds the cluster;
+    while that is another one than this agent goes by, slots of unknown nodes are kept."""
 
-    def __init__(
-        self,
-        cluster: Cluster,
-        node: Node,
-        links: Links,
-        service: Service,
-        memory: Memory,
-        say: Callable[[str], None],
-        told: str = CLUSTER_FILE,
-    ) -> None:
-        self._cluster = cluster
-        self._node = node
-        self._links = links
-        self._service = service
-        self._memory = memory
-        self._say = say
+    def __init__(self, here: Here, tracker: Tracker, told: str = CLUSTER_FILE) -> None:
+        self._cluster = here.cluster
+        self._node = here.node
+        self._links = here.links
+        self._services = here.services
+        self._tracker = tracker
+        self._say = here.say
         self._told = told
-        self._told_at = _written(told)
+        self._told_at, self._current = 0, True
         self._at = float("-inf")
         self._faults: dict[str, str] = {}
-        self._barman_slots = tuple(place(cluster, item.name).slot for item in cluster.barmans)
+        self._barman_slots = tuple(place(here.cluster, item.name).slot for item in here.cluster.barmans)
 
-    def tick(self, now: float, mine: Voice, round_: Round, primary: str) -> None:
+    def tick(self, now: float, mine: NodeState, survey: Survey, primary: str) -> None:
         """Look every few seconds, and mend. *primary* is the real one, '' where there is none. Raises nothing."""
         if now - self._at < INTERVAL or mine.locked:
             return
         self._at = now
-        self._try("slots", lambda: self._slots(primary, round_))
+        self._try("slots", lambda: self._slots(primary, survey))
         if mine.streaming and mine.lacks_database:
             self._try("slot synchronisation", lambda: self._name_database(mine))
         if primary and (mine.streaming or primary == mine.name):
@@ -76,14 +69,20 @@ class Upkeep:
         else:
             self._faults.pop(what, None)
 
-    def _slots(self, primary: str, round_: Round) -> None:
-        current = _written(self._told) == self._told_at
-        changes = slots.decide(self._cluster, self._node.name, primary, round_, self._barman_slots, current)
+    def _slots(self, primary: str, survey: Survey) -> None:
+        changes = slots.decide(self._cluster, self._node.name, primary, survey, self._barman_slots, self._is_current())
         if not changes:
             return
         with session(self._links, self._node.name) as server:
             for change in changes:
                 self._change(server, change)
+
+    def _is_current(self) -> bool:
+        """Whether the file holds the cluster that is gone by: by what is in it, since it may be written anew and say the same."""
+        written = _written(self._told)
+        if written != self._told_at:
+            self._told_at, self._current = written, _holds(self._told, self._cluster)
+        return self._current
 
     def _change(self, server: Server, change: slots.Change) -> None:
         if change.action == "create":
@@ -95,16 +94,17 @@ class Upkeep:
         if change.why:
             self._say(f"slots: {change.action} {change.name}: {change.why}")
 
-    def _name_database(self, mine: Voice) -> None:
+    def _name_database(self, mine: NodeState) -> None:
         """repmgr leaves the database out of primary_conninfo, and slots are copied by queries in one."""
-        upstream = node_at(self._cluster, mine.upstream)
+        upstream = self._cluster.node_at(mine.upstream)
         if upstream:
             wanted = streaming_conninfo(self._cluster, self._node, self._cluster.node(upstream))
+            wanted = renamed(wanted, mine.name, mine.called == newcomer_name(mine.name))
             with session(self._links, mine.name) as server:
                 move(mine.name, server, wanted, self._node.slot)
             self._say(f"slot synchronisation: primary_conninfo names the database {REPMGR_DATABASE} now")
 
-    def _row(self, mine: Voice, primary: str) -> None:
+    def _row(self, mine: NodeState, primary: str) -> None:
         """Have the metadata say what is: repmgrd refuses to start on a node that they call a dead primary."""
         upstream = self._upstream(mine)
         wanted = ("primary", True, None) if primary == mine.name else ("standby", True, upstream)
@@ -117,35 +117,47 @@ class Upkeep:
         if found is None or found == wanted:
             return
         with session(self._links, primary) as writer:
+            if self._node.delay:
+                # Its own copy is late.
+                rows = writer.rows(ROW, (self._node.id,))
+                if rows and tuple(rows[0][key] for key in ("type", "active", "upstream")) == wanted:
+                    return
             if primary == mine.name:
                 record_primary(writer, self._node.id)
             elif upstream is not None:
                 record_standby(writer, self._node.id, upstream)
         self._say(f"metadata: {mine.name} is a {wanted[0]} now, below {wanted[2]}; it was {found}")
 
-    def _upstream(self, mine: Voice) -> int | None:
+    def _upstream(self, mine: NodeState) -> int | None:
         nodes = self._cluster.data_nodes
-        return next((node.id for node in nodes if mine.upstream in (node.address, node.ip, node.name)), None)
+        return next((node.id for node in nodes if mine.upstream in aliases(node)), None)
 
-    def _repmgrd(self, now: float, mine: Voice) -> None:
+    def _repmgrd(self, now: float, mine: NodeState) -> None:
         """Restart one that runs and has lost its upstream for good, or that its server does not know; one that does not run
         is started by its unit."""
         astray = mine.in_recovery and mine.repmgrd and not 0 <= mine.upstream_seen_age <= ASTRAY
-        if self._memory.lasts("repmgrd astray", now, astray) >= ASTRAY:
-            self._memory.lasts("repmgrd astray", now, False)
+        if self._tracker.lasts("repmgrd astray", now, astray) >= ASTRAY:
+            self._tracker.lasts("repmgrd astray", now, False)
             self._say(f"repmgrd: restarted: it has not reached its upstream for {mine.upstream_seen_age} s")
-            self._service.restart(REPMGRD)
+            self._services.restart(REPMGRD)
         # It says who it is once, into memory that a restarted postmaster makes anew, and does not always say it again.
-        unknown = self._memory.lasts("repmgrd unknown", now, not mine.repmgrd) >= ASTRAY
-        if unknown and self._service.is_active(REPMGRD):
-            self._memory.lasts("repmgrd unknown", now, False)
+        unknown = self._tracker.lasts("repmgrd unknown", now, not mine.repmgrd) >= ASTRAY
+        if unknown and self._services.state(REPMGRD) == RUNNING:
+            self._tracker.lasts("repmgrd unknown", now, False)
             self._say("repmgrd: restarted: it runs, and the server does not know it")
-            self._service.restart(REPMGRD)
+            self._services.restart(REPMGRD)
 
 
-def _written(path: str) -> float:
-    """When a file was written, 0 where it is not there."""
+def _holds(path: str, cluster: Cluster) -> bool:
     try:
-        return os.stat(path).st_mtime
+        return read(path).cluster == cluster
+    except PgherdError:
+        return False
+
+
+def _written(path: str) -> int:
+    """When a file was written, in nanoseconds; 0 where it is not there."""
+    try:
+        return os.stat(path).st_mtime_ns
     except FileNotFoundError:
-        return 0.0
+        return 0

@@ -1,73 +1,43 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: pgherd contributors
-"""What a data node's duties share: who this host is and how it reaches others, and the work that runs beside the looks."""
+"""The work that runs beside the looks of a data node's duties."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
-from ..errors import PgherdError
-from ..failover.links import Links
-from ..failover.memory import Memory
-from ..failover.rejoin import Rejoin
-from ..files.conf_postgres import data_directory, unit
-from ..model import Cluster, Node
-from ..ports.run import Runner
-from ..ports.service import Service
+from ..data.outside import InTheWay
+from ..errors import Busy, PgherdError
 
-
-@dataclass(frozen=True)
-class Here:
-    """The data node that this agent is on, with PostgreSQL of major *version*. *say* takes one line of the log."""
-
-    cluster: Cluster
-    node: Node
-    version: int
-    memory: Memory
-    links: Links
-    runner: Runner
-    service: Service
-    say: Callable[[str], None]
-
-    @property
-    def me(self) -> str:
-        """The node's name."""
-        return self.node.name
-
-    @property
-    def directory(self) -> str:
-        """Its data directory."""
-        return data_directory(self.cluster, self.version)
-
-    @property
-    def unit(self) -> str:
-        """PostgreSQL's unit."""
-        return unit(self.version)
-
-    def come_back(self, target: str) -> None:
-        """Bring it back below *target*. Raises as Rejoin.run()."""
-        args = (self.cluster, self.me, self.version, self.runner, self.service, self.links, self.say)
-        Rejoin(*args).run(target)
+# Seconds until what a person has to make room for is tried again, beside what it waits in any case.
+REFUSED = 60.0
+# What a person can do where something that hangs is in the way. Promotions' locks end with the sessions of the agent.
+WAY_OUT = (
+    "Where it does not end, stop the agent on this node: its locks end with it. Ask again, which is then done without it, and "
+    "start the agent."
+)
 
 
 class Work:
-    """What takes longer than a moment, one at a time, when each action was last decided (seconds since the epoch), and
-    when each ended (monotonic seconds)."""
+    """What takes longer than a moment, one at a time, when each action was last decided (seconds since the epoch), when
+    each ended (monotonic seconds), and why the last one was *refused* before it touched anything, '' where it was not."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say
+        self._lock = threading.Lock()
+        self._name = ""
         self._thread: threading.Thread | None = None
         self.ended: dict[str, float] = {}
         self.decided: dict[str, float] = {}
+        self.refused = ""
 
     @property
     def name(self) -> str:
         """What runs now; '' for nothing."""
-        thread = self._thread
-        return thread.name if thread and thread.is_alive() else ""
+        return self._name
 
     def since(self, name: str, now: float) -> float:
         """For how many seconds what was begun as *name* has been over at *now* (monotonic); infinite when it never was."""
@@ -78,16 +48,66 @@ class Work:
         self._say(said)
         self.decided[action] = time.time()
 
-    def begin(self, name: str, job: Callable[[], None]) -> None:
-        """Run *job*; why it fails is said."""
+    def take_over(self, before: Work) -> None:
+        """Know what *before* did, which has nothing at work."""
+        self.ended, self.decided, self.refused = before.ended, before.decided, before.refused
+
+    def begin(self, name: str, job: Callable[[], object]) -> None:
+        """Run *job* beside who calls this; why it fails is said. Nothing is begun while something else is at work."""
+        if not self._take(name):
+            return
 
         def run() -> None:
+            pause, refused = 0.0, ""
             try:
                 job()
-            except PgherdError as error:
+            except InTheWay as error:
+                pause, refused = REFUSED, " ".join(str(error).split())
+                self._say(f"{name}: refused: {refused}")
+            except (PgherdError, OSError) as error:
                 self._say(f"{name}: failed: {' '.join(str(error).split())}")
+            except Exception as error:  # what was not foreseen is to be seen all the same
+                self._say(f"{name}: failed: unforeseen: {type(error).__name__}: {error}")
             finally:
-                self.ended[name] = time.monotonic()
+                self._end(name, pause, refused)
 
         self._thread = threading.Thread(target=run, name=name, daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError:  # there are no more threads
+            self._name = ""
+            raise
+
+    @contextmanager
+    def taken(
+        self, name: str, attempted: str, patience: float, others: Mapping[str, float] | None = None
+    ) -> Iterator[None]:
+        """The block is what is at work, as *name*. Waits *patience* seconds for what is at work before; *others* has the seconds
+        for what is not waited for that long, or longer, by name: 0.0 for what makes another thing of the block. Raises Busy
+        for what was *attempted* when that goes on."""
+        began = time.monotonic()
+        while not self._take(name):
+            at_work = self._name
+            if at_work and time.monotonic() - began >= (others or {}).get(at_work, patience):
+                cure = f"Look again when that has ended, as the log of this node's agent says. {WAY_OUT}"
+                raise Busy(attempted, at_work, cure)
+            time.sleep(0.05)
+        pause, refused = 0.0, ""
+        try:
+            yield
+        except InTheWay as error:
+            pause, refused = REFUSED, " ".join(str(error).split())
+            raise
+        finally:
+            self._end(name, pause, refused)
+
+    def _take(self, name: str) -> bool:
+        with self._lock:
+            if self._name:
+                return False
+            self._name = name
+            return True
+
+    def _end(self, name: str, pause: float, refused: str) -> None:
+        self.ended[name], self.refused = time.monotonic() + pause, refused
+        self._name = ""

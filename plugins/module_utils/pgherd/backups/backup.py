@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import Conflict, Unreachable
-from ..files import conf_agent, conf_barman
-from ..files.conf_barman import RECEIVER_UNIT, Place
 from ..model import BARMAN_ROLE, Cluster
 from ..plan import Plan, Step
-from ..ports.service import Service
+from ..ports.services import AGENT, CRON, RECEIVER, SCHEDULE, Services
 from ..ports.sql import Server, connect
 from ..programs import barman, barman_view
 from ..programs.barman import Client
 from ..programs.barman_view import Backup, Check
+from ..render import conf_barman
+from ..render.conf_barman import Place
 
 # Opens a session on the primary; its argument bounds each statement, in seconds.
 Open = Callable[[float], AbstractContextManager[Server]]
@@ -44,7 +44,7 @@ class Slot:
 class State:
     """What is there; the default is a host where nothing is yet.
 
-    *why* says why the primary could not be asked, '' when it was. *idle* are units that do not run, *stale* those that
+    *why* says why the primary could not be asked, '' when it was. *idle* are services that do not run, *stale* those that
     run since before their files were written. *backing_up*: Barman takes a backup right now. *gap*: WAL is missing since
     the last backup.
     """
@@ -120,34 +120,34 @@ def opener(cluster: Cluster) -> Open:
 def observe(
     place: Place,
     client: Client,
-    service: Service,
+    services: Services,
     open_: Open,
-    units: Mapping[str, tuple[str, ...]],
+    reads: Mapping[str, tuple[str, ...]],
     written: Callable[[str], float | None] | None = None,
 ) -> State:
-    """What is there on this host. *units* are those to run, each with the files it reads at its start.
+    """What is there on this host. *reads* has the services to run, each with the files it reads at its start.
 
     *written* gives a file's time of writing in seconds since the epoch, None when there is none (default: the disk's).
     Raises what Barman's commands raise; that the primary does not answer is part of the State.
     """
     written = written or _written
-    times = {unit: [written(path) for path in paths] for unit, paths in units.items()}
-    if None in times[RECEIVER_UNIT]:
+    times = {service: [written(path) for path in paths] for service, paths in reads.items()}
+    if None in times[RECEIVER]:
         return State()
     slot, why = None, ""
     try:
         slot = observe_slot(open_, place.slot)
     except Unreachable as error:
         why = str(error)
-    since = {unit: service.active_since(unit) for unit in units}
-    running = {unit: at for unit, at in since.items() if at is not None}
+    since = {service: services.since(service) for service in reads}
+    running = {service: at for service, at in since.items() if at is not None}
     return State(
         configured=True,
         why=why,
         slot=slot,
-        idle=tuple(unit for unit in units if unit not in running),
-        # Whole seconds are compared: systemd says no more.
-        stale=tuple(unit for unit, at in running.items() if any(int(time or 0) > at for time in times[unit])),
+        idle=tuple(service for service in reads if service not in running),
+        # Whole seconds are compared: since() says no more.
+        stale=tuple(service for service, at in running.items() if any(int(time or 0) > at for time in times[service])),
         checks=client.checks(),
         backups=client.backups(),
         backing_up=barman.running(place.lock_directory, place.server, "backup"),
@@ -186,7 +186,7 @@ def plan(place: Place, state: State) -> Plan:
     """
     _refuse_other_cluster(state)
     lost = bool(state.slot and state.slot.lost)
-    steps = [*_slot_steps(place, state, lost), *_unit_steps(state, lost)]
+    steps = [*_slot_steps(place, state, lost), *_service_steps(state, lost)]
     if not state.archived:
         steps.append(Step("archive", "have a first WAL file archived"))
     waiting = [backup for backup in state.backups if backup.status == barman_view.WAITING]
@@ -225,7 +225,7 @@ def _refuse_other_cluster(state: State) -> None:
 def _slot_steps(place: Place, state: State, lost: bool) -> list[Step]:
     steps = []
     if lost:
-        steps.append(Step("stop", f"stop {RECEIVER_UNIT}", {"unit": RECEIVER_UNIT}))
+        steps.append(Step("stop", f"stop {RECEIVER}", {"service": RECEIVER}))
         steps.append(Step("drop_slot", f"drop the slot {place.slot}, whose WAL the primary has removed"))
     if lost or state.slot is None:
         steps.append(Step("create_slot", f"create the slot {place.slot} on the primary"))
@@ -234,11 +234,11 @@ def _slot_steps(place: Place, state: State, lost: bool) -> list[Step]:
     return steps
 
 
-def _unit_steps(state: State, lost: bool) -> list[Step]:
-    steps = [Step("restart", f"restart {unit}, whose files changed", {"unit": unit}) for unit in state.stale]
+def _service_steps(state: State, lost: bool) -> list[Step]:
+    steps = [Step("restart", f"restart {name}, whose files changed", {"service": name}) for name in state.stale]
     idle = state.idle
     if not state.configured:
-        idle = (conf_barman.CRON_TIMER, conf_barman.BACKUP_TIMER, RECEIVER_UNIT, conf_agent.UNIT)
-    if lost and RECEIVER_UNIT not in (*idle, *state.stale):
-        idle = (*idle, RECEIVER_UNIT)
-    return steps + [Step("start", f"start {unit}", {"unit": unit}) for unit in idle]
+        idle = (CRON, SCHEDULE, RECEIVER, AGENT)
+    if lost and RECEIVER not in (*idle, *state.stale):
+        idle = (*idle, RECEIVER)
+    return steps + [Step("start", f"start {name}", {"service": name}) for name in idle]

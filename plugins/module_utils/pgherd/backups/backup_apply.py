@@ -4,22 +4,23 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 
 from ..errors import CommandError, PgherdError, Unreachable
-from ..files import conf_agent
-from ..files.conf_barman import BACKUP_UNIT, RECEIVER_UNIT, Place
-from ..ports.service import Service
+from ..ports.place import around
+from ..ports.services import AGENT, BACKUP, RECEIVER, RUNNING, Services
 from ..programs import barman, barman_view
 from ..programs.barman import Client
 from ..programs.barman_view import BarmanView, Check
+from ..render.conf_barman import Place
 from .backup import Open, State, observe_slot, plan
 
 # What to do about a check that stays bad, by Barman's key.
-RECEIVER_LOG = f"Its reason: journalctl -u {RECEIVER_UNIT} -n 50"
+# Its log says what is wrong.
+RECEIVERS = ("replication_slot", "receive_wal_running")
 CLIENT_PROGRAMS = "Install the client programs of the nodes' PostgreSQL version on the Barman host."
 CURES = {
     "postgresql": "Look whether there is a primary: pgherd status",
@@ -27,11 +28,10 @@ CURES = {
     "no_access_to_backup_functions": "Run the site playbook for the group postgres, which grants what barman needs.",
     "pg_receivexlog_compatible": CLIENT_PROGRAMS,
     "pg_basebackup_compatible": CLIENT_PROGRAMS,
-    "replication_slot": RECEIVER_LOG,
-    "receive_wal_running": RECEIVER_LOG,
 }
 # Checks that do not keep Barman from taking a backup.
 HARMLESS = ("failed_backups", "minimum_redundancy_requirements", "backup_maximum_age", "backup_minimum_size")
+LOG = "See /var/log/barman/barman.log on the Barman host."
 # Seconds between two looks.
 INTERVAL = 1.0
 
@@ -44,7 +44,7 @@ class Executor:
         self,
         place: Place,
         client: Client,
-        service: Service,
+        services: Services,
         open_: Open,
         timeout: float = 300.0,
         backup_timeout: float = 14400.0,
@@ -54,7 +54,7 @@ class Executor:
     ) -> None:
         self._place = place
         self._client = client
-        self._service = service
+        self._services = services
         self._open = open_
         self._timeout = timeout
         self._backup_timeout = backup_timeout
@@ -63,24 +63,24 @@ class Executor:
         self._clock = clock
         self._started: set[str] = set()
 
-    def start(self, unit: str) -> None:
-        """Start *unit*."""
-        self._service.start(unit)
-        self._started.add(unit)
+    def start(self, service: str) -> None:
+        """Start *service*."""
+        self._services.start(service)
+        self._started.add(service)
 
-    def stop(self, unit: str) -> None:
-        """Stop *unit*."""
-        self._service.stop(unit)
+    def stop(self, service: str) -> None:
+        """Stop *service*."""
+        self._services.stop(service)
 
-    def restart(self, unit: str) -> None:
-        """Restart *unit*."""
-        self._service.restart(unit)
-        self._started.add(unit)
+    def restart(self, service: str) -> None:
+        """Restart *service*."""
+        self._services.restart(service)
+        self._started.add(service)
 
     def drop_slot(self) -> None:
         """Drop the slot on the primary, and keep in mind that a backup is needed after it."""
-        with open(self._place.gap_file, "w", encoding="ascii"):
-            pass
+        with around(self._place.gap_file) as (place, name):
+            place.replace(name, b"", 0o644)
         self._client.drop_slot()
 
     def create_slot(self) -> None:
@@ -103,15 +103,14 @@ class Executor:
     def backup(self, joined: bool) -> None:
         """Take a backup, or see the one through that is being taken (*joined*), until it can be restored."""
         if joined:
-            look = "See /var/log/barman/barman.log on the Barman host."
-            self._wait("wait for the backup that is being taken", look, self._not_taking, self._backup_timeout)
+            self._wait("wait for the backup that is being taken", LOG, self._not_taking, self._backup_timeout)
         if not joined or self._newest_status() in (barman_view.FAILED, *barman_view.UNFINISHED):
             self._take()
         newest = self._client.backups()[0]
         if not newest.finished:
             self.complete(newest.id)
-        if os.path.exists(self._place.gap_file):
-            os.unlink(self._place.gap_file)
+        with suppress(FileNotFoundError), around(self._place.gap_file) as (place, name):
+            place.remove(name)
 
     def complete(self, backup: str) -> None:
         """Have all WAL of *backup* archived, upon which it can be restored."""
@@ -132,9 +131,9 @@ class Executor:
         """Wait until what was started runs and all checks are good. Raises PgherdError with those that are not, their
         hints, and a cure."""
         # Before the checks: while the receiver of Barman's cron makes room, they are good, and are not a moment later.
-        for unit in sorted(self._started):
-            runs = self._receives if unit == RECEIVER_UNIT else partial(self._service.is_active, unit)
-            self._wait(f"see {unit} run", f"Its reason: journalctl -u {unit} -n 50", runs)
+        for service in sorted(self._started):
+            runs = self._receives if service == RECEIVER else partial(self._runs, service)
+            self._wait(f"see {service} run", self._reason(service), runs)
         bad: list[Check] = []
 
         def good() -> bool:
@@ -146,13 +145,13 @@ class Executor:
         except Unreachable:
             raise self._not_good(bad) from None
         if self._told:
-            self._wait("hear from this host's agent", f"Its reason: journalctl -u {conf_agent.UNIT} -n 50", self._tells)
+            self._wait("hear from this host's agent", self._reason(AGENT), self._tells)
 
-    def settled(self, observe: Callable[[], State], wait: bool) -> State:
+    def settled(self, observe: Callable[[], State], wait: bool, forecast: bool = False) -> State:
         """What *observe* says once it can be planned from. With *wait*, the primary and checks that no step makes good
         are waited for. Raises Unreachable without a primary, PgherdError for such checks.
 
-        Without *wait*, a missing primary is no error as long as there is no backup: it may be about to be made.
+        In a *forecast* a missing primary is no error as long as there is no backup: it may be about to be made.
         """
         state = observe()
 
@@ -167,7 +166,7 @@ class Executor:
                 self._wait("", "", answers)
         except Unreachable:
             raise Unreachable(state.why, CURES["postgresql"]) from None
-        if state.why and state.finished:
+        if state.why and (state.finished or not forecast):
             raise Unreachable(state.why, CURES["postgresql"])
         if state.failed and not plan(self._place, state).steps:
             if not wait:
@@ -177,7 +176,7 @@ class Executor:
         return state
 
     def _not_good(self, bad: list[Check]) -> PgherdError:
-        return PgherdError(f"see all checks of {self._place.server} good: {said(bad)}.", cure(bad))
+        return PgherdError(f"see all checks of {self._place.server} good: {said(bad)}.", self._cure(bad))
 
     def _take(self) -> None:
         # Barman refuses to take a backup while no WAL is received.
@@ -185,22 +184,30 @@ class Executor:
         # The base backup begins with a checkpoint that takes its time; with nothing to write it is there at once.
         with self._open(self._timeout) as server:
             server.run("CHECKPOINT")
-        try:
-            self._service.start(BACKUP_UNIT, self._backup_timeout)
-        except CommandError as error:
-            raise PgherdError(f"take a backup of {self._place.server}: {self._why_not()}", str(error)) from error
+        deadline = self._clock() + self._timeout
+        while True:
+            try:
+                self._services.start(BACKUP, self._backup_timeout)
+                return
+            except CommandError as error:
+                reason = self._why_not()
+                if reason or self._clock() >= deadline:
+                    reason = reason or "Barman says no more."
+                    raise PgherdError(f"take a backup of {self._place.server}: {reason}", str(error)) from error
+            self._sleep(INTERVAL)
 
     def _newest_status(self) -> str:
         return next((backup.status for backup in self._client.backups()), barman_view.FAILED)
 
     def _why_not(self) -> str:
-        """Barman refuses to begin while a check is bad; of one that began and failed it keeps the reason."""
+        """Barman refuses to begin while a check is bad; of one that began and failed it keeps the reason. '' where neither is
+        to be seen: the check was bad for a moment (a primary that took more than two seconds to answer, say)."""
         bad = [check for check in self._client.checks() if not check.ok and check.name not in HARMLESS]
         if bad:
-            return f"{said(bad)}. {cure(bad)}"
+            return f"{said(bad)}. {self._cure(bad)}"
         newest = next(iter(self._client.backups()), None)
         error = self._client.backup(newest.id).error if newest and newest.status == barman_view.FAILED else ""
-        return f"{error}." if error else "Barman says no more."
+        return f"{error}." if error else ""
 
     def _switch(self) -> None:
         # Without a word written since the last switch there would be nothing to close.
@@ -209,16 +216,28 @@ class Executor:
         self._client.switch_wal(int(self._timeout))
 
     def _await_receiver(self) -> None:
-        self._wait(f"receive WAL through the slot {self._place.slot}", RECEIVER_LOG, self._receiving)
+        self._wait(f"receive WAL through the slot {self._place.slot}", self._reason(RECEIVER), self._receiving)
 
     def _receiving(self) -> bool:
         slot = observe_slot(self._open, self._place.slot)
         return bool(slot and slot.active and slot.used) and self._receives()
 
     def _receives(self) -> bool:
-        """Whether the receiver is the unit's: one that Barman's cron started is about to make room."""
-        process = self._service.main_process(RECEIVER_UNIT)
+        """Whether the receiver is the service's: one that Barman's cron started is about to make room."""
+        process = self._services.process(RECEIVER)
         return process != 0 and process == barman.process(self._place.lock_directory, self._place.server, "receive-wal")
+
+    def _runs(self, service: str) -> bool:
+        return self._services.state(service) == RUNNING
+
+    def _reason(self, service: str) -> str:
+        return f"Its reason: {self._services.log(service)}"
+
+    def _cure(self, checks: list[Check]) -> str:
+        """What to do about the first of *checks* of which that is known."""
+        names = [check.name for check in checks]
+        known = {**CURES, **dict.fromkeys(RECEIVERS, self._reason(RECEIVER))}
+        return next((known[name] for name in known if name in names), LOG)
 
     def _tells(self) -> bool:
         """Whether the agent has seen all there is, and the good checks too, so that the status shows them."""
@@ -243,9 +262,3 @@ class Executor:
 def said(checks: list[Check]) -> str:
     """The failed checks with what Barman says of each."""
     return "; ".join(str(check) if check.hint else f"{check} has failed" for check in checks)
-
-
-def cure(checks: list[Check]) -> str:
-    """What to do about the first of *checks* of which that is known."""
-    names = [check.name for check in checks]
-    return next((CURES[name] for name in CURES if name in names), "See /var/log/barman/barman.log on the Barman host.")

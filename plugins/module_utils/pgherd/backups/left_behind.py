@@ -16,9 +16,9 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from ..data.histories import Path, as_text, path, read_history
+from ..data.wal import segment
 from ..errors import PgherdError
-from ..failover.keep import Path, as_text, path, read_history
-from ..failover.wal import segment
 from ..ports.sql import Server
 
 # Beside the receiver's directory.

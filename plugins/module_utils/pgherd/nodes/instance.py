@@ -11,31 +11,45 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Optional
 
-from ..errors import Conflict, Unreachable
-from ..files.conf_postgres import SOCKET_DIRECTORY, configuration_directory, data_directory, drop_in_file
+from ..data import datadir
+from ..data.clone import vacant
+from ..data.datadir import BROKEN, CLUSTER, NONE, OTHER, Local
+from ..data.unfinished import backup_of, whole
+from ..errors import Unreachable
+from ..layout import SOCKETS, Layout
 from ..model import CLUSTER_FILE, SERVER_CERT_FILE, Cluster
+from ..objects.shield import superusers_options
+from ..observe.node_state import NodeState, Survey
 from ..plan import Plan, Step
-from ..ports.run import Runner
+from ..ports.here import Here
+from ..ports.services import POSTGRES, Services
 from ..ports.sql import connect
 from ..programs.postgres import LIMITS, control_data, control_limits
-from .clone import LOST, unfinished
+from .evidence import Evidence, Stopped
+from .guard import decide
+from .locations import obstacles
+from .verdict import CLONE, WAIT
 
 
 @dataclass(frozen=True)
 class Instance:
     """What one host says of its instance.
 
-    *data*: ``none`` (no directory, or an empty one), ``cluster``, or ``other`` (files, but no cluster). *standby*: whether
-    standby.signal is there. *system_identifier* and *timeline* come from pg_control. *running* is the truth of the
-    socket, *role* what the running server is. *stale*: the files are newer than what the server has loaded.
+    *data*: ``none`` (no directory, or an empty one), ``cluster``, ``broken`` (one that is not whole; *system_identifier* as
+    Local has it), or ``other`` (files, but no cluster). *standby*: whether
+    standby.signal is there, or the data are in recovery by pg_control. *system_identifier* and *timeline* come from
+    pg_control. *running* is the truth of the socket, *role* what the running server is. *stale*: the files are newer than what
+    the server has loaded.
     *pending* are settings that wait for a restart, with the value in the files; *lowered* are those of them that
     standbys can only take after the primary. *limits* are the primary's, by pg_control. *names* is the
     synchronous_standby_names in force, of a stopped server that in its file; *counts* who is electable by the description
-    on this host: ``names`` and ``needed``, or nothing where there is none, or durability is async.
+    on this host: ``names`` and ``needed``, or nothing where there is none, or durability is async. *obstacles*: why its
+    directories cannot hold data, or not be copied, see locations.py. *follows*: see datadir.follows().
+    *restoring*, *fresh*: see datadir.Local.
     """
 
     name: str
-    data: str = "none"
+    data: str = NONE
     standby: bool = False
     system_identifier: str = ""
     timeline: int = 0
@@ -47,41 +61,65 @@ class Instance:
     limits: Mapping[str, int] = field(default_factory=dict)
     names: str = ""
     counts: Mapping[str, Any] = field(default_factory=dict)
+    obstacles: tuple[str, ...] = ()
+    follows: str = ""
+    restoring: bool = False
+    fresh: bool = False
+
+    @property
+    def local(self) -> Local:
+        """What is in the data directory, as much of it as other hosts are told."""
+        local = Local(self.standby, self.system_identifier, self.timeline)
+        return replace(local, restoring=self.restoring, fresh=self.fresh, data=self.data)
+
+    @property
+    def state(self) -> NodeState:
+        """What its running server would say of itself, as far as that is known here."""
+        said = NodeState(self.role == "standby", self.timeline, self.system_identifier, name=self.name)
+        return replace(said, has_upstream=bool(self.follows), pointed_at=self.follows)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for other hosts and for people."""
-        return {**asdict(self), "pending": dict(self.pending or {}), "lowered": list(self.lowered)}
+        lists = {"lowered": list(self.lowered), "obstacles": list(self.obstacles)}
+        return {**asdict(self), "pending": dict(self.pending or {}), **lists}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Instance:
         """Build from to_dict's output; what it does not know is left out."""
         known = {key: value for key, value in data.items() if key in cls.__dataclass_fields__}
-        return cls(**{**known, "lowered": tuple(known.get("lowered", ()))})
+        return cls(**{**known, **{name: tuple(known.get(name, ())) for name in ("lowered", "obstacles")}})
 
 
-def observe(cluster: Cluster, name: str, version: int, runner: Runner) -> Instance:
-    """Look at the instance on this host. A host without PostgreSQL is one without data. Raises SqlError, CommandError."""
-    directory = data_directory(cluster, version)
+def observe(here: Here) -> Instance:
+    """Look at the instance here. A host without PostgreSQL is one without data. Raises SqlError, CommandError."""
+    cluster, name, layout = here.cluster, here.me, here.layout
     try:
-        entries = os.listdir(directory)
+        entries = os.listdir(layout.data)
     except FileNotFoundError:
-        return Instance(name)
+        entries = []
+    in_the_way = obstacles(cluster, name, layout, living="PG_VERSION" in entries)
     if "PG_VERSION" not in entries:
-        nothing = unfinished(entries) or entries in ([], [LOST])
-        return Instance(name, data="none" if nothing else "other")
-    control = control_data(directory, version, runner)
+        return Instance(name, data=NONE if vacant(entries) else OTHER, obstacles=in_the_way)
+    if not whole(layout.data):
+        return Instance(name, data=BROKEN, system_identifier=backup_of(layout.data), obstacles=in_the_way)
+    control = control_data(layout, here.runner)
+    local = datadir.judged(layout, control)
     stopped = Instance(
         name,
-        data="cluster",
-        standby="standby.signal" in entries,
-        system_identifier=control["Database system identifier"],
-        timeline=int(control["Latest checkpoint's TimeLineID"]),
+        data=CLUSTER,
+        standby=local.standby or local.recovering,
+        system_identifier=local.system_id,
+        timeline=local.timeline,
         limits=control_limits(control),
-        names=_names(f"{configuration_directory(version)}/postgresql.conf"),
+        names=_names(f"{layout.configuration}/postgresql.conf"),
         counts=_counts(CLUSTER_FILE),
+        obstacles=in_the_way,
+        follows=datadir.follows(layout.data, name),
+        restoring=local.restoring,
+        fresh=local.fresh,
     )
     try:
-        with connect(name, local_login(cluster)) as server:
+        with connect(name, local_login(cluster, layout)) as server:
             row = server.rows(
                 "SELECT pg_is_in_recovery() AS recovery, extract(epoch FROM pg_conf_load_time())::float8 AS loaded,"
                 " CASE WHEN pg_is_in_recovery() THEN (SELECT received_tli FROM pg_stat_wal_receiver)"
@@ -97,7 +135,7 @@ def observe(cluster: Cluster, name: str, version: int, runner: Runner) -> Instan
         stopped,
         running=True,
         role="standby" if row["recovery"] else "primary",
-        stale=row["loaded"] < _newest(version),
+        stale=row["loaded"] < _newest(layout, here.services),
         pending=pending[0],
         lowered=pending[1],
         timeline=int(row["timeline"] or stopped.timeline),
@@ -145,78 +183,35 @@ def _pending(rows: Sequence[Mapping[str, Any]]) -> tuple[dict[str, str], tuple[s
     return pending, lowered
 
 
-def local_login(cluster: Cluster, database: str = "postgres") -> dict[str, Any]:
+# Seconds for a statement of the superuser's.
+LOCAL_LIMIT = 5.0
+
+
+def local_login(cluster: Cluster, layout: Layout, database: str = "postgres") -> dict[str, Any]:
     """libpq parameters of the superuser on this host, through the socket (pg_ident lets root and postgres in)."""
-    return {"host": SOCKET_DIRECTORY, "port": cluster.port, "user": "postgres", "dbname": database}
+    options = f"-c statement_timeout={LOCAL_LIMIT * 1000:.0f} {superusers_options(layout.version)}"
+    login = {"host": SOCKETS, "port": cluster.port, "user": "postgres", "dbname": database}
+    return {**login, "options": options}
 
 
-def may_initialize(
-    cluster: Cluster, name: str, peers: Mapping[str, Optional[Instance]], allowed_blind: bool
-) -> Optional[str]:
-    """None when a new cluster may be made on *name*, else the reason why not, with the cure.
-
-    *peers* are the other data nodes: what each said, or None for one that could not be asked.
-    """
-    if name != cluster.first_primary.name:
-        return f"{name} is a standby by the inventory; it is cloned, not initialised."
-    holders = [peer.name for peer in peers.values() if peer and peer.data == "cluster"]
-    if holders:
-        return (
-            f"{name} has no data, but {', '.join(holders)} holds this cluster, so no empty primary is made here. "
-            f"Promote one of them, or start it if it is the primary; then {name} is cloned from it."
-        )
-    silent = [peer for peer, said in peers.items() if said is None]
-    if silent and not allowed_blind:
-        return (
-            f"{name} has no data, and {', '.join(silent)} cannot be asked whether it holds the cluster. "
-            "Bring it back, or say -e cluster_initialize=true if the cluster is to be made new."
-        )
-    return None
-
-
-def may_start(cluster: Cluster, mine: Instance, peers: Mapping[str, Optional[Instance]]) -> Optional[str]:
-    """None when a stopped instance may be started, else the reason why it is left alone.
-
-    A standby may always start. What was a primary may only when no other node is primary or on a newer timeline, and
-    the nodes that cannot be asked are too few to have promoted one of them (design, section 4, R + W > N).
-    """
-    if mine.standby:
-        return None
-    for peer in peers.values():
-        if peer and peer.role == "primary":
-            return (
-                f"{mine.name} was a primary (timeline {mine.timeline}) and stays stopped, because {peer.name} is "
-                f"primary now (timeline {peer.timeline})."
-            )
-        if peer and peer.timeline > mine.timeline and peer.system_identifier == mine.system_identifier:
-            return (
-                f"{mine.name} was a primary (timeline {mine.timeline}) and stays stopped, because {peer.name} has the "
-                f"newer timeline {peer.timeline}: start that one."
-            )
-    silent = [name for name in cluster.electable_names if name in peers and peers[name] is None]
-    enough = cluster.seals_needed if cluster.durability == "strict" else 1
-    if len(silent) >= enough:
-        return (
-            f"{mine.name} was a primary and stays stopped, because {', '.join(silent)} cannot be asked whether one of "
-            "them has been promoted. Bring them back first."
-        )
-    return None
-
-
-def out_of_date(cluster: Cluster, mine: Instance, peers: Mapping[str, Optional[Instance]]) -> Optional[str]:
-    """None when a running primary is the cluster's, else the reason why nothing is written to it."""
-    said = [peer for peer in peers.values() if peer and peer.system_identifier]
-    same = [peer for peer in said if peer.system_identifier == mine.system_identifier]
-    for peer in same:
-        if peer.role == "primary" and peer.timeline > mine.timeline:
-            return (
-                f"{mine.name} runs as a primary (timeline {mine.timeline}), but {peer.name} is primary now "
-                f"(timeline {peer.timeline})."
-            )
-    others = len(said) - len(same)
-    if others > len(same) + 1 or (others == len(same) + 1 and mine.name != cluster.first_primary.name):
-        return f"{mine.name} runs another cluster than {', '.join(peer.name for peer in said if peer not in same)}."
-    return None
+def known(mine: Instance, peers: Mapping[str, Optional[Instance]], blind: bool = False) -> tuple[Survey, Evidence]:
+    """What a run of the playbook knows of all nodes, as the decision about this one takes it: what runs, and what else was seen.
+    *peers* are the other data nodes: what each said, or None for one that could not be asked. *blind*: see Evidence."""
+    told = {name: peer for name, peer in peers.items() if peer}
+    states = {one.name: one.state for one in (mine, *told.values()) if one.running}
+    stopped = {
+        name: Stopped(peer.standby, peer.system_identifier, peer.timeline, peer.follows)
+        for name, peer in told.items()
+        if peer.data in (CLUSTER, BROKEN) and not peer.running
+    }
+    return Survey(states), Evidence(
+        stopped=stopped,
+        empty=tuple(name for name, peer in told.items() if peer.data == NONE),
+        strange=tuple(name for name, peer in told.items() if peer.data == OTHER),
+        silent=tuple(name for name, peer in peers.items() if not peer),
+        blind=blind,
+        by_playbook=True,
+    )
 
 
 def plan(
@@ -229,58 +224,75 @@ def plan(
     restart: bool = False,
     always: bool = False,
     wipe: bool = False,
+    failed: Sequence[str] = (),
 ) -> tuple[Plan, str]:
     """The plan for one instance, and the reason why it is left alone where it is ('' where it is not).
 
     *files_changed*: configuration is about to change (in check mode the disk does not show it yet). *restart*: restart it
     when settings wait for that, and with *always* in any case. *wipe*: its data may go, so one that does not answer is not
-    started or waited for while another node is primary; it is cloned later. Raises Conflict when files that are no cluster
+    started or waited for while another node is primary; it is cloned later. *failed* are nodes that took the same change and did
+    not come back: settings that wait for a restart here are taken back. Raises Conflict when files that are no cluster
     are in the way, or a new cluster is not allowed.
     """
-    kind = cluster.node(mine.name).kind
     before = {"data": mine.data, "running": mine.running, "pending_restart": dict(mine.pending or {})}
-    if mine.data == "other":
-        raise Conflict(
-            f"{mine.name}: the data directory holds files, but no cluster",
-            "an empty directory or a cluster",
-            "files without PG_VERSION",
-            "Look what they are and move them away.",
+    nothing = Plan(mine.name, before, before)
+    data_node = cluster.node(mine.name).kind == "postgres"
+    replaced = wipe and data_node and any(peer and peer.role == "primary" for peer in peers.values())
+    if replaced and not mine.running and mine.data != NONE:
+        return nothing, ""
+    survey, evidence = known(mine, peers, initialize_blind)
+    if not mine.running or mine.role == "primary":
+        verdict = decide(cluster, mine.name, mine.local, survey, evidence)
+        if verdict.conflict:
+            raise verdict.conflict
+        if verdict.done in (WAIT, CLONE):
+            return nothing, verdict.why if verdict.done == WAIT else ""
+        if not mine.running:
+            return _start(mine, before, evidence), ""
+    if failed and mine.pending:
+        what = (
+            f"take back {', '.join(mine.pending)} on {mine.name}, since {', '.join(failed)} did not come back with it"
         )
-    if mine.data == "none":
-        reason = may_initialize(cluster, mine.name, peers, initialize_blind) if kind == "postgres" else None
-        if reason and mine.name == cluster.first_primary.name and not any(_primary(peer) for peer in peers.values()):
-            raise Conflict(f"Initialise {mine.name}", "a new cluster", "a cluster that may exist", reason)
-        if reason:
-            return Plan(mine.name, before, before), ""
-        steps = (Step("initialize", f"make a new cluster on {mine.name}"), Step("start", f"start {mine.name}"))
-        return Plan(mine.name, before, {"data": "cluster", "running": True, "pending_restart": {}}, steps), ""
-    if not mine.running:
-        reason = may_start(cluster, mine, peers) if kind == "postgres" else None
-        cloned = wipe and kind == "postgres" and any(_primary(peer) for peer in peers.values())
-        if reason or cloned:
-            return Plan(mine.name, before, before), "" if cloned else reason or ""
-        return Plan(mine.name, before, {**before, "running": True}, (Step("start", f"start {mine.name}"),)), ""
-    reason = out_of_date(cluster, mine, peers) if kind == "postgres" and mine.role == "primary" else None
-    if reason:
-        return Plan(mine.name, before, before), reason
+        return Plan(mine.name, before, {**before, "pending_restart": {}}, (Step("put_back", what),)), ""
+    return _running(mine, before, files_changed, restart, always), ""
+
+
+def _start(mine: Instance, before: Mapping[str, Any], evidence: Evidence) -> Plan:
+    """It runs, made before where there is nothing. The guard is told what it cannot ask of servers that do not run."""
+    after = {**before, "data": CLUSTER, "running": True}
+    seen = {"stopped": {name: asdict(item) for name, item in evidence.stopped.items()}, "empty": list(evidence.empty)}
+    new = mine.fresh or mine.data == NONE
+    step = Step("start", f"start {mine.name}", {} if mine.standby else {"new": True} if new else seen)
+    make = (Step("initialize", f"make a new cluster on {mine.name}"),) if mine.data == NONE else ()
+    return Plan(mine.name, before, after, (*make, step))
+
+
+def _running(mine: Instance, before: Mapping[str, Any], files_changed: bool, restart: bool, always: bool) -> Plan:
+    """A running server knows its files. See plan()."""
     if restart and (mine.pending or always):
         what = f"restart {mine.name}" + (f" for {', '.join(mine.pending)}" if mine.pending else "")
         after = {**before, "pending_restart": {}, **({"restarted": True} if always else {})}
-        return Plan(mine.name, before, after, (Step("restart", what),)), ""
+        return Plan(mine.name, before, after, (Step("restart", what),))
     if mine.stale or files_changed:
         reload = Step("reload", f"make {mine.name} read its configuration")
-        return Plan(mine.name, {**before, "configuration": "old"}, {**before, "configuration": "loaded"}, (reload,)), ""
-    return Plan(mine.name, before, before), ""
+        return Plan(mine.name, {**before, "configuration": "old"}, {**before, "configuration": "loaded"}, (reload,))
+    return Plan(mine.name, before, before)
 
 
-def _primary(peer: Optional[Instance]) -> bool:
-    return peer is not None and peer.role == "primary"
+def made_a_standby(before: Instance, todo: Plan, after: Instance) -> str:
+    """Why nothing can be done on a server that was to start as the primary that it had been, and that its guard has started
+    as a standby. '' where that is not so."""
+    meant = before.data == "cluster" and not before.standby and any(step.action == "start" for step in todo.steps)
+    if not meant or after.role != "standby":
+        return ""
+    return (
+        f"{before.name} was a primary, and the start guard has started it as a standby, since another node may have been "
+        "promoted; its log says which. The agents find out who is to be primary: run the site playbook again once there is one."
+    )
 
 
-def _newest(version: int) -> float:
-    """When the newest of the files was written that a reload makes known: the server's, and the unit's drop-in."""
-    directory = configuration_directory(version)
-    paths = [os.path.join(directory, name) for name in ("postgresql.conf", "pg_hba.conf", "pg_ident.conf")]
+def _newest(layout: Layout, services: Services) -> float:
+    """When the newest of the files was written that a reload makes known: the server's, and what says how it is started."""
+    paths = [os.path.join(layout.configuration, name) for name in ("postgresql.conf", "pg_hba.conf", "pg_ident.conf")]
     times = [os.stat(path).st_mtime for path in (*paths, SERVER_CERT_FILE)]
-    drop_in = drop_in_file(version)
-    return max([*times, *([os.stat(drop_in).st_mtime] if os.path.exists(drop_in) else [])])
+    return max(*times, services.written(POSTGRES))

@@ -8,101 +8,143 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..data import datadir, incarnation
+from ..data.clone import Staging
 from ..errors import PgherdError, Unreachable
-from ..files.conf_postgres import data_directory, unit
-from ..model import Cluster
-from ..ports.run import Runner
-from ..ports.service import Service
-from ..ports.sql import connect
-from . import permit
-from .clone import Staging
+from ..ports.here import Here
+from ..ports.services import POSTGRES
+from ..ports.sql import Server, connect
+from ..programs.postgres import control_data
+from ..render.quoting import single_quoted
+from . import evidence
 from .instance import local_login
-from .instance_check import put_back, wrong_rules, wrong_settings
+from .instance_check import put_back, wrong_files, wrong_rules
+from .trial import CONF
 
-STREAMING = "SELECT 1 FROM pg_stat_wal_receiver WHERE status = 'streaming'"
+# One that replays late by design first replays what it has: until then it has no receiver after its start.
+STREAMING = (
+    "SELECT 1 FROM pg_stat_wal_receiver WHERE status = 'streaming' UNION ALL SELECT 1 FROM pg_stat_activity"
+    " WHERE backend_type = 'startup' AND wait_event = 'RecoveryApplyDelay'"
+)
 # Seconds: a receiver tries again every wal_retrieve_retry_interval (5 s).
 RECONNECT = 12.0
+PENDING = "SELECT name, current_setting(name) AS value FROM pg_settings WHERE pending_restart ORDER BY name"
+
+
+def _as_they_are(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Lines with the values in force. PostgreSQL goes on to say that a setting waits for a restart where its line is gone, and
+    not any more where a line has the value in force (ProcessConfigFileInternal() in guc-file.l; tried on 15)."""
+    return "".join(f"{row['name']} = {single_quoted(str(row['value']))}\n" for row in rows)
 
 
 class Executor:
     """Does the plan's steps on this host."""
 
-    def __init__(
-        self,
-        cluster: Cluster,
-        name: str,
-        version: int,
-        runner: Runner,
-        service: Service,
-        previous: Mapping[str, Mapping[str, Any]] | None = None,
-    ) -> None:
+    def __init__(self, here: Here, previous: Mapping[str, Mapping[str, Any]] | None = None) -> None:
         """*previous*: the configuration files that were changed just now, as host_files found them."""
-        self._cluster = cluster
-        self._name = name
-        self._version = version
-        self._runner = runner
-        self._service = service
+        self._here = here
+        self._name = here.me
+        self._services = here.services
         self._previous = previous or {}
 
     def initialize(self) -> None:
         """initdb in a place inside the data directory, then move it up: half a cluster never looks like one."""
-        options = self._cluster.options
-        wal_directory = str(options.get("wal_directory") or "")
-        staging = Staging(data_directory(self._cluster, self._version), self._runner, self._version, wal_directory)
+        options = self._here.cluster.options
+        wal_directory = options.wal_directory
+        staging = Staging(self._here.layout, wal_directory)
         staging.prepare("", wipe=False)
         argv = [
-            f"/usr/lib/postgresql/{self._version}/bin/initdb",
+            f"{self._here.layout.programs}/initdb",
             f"--pgdata={staging.data}",
-            f"--encoding={options.get('encoding', 'UTF8')}",
-            f"--locale={options.get('locale', 'C.UTF-8')}",
+            f"--encoding={options.encoding}",
+            f"--locale={options.locale}",
             "--username=postgres",
             "--auth-local=peer",
             "--auth-host=scram-sha-256",
         ]
-        if options["data_checksums"]:
+        if options.data_checksums:
             argv.append("--data-checksums")
         if wal_directory:
             argv.append(f"--waldir={wal_directory}")
-        self._runner.run(argv, user="postgres", timeout=600).expect(
-            f"make a new cluster on {self._name}",
-            cure="For a locale that is missing, name its package in cluster_packages_extra.",
-        )
+        done = self._here.runner.run(argv, user="postgres", timeout=600)
+        locale = "For a locale that is missing, name its package in cluster_packages_extra."
+        done.expect(f"make a new cluster on {self._name}", cure=locale if "locale" in done.err else "")
         staging.adopt(standby=False)
+        if self._here.node.kind == "postgres":
+            # Should this run end here, the next one sees that nobody has anything of these data.
+            data = self._here.layout.data
+            incarnation.initialized(data, datadir.made(control_data(self._here.layout, self._here.runner)))
 
-    def start(self) -> None:
-        """Start it, and wait until it answers."""
-        self._check(wrong_settings(self._version, self._runner))
-        permit.give()
-        self._service.start(unit(self._version), timeout=3600)
+    def start(self, **known: Any) -> None:
+        """Start it, and wait until it answers. *known*: what the start guard cannot ask itself, as Evidence.of() takes it."""
+        self._check(self._wrong())
+        if known:
+            evidence.give(evidence.Evidence.of(known))
+        try:
+            self._services.start(POSTGRES, timeout=3600)
+        finally:
+            # It is for this start alone, and where the server was on its way already no guard has taken it.
+            evidence.take()
         self._wait(streaming=False)
 
     def restart(self) -> None:
-        """Restart it, and wait until it answers, and streams again if it is a standby that did."""
+        """Restart it, and wait until it answers, and streams again if it is a standby that did. Where it does not come up with
+        files that were changed just now, have it run with those before them, and say so."""
         streamed = self._streams(within=RECONNECT)
-        self._check(wrong_settings(self._version, self._runner))
-        self._service.restart(unit(self._version), timeout=3600)
+        self._check(self._wrong())
+        try:
+            self._services.restart(POSTGRES, timeout=3600)
+            self._wait(streaming=False)
+        except PgherdError as error:
+            if not put_back(self._here.layout, self._previous, [CONF]):
+                raise
+            self._services.start(POSTGRES, timeout=3600)
+            self._wait(streaming=streamed)
+            raise PgherdError(
+                f"{self._name} did not start with its changed settings: {error} It runs with those before them again.",
+                "Correct cluster_postgres_settings.",
+            ) from error
         self._wait(streaming=streamed)
 
+    def put_back(self) -> None:
+        """Take settings back that wait for a restart, since another node did not come back from its own."""
+        with connect(self._name, local_login(self._here.cluster, self._here.layout)) as server:
+            lines = _as_they_are(server.rows(PENDING))
+            for previous in (self._with(lines), self._previous):
+                put_back(self._here.layout, previous, [CONF])
+                self._reread(server)
+
+    def _with(self, lines: str) -> dict[str, Mapping[str, Any]]:
+        path = f"{self._here.layout.configuration}/{CONF}"
+        file = self._previous.get(path, {})
+        return {path: {**file, "content": f"{file.get('content', '')}{lines}"}}
+
     def reload(self) -> None:
-        """Make it, and systemd for its next start, read the configuration again. Where the server cannot take that, put the
+        """Make it, and who starts it for its next start, read the configuration again. Where the server cannot take that, put the
         old one back and say which lines."""
-        self._service.reread()
-        with connect(self._name, local_login(self._cluster)) as server:
-            wrong = [*wrong_settings(self._version, self._runner), *wrong_rules(self._version, server)]
-            loaded = server.rows("SELECT pg_conf_load_time() AS at")[0]["at"]
+        self._services.reread()
+        with connect(self._name, local_login(self._here.cluster, self._here.layout)) as server:
+            wrong = [*self._wrong(), *wrong_rules(self._here.layout, server)]
             try:
-                self._check(wrong)
+                self._check(list(dict.fromkeys(wrong)))
             finally:
-                server.run("SELECT pg_reload_conf()")
-            deadline = time.monotonic() + 10
-            while server.rows("SELECT pg_conf_load_time() AS at")[0]["at"] == loaded:
-                if time.monotonic() > deadline:
-                    raise PgherdError(f"reload {self._name}: the postmaster did not read its files within 10 s.")
-                time.sleep(0.1)
+                self._reread(server)
+
+    def _reread(self, server: Server) -> None:
+        loaded = server.rows("SELECT pg_conf_load_time() AS at")[0]["at"]
+        server.run("SELECT pg_reload_conf()")
+        deadline = time.monotonic() + 10
+        while server.rows("SELECT pg_conf_load_time() AS at")[0]["at"] == loaded:
+            if time.monotonic() > deadline:
+                raise PgherdError(f"reload {self._name}: the postmaster did not read its files within 10 s.")
+            time.sleep(0.1)
+
+    def _wrong(self) -> list[str]:
+        return wrong_files(self._here.layout, self._here.runner)
 
     def _check(self, wrong: Sequence[str]) -> None:
         if wrong:
-            put_back(self._version, self._previous)
+            put_back(self._here.layout, self._previous)
             raise PgherdError(
                 f"{self._name} cannot take its configuration: {'; '.join(wrong)}; the old one stays in force.",
                 "Correct cluster_postgres_settings or cluster_hba.",
@@ -111,7 +153,7 @@ class Executor:
     def _streams(self, within: float) -> bool:
         """Whether it is a standby that streams, or does so *within* seconds: its upstream may be back just now."""
         deadline = time.monotonic() + within
-        with connect(self._name, local_login(self._cluster)) as server:
+        with connect(self._name, local_login(self._here.cluster, self._here.layout)) as server:
             while server.rows("SELECT 1 WHERE pg_is_in_recovery()"):
                 if server.rows(STREAMING):
                     return True
@@ -126,7 +168,7 @@ class Executor:
         while True:
             reason = "its WAL receiver does not stream"
             try:
-                with connect(self._name, local_login(self._cluster)) as server:
+                with connect(self._name, local_login(self._here.cluster, self._here.layout)) as server:
                     if server.rows(query):
                         return
             except Unreachable as error:
@@ -134,6 +176,6 @@ class Executor:
             if time.monotonic() > deadline:
                 raise Unreachable(
                     f"start {self._name}: not ready after {timeout:g} s: {reason}",
-                    f"Its reason: journalctl -u {unit(self._version)} -n 50",
+                    f"Its reason: {self._services.log(POSTGRES)}",
                 )
             time.sleep(0.2)

@@ -11,10 +11,14 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ..data.datadir import BROKEN, CLUSTER, NONE, OTHER
 from ..errors import ConfigError, Conflict
+from ..layout import Layout
 from ..model import Cluster, Node
+from ..objects.identity import Incarnation, admitted
 from ..plan import Plan, Step
 from ..programs.repmgr import wanted_record
+from .first import broken
 from .seen import Seen, without_password
 
 STATES = ("member", "primary", "standby", "witness", "absent")
@@ -24,14 +28,16 @@ STATES = ("member", "primary", "standby", "witness", "absent")
 class Wish:
     """What is asked for. *upstream* is for a standby; '' keeps the one it has, or takes the first day's. *wipe*: a data
     directory that is in the way may be replaced; it never is where the node can live as it is. *lost*: nodes that will not
-    become ready while one waits, since this run could not reach them or failed on them. *rejoin*: a former primary comes back
-    as a standby, by rewind or clone."""
+    become ready while one waits, since this run could not reach them, failed on them or leaves them out. *rejoin*: a former
+    primary comes back as a standby, by rewind or clone. *replaced*: what counted under the node's name is gone for good, by a
+    person's word."""
 
     state: str = "member"
     upstream: str = ""
     wipe: bool = False
     rejoin: bool = False
     lost: tuple[str, ...] = ()
+    replaced: bool = False
 
 
 def levels(cluster: Cluster) -> list[list[str]]:
@@ -41,7 +47,7 @@ def levels(cluster: Cluster) -> list[list[str]]:
     return [[name for name in depths if depths[name] == depth] for depth in range(max(depths.values()) + 1)]
 
 
-def plan(cluster: Cluster, name: str, wish: Wish, seen: Seen, version: int) -> tuple[Plan, str]:
+def plan(cluster: Cluster, name: str, wish: Wish, seen: Seen, layout: Layout) -> tuple[Plan, str]:
     """The plan for the node called *name*, and why it is left alone where it is ('' where it is not).
 
     Raises Conflict, with both names, where it would make a second primary or take another node's place, and ConfigError
@@ -53,17 +59,17 @@ def plan(cluster: Cluster, name: str, wish: Wish, seen: Seen, version: int) -> t
             raise ConfigError(
                 [f"{what}{asked} is none of {', '.join(known[what])}, the nodes of cluster {cluster.name}."]
             )
-    return _Decision(cluster, cluster.node(name), wish, seen, version).plan()
+    return _Decision(cluster, cluster.node(name), wish, seen, layout).plan()
 
 
 class _Decision:
-    def __init__(self, cluster: Cluster, node: Node, wish: Wish, seen: Seen, version: int) -> None:
+    def __init__(self, cluster: Cluster, node: Node, wish: Wish, seen: Seen, layout: Layout) -> None:
         self.cluster = cluster
         self.node = node
         self.name = node.name
         self.wish = wish
         self.seen = seen
-        self.version = version
+        self.layout = layout
         self.instance = seen.instance
         self.live = seen.live
         self.steps: list[Step] = []
@@ -81,6 +87,8 @@ class _Decision:
         if state == "member" and self.node.kind == "witness":
             state = "witness"
         getattr(self, f"_{state}")()
+        if self.wish.replaced and state != "absent":
+            self._replace()
         return Plan(self.name, self.before, self.after, tuple(self.steps)), self.left_alone
 
     # What each state means.
@@ -88,12 +96,12 @@ class _Decision:
     def _primary(self) -> None:
         if self.live not in ("", self.name):
             self._second_primary()
-        if self.instance.role == "standby" or (self.instance.data == "cluster" and self.instance.standby):
+        if self.instance.role == "standby" or (self.instance.data == CLUSTER and self.instance.standby):
             raise Conflict(
                 f"Make {self.name} the primary", "primary", "standby", "A standby is promoted, by a switchover."
             )
         self._no_strange_files()
-        if self.instance.data == "cluster":
+        if self.instance.data == CLUSTER:
             self._start()
         self._register("primary", "")
 
@@ -114,14 +122,14 @@ class _Decision:
             self._clone()
         elif self.instance.role == "primary":
             self._register("primary", "")
-        elif self.instance.data == "none" and not self.live and not self._upstream_of_choice():
+        elif self.instance.data == NONE and not self.live and not self._upstream_of_choice():
             # The first day's primary, in a forecast: role postgres initialises and starts it.
             self._register("primary", "")
         else:
             self._follower()
 
     def _follower(self) -> None:
-        if self.instance.data == "none":
+        if self.instance.data == NONE:
             self._clone()
             return
         if self._must_be_replaced():
@@ -141,10 +149,12 @@ class _Decision:
         self._start()
         self._slot_off()
         if wanted != upstream:
+            self._not_in_vain(f"Let {self.name} follow {wanted}", wanted)
             self._do("follow", f"let {self.name} follow {wanted}", upstream=wanted)
             self._will_stream(wanted)
         elif self.seen.streams_otherwise(self.cluster, self.node, wanted):
             text = self.seen.streaming_conninfo(self.cluster, self.node, wanted)
+            self._not_in_vain(f"Let {self.name} stream from {wanted}", wanted)
             what = f"let {self.name} stream from {wanted} with other parameters"
             self._do("stream", what, upstream=wanted, conninfo=text, slot=self._slot())
             self._will_stream(wanted)
@@ -159,7 +169,7 @@ class _Decision:
                 "Stop it and move its data directory away.",
             )
         self._no_strange_files()
-        if self.instance.data == "cluster":
+        if self.instance.data == CLUSTER:
             self._start()
         view = self.seen.topology.node(self.name)
         copied = bool(view and view.repmgr and view.repmgr.of(self.name))
@@ -220,22 +230,37 @@ class _Decision:
             "Its agent ends one of the two within seconds. If it does not: ansible-playbook pgherd.cluster.rejoin",
         )
 
+    def _replace(self) -> None:
+        """Note here whose place this node's data take, where another is admitted under its name."""
+        view, mine = self.seen.topology.node(self.live), self.seen.topology.node(self.name)
+        members = view.postgres.members if view and view.postgres else None
+        old, shown = (members or {}).get(self.name, ""), mine.postgres if mine else None
+        own = Incarnation(shown.incarnation, shown.replaces) if shown else Incarnation()
+        cloned = any(step.action in ("clone", "rejoin") for step in self.steps)
+        if old and self.name != self.live and (cloned or not admitted(self.name, own, members)):
+            what = f"let {self.name} take the place of {old}, which is gone for good"
+            self._do("replace", what, old=old, upstream=self.live, timeline=self.seen.live_timeline)
+
     def _no_strange_files(self) -> None:
-        if self.instance.data == "other":
+        if self.instance.data == BROKEN:
+            verdict = broken(self.name, self.instance.local, (), ())
+            raise verdict.conflict or Conflict(self.name, "a whole data directory", verdict.why)
+        if self.instance.data == OTHER:
             raise Conflict(
                 f"{self.name}: its data directory",
                 "empty, or a cluster",
                 "files that are no cluster",
-                "Look what they are and move them away, or name the host in cluster_wipe.",
+                "See what they are, and move them away, or name the host in cluster_wipe.",
             )
 
     def _must_be_replaced(self) -> bool:
         """Whether what is in the data directory cannot become a standby of the live primary: clone where *wipe* allows
         it, else say what to do."""
         theirs, mine = self.seen.system_identifier, self.instance.system_identifier
-        strange = self.instance.data == "cluster" and "" not in (theirs, mine) and theirs != mine
-        if self.instance.data == "other" or strange:
-            if self.wish.wipe:
+        strange = self.instance.data == CLUSTER and "" not in (theirs, mine) and theirs != mine
+        if self.instance.data in (OTHER, BROKEN) or strange:
+            ours = self.instance.data == BROKEN and "" != mine == theirs
+            if self.wish.wipe or ours:
                 self._clone()
                 return True
             self._no_strange_files()
@@ -277,7 +302,7 @@ class _Decision:
     def _rejoin(self) -> None:
         """Rewind or clone, whichever will do; what only this node has is kept."""
         self._do("rejoin", f"bring {self.name} back below {self.live}: rewind it, else clone it", upstream=self.live)
-        self.after.update(data="cluster", running=True, role="standby")
+        self.after.update(data=CLUSTER, running=True, role="standby")
         self._will_stream(self.live)
         self._register("standby", self.live)
 
@@ -286,22 +311,30 @@ class _Decision:
         if not upstream:
             raise Conflict(f"Clone {self.name}", "an upstream", "none: no primary answers")
         self._not_in_vain(f"Clone {self.name} from {upstream}", upstream)
-        wipe = self.instance.data != "none"
+        wipe = self.instance.data != NONE
         what = f"clone {self.name} from {upstream}" + (", over what is in its data directory" if wipe else "")
         if self.instance.running:
             self._do("stop", f"stop PostgreSQL on {self.name}")
         self._do("clone", what, upstream=upstream, wipe=wipe)
         self._do("start", f"start PostgreSQL on {self.name}")
-        self.after.update(data="cluster", running=True, role="standby")
+        self.after.update(data=CLUSTER, running=True, role="standby")
         self._will_stream(upstream)
         self._register("standby", upstream)
 
     def _not_in_vain(self, attempted: str, upstream: str) -> None:
-        """Raise Conflict where *upstream* is no primary that answers and this run has done with it."""
-        if not self.live and upstream in self.wish.lost:
-            raise Conflict(
-                attempted, f"{upstream} running", "no primary that answers", f"Mend what failed on {upstream} first."
-            )
+        """Raise Conflict where nobody can stream from *upstream* yet and this run will not make it so."""
+        if upstream not in self.wish.lost:
+            return
+        if not self.live:
+            found = "no primary that answers"
+        elif not self.seen.connected(upstream):
+            found = f"{upstream} is not the primary {self.live} and does not stream from it"
+        elif not self.seen.record(self.cluster.node(upstream).id):
+            found = f"{upstream} is not registered"
+        else:
+            return
+        cure = f"Mend {upstream} first: this run failed on it, did not reach it, or was told to leave it out."
+        raise Conflict(attempted, f"{upstream} as an upstream", found, cure)
 
     def _start(self) -> None:
         if not self.instance.running:
@@ -330,7 +363,7 @@ class _Decision:
         """Plan to write the node's row where it differs; *complete* False writes it in any case."""
         above = self.cluster.node(upstream).id if upstream else None
         wanted, found = (
-            wanted_record(self.cluster, self.node, kind, above, self.version),
+            wanted_record(self.cluster, self.node, kind, above, self.layout),
             self.seen.record(self.node.id),
         )
         if found == wanted and complete:

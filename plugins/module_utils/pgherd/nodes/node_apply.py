@@ -5,25 +5,37 @@
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 
-from ..errors import SqlError, Unreachable
-from ..files import conf_postgres
+from ..data import incarnation
+from ..data.clone import Staging
+from ..data.datadir import SIGNAL, written
+from ..data.mark import alone, mark, marked, unmark
+from ..data.outside import LOCATIONS
+from ..errors import PgherdError, SqlError, Unreachable
 from ..model import REPMGR_DATABASE, Cluster, Node
+from ..objects.identity import MEMBERS_SQL, SETTING, parse_members, renamed
 from ..observe import gather as observe
 from ..observe.topology import Topology
-from ..ports.run import Runner
-from ..ports.service import Service
-from ..ports.sql import PsycopgServer, Server, connect, literal
-from ..programs.repmgr import Record, Repmgr, configuration_file, node_conninfo, node_parameters, records
+from ..ports.here import Here
+from ..ports.services import POSTGRES
+from ..ports.sql import PsycopgServer, Server, connect, literal, parse_conninfo
+from ..programs.postgres import control_data, newest_timeline
+from ..programs.repmgr import (
+    Record,
+    Repmgr,
+    agent_parameters,
+    node_conninfo,
+    node_parameters,
+    records,
+)
+from ..promotion.seal import make_slot
 from . import instance
-from .clone import Staging
 from .instance import local_login
-from .mark import marked
+from .instance_apply import STREAMING
 from .seen import Seen
 
 # Seconds for which a primary that standbys stream from may leave looks without an answer: a busy host does.
@@ -37,28 +49,33 @@ def session(cluster: Cluster, node: Node) -> AbstractContextManager[PsycopgServe
     return connect(node.name, {**node_parameters(cluster, node), "options": LOCAL_COMMIT})
 
 
-def look(cluster: Cluster, name: str, version: int, runner: Runner) -> Seen:
+def slot_session(cluster: Cluster, node: Node) -> AbstractContextManager[PsycopgServer]:
+    """A session on the data node *node* of the one role that makes and drops slots."""
+    return connect(node.name, {**agent_parameters(cluster, node), "options": LOCAL_COMMIT})
+
+
+def look(here: Here) -> Seen:
     """Ask this host and all nodes. A host without PostgreSQL, or without psycopg, is one without data and answers.
 
     Raises Unreachable when the live primary does not let repmgr's role in.
     """
-    here = instance.observe(cluster, name, version, runner)
+    cluster, mine = here.cluster, instance.observe(here)
     topology = look_around(cluster)
     live = topology.live_primary()
     rows: tuple[Record, ...] = ()
     if live:
         with session(cluster, cluster.node(live.name)) as server:
             rows = registered(server)
-    seen = Seen(here, topology, rows, interrupted=bool(marked()))
-    if here.role == "standby":
-        with connect(name, local_login(cluster)) as server:
+    seen = Seen(mine, topology, rows, interrupted=bool(marked()))
+    if mine.role == "standby":
+        with connect(here.me, local_login(cluster, here.layout)) as server:
             query = (
                 "SELECT current_setting('primary_conninfo') AS conninfo, current_setting('primary_slot_name') AS slot"
             )
             row = server.rows(query)[0]
         return replace(seen, primary_conninfo=row["conninfo"], slot=row["slot"])
-    if here.data == "cluster" and here.standby:
-        settings = written_settings(conf_postgres.data_directory(cluster, version))
+    if mine.data == "cluster" and mine.standby:
+        settings = written_settings(here.layout.data)
         return replace(seen, primary_conninfo=settings[0], slot=settings[1])
     return seen
 
@@ -87,83 +104,118 @@ def registered(server: Server) -> tuple[Record, ...]:
 
 
 def written_settings(directory: str) -> tuple[str, str]:
-    """primary_conninfo and primary_slot_name of a stopped server, by its postgresql.auto.conf; the last line counts."""
-    found = {"primary_conninfo": "", "primary_slot_name": ""}
-    try:
-        with open(os.path.join(directory, "postgresql.auto.conf"), encoding="utf-8") as stream:
-            for line in stream:
-                match = re.match(r"(\w+)\s*=\s*'(.*)'\s*$", line)
-                if match and match.group(1) in found:
-                    found[match.group(1)] = match.group(2).replace("''", "'")
-    except FileNotFoundError:
-        pass
-    return found["primary_conninfo"], found["primary_slot_name"]
+    """primary_conninfo and primary_slot_name of a stopped server, by its postgresql.auto.conf."""
+    found = written(directory)
+    return found.get("primary_conninfo", ""), found.get("primary_slot_name", "")
 
 
 class Executor:
-    """Does the plan's steps on the host of node *name*. *timeout* in seconds bounds each wait for another node."""
+    """Does the plan's steps here. *timeout* in seconds bounds each wait for another node."""
 
-    def __init__(
-        self,
-        cluster: Cluster,
-        name: str,
-        version: int,
-        runner: Runner,
-        service: Service,
-        timeout: float = 300.0,
-        rejoin: Callable[[str], object] | None = None,
-    ) -> None:
-        """*rejoin* brings this node back below the one it is given (failover/rejoin.py, which stands above this)."""
+    def __init__(self, here: Here, timeout: float = 300.0, rejoin: Callable[[str], object] | None = None) -> None:
+        """*rejoin* brings this node back below the one it is given (nodes/rejoin.py, which stands above this)."""
         self._rejoin = rejoin
-        self._cluster = cluster
-        self._node = cluster.node(name)
-        self._name = name
-        self._version = version
-        self._runner = runner
-        self._service = service
+        self._here = here
+        self._cluster = here.cluster
+        self._node = here.node
+        self._name = here.me
+        self._services = here.services
         self._timeout = timeout
-        self._repmgr = Repmgr(runner, version)
-        options = cluster.options
+        self._directory = here.layout.data
+        self._repmgr = Repmgr(here.runner, here.layout)
+        options = here.cluster.options
         self._staging = Staging(
-            conf_postgres.data_directory(cluster, version),
-            runner,
-            version,
-            str(options.get("wal_directory") or ""),
-            tuple(item["location"] for item in options.get("tablespaces", ())),
+            here.layout,
+            options.wal_directory,
+            tuple(item["location"] for item in options.tablespaces),
         )
 
     def clone(self, upstream: str, wipe: bool) -> None:
-        """Copy *upstream* into the data directory when it is ready for that."""
+        """Copy *upstream* into the data directory when it is ready for that. Where the node's agent was at it first, what that
+        has made is taken."""
+        with alone(self._name, self._timeout) as waited:
+            if (waited or not wipe) and self._staging.filled() and not marked():
+                return
+            self.copy(upstream, wipe)
+            unmark()
+
+    def copy(self, upstream: str, wipe: bool) -> None:
+        """The same for whoever is alone() with the data directory. What is wiped is marked, and stays so."""
         source = self._cluster.node(upstream)
         attempted = f"clone {self._name} from {upstream}"
         self._staging.end_orphans()
         self._wait(lambda: self._ready(source), attempted)
         self._wait(lambda: self._copying(source), attempted)
-        with open(configuration_file(self._version), encoding="utf-8") as stream:
-            self._staging.prepare(stream.read(), wipe)
-        copier = Repmgr(self._runner, self._version, self._staging.config)
+        self.may_clone(upstream, wipe)
+        with open(self._here.layout.repmgr, encoding="utf-8") as stream:
+            config = stream.read()
+        if wipe:
+            # Nobody starts it from now on, and what was started since it was looked at ends.
+            mark(f"clone from {upstream}")
+            self.stop()
+            self._leave()
+        self._staging.prepare(config, wipe)
+        copier = Repmgr(self._here.runner, self._here.layout, self._staging.config)
         try:
             copier.clone(node_conninfo(self._cluster, source), source.id)
         finally:
             self._staging.end_orphans()
+        own = incarnation.following(self._directory)
+        self._staging.sign({**self._stream_as(source), SETTING: str(own.shown)})
         self._staging.adopt()
+        incarnation.settle(own)
+
+    def may_clone(self, upstream: str, wipe: bool) -> None:
+        """Raise InTheWay where a copy of *upstream* would fail on what is here, its tablespaces' places among it, also of those
+        that the inventory does not know. Touches nothing."""
+        with session(self._cluster, self._cluster.node(upstream)) as server:
+            rows = server.rows(LOCATIONS)
+        self._staging.expect({str(row["location"]): str(row["name"]) for row in rows}, wipe)
+
+    def _leave(self) -> None:
+        """Note that the data here go for good, and where they stood as a standby."""
+        if not incarnation.known(self._directory):
+            return
+        host = parse_conninfo(written_settings(self._directory)[0]).get("host", "")
+        upstream = self._cluster.node_at(host)
+        timeline = 0
+        if upstream and os.path.exists(os.path.join(self._directory, SIGNAL)):
+            with suppress(PgherdError):
+                timeline = newest_timeline(control_data(self._here.layout, self._here.runner))
+        incarnation.emptying(self._directory, timeline, upstream if timeline else "")
+
+    def _stream_as(self, source: Node) -> dict[str, str]:
+        """How the copy is to stream where it must not do so under the node's name: another has been admitted under that, and
+        may confirm commits to this day."""
+        if self._cluster.durability != "strict" or self._name not in self._cluster.electable_names:
+            return {}
+        with slot_session(self._cluster, source) as server:
+            members = parse_members(server.rows(f"SELECT {MEMBERS_SQL} AS members")[0]["members"])
+        if self._name not in (members or {}):
+            return {}
+        conninfo_ = written_settings(self._staging.data)[0]
+        return {"primary_conninfo": renamed(conninfo_, self._name, new=True)}
+
+    def replace(self, old: str, upstream: str, timeline: int) -> None:
+        """Take a person's word that the data called *old*, which counted under this node's name, are gone for good, and that
+        these here stand in their place below the primary *upstream* on its *timeline*."""
+        incarnation.replaced(self._directory, old, timeline, upstream)
 
     def start(self) -> None:
         """Start PostgreSQL and wait until it answers, and streams where it is a standby."""
-        unit = conf_postgres.unit(self._version)
         self._staging.clean()
-        self._service.start(unit, timeout=3600)
-        self._wait(self._answers, f"start {self._name}", f"Its reason: journalctl -u {unit} -n 50")
+        self._services.start(POSTGRES, timeout=3600)
+        self._wait(self._answers, f"start {self._name}", f"Its reason: {self._services.log(POSTGRES)}")
 
     def rejoin(self, upstream: str) -> None:
         """Come back below *upstream*."""
         if self._rejoin is None:
-            raise Unreachable(f"bring {self._name} back: this caller knows no way.", "Use the playbook rejoin.")
+            raise Unreachable(f"bring {self._name} back: rejoin is not available here.", "Use the playbook rejoin.")
         self._rejoin(upstream)
 
     def stop(self) -> None:
         """Stop PostgreSQL."""
-        self._service.stop(conf_postgres.unit(self._version), timeout=3600)
+        self._services.stop(POSTGRES, timeout=3600)
 
     def register_primary(self) -> None:
         """Write this node's row as the primary, once it is one."""
@@ -173,13 +225,14 @@ class Executor:
 
     def register_standby(self, upstream: str) -> None:
         """Write this standby's row, once it streams."""
-        query = (
-            "SELECT 'it does not stream' WHERE NOT EXISTS (SELECT FROM pg_stat_wal_receiver WHERE status = 'streaming')"
-        )
-        unit = conf_postgres.unit(self._version)
+        query = f"SELECT 'it does not stream' WHERE NOT EXISTS ({STREAMING})"
         attempted = f"register {self._name} as standby of {upstream}"
-        self._wait(lambda: self._local(query), attempted, f"Its reason: the log of {unit} on {self._name}.")
-        self._repmgr.register_standby(self._cluster.node(upstream).id, max(1, int(self._timeout)))
+        self._wait(
+            lambda: self._local(query), attempted, f"Its reason: {self._services.log(POSTGRES)} on {self._name}."
+        )
+        # Where it replays late by design, its own row comes late too; its repmgrd, started again and again, waits for that.
+        wait = 0 if self._node.delay else max(1, int(self._timeout))
+        self._repmgr.register_standby(self._cluster.node(upstream).id, wait)
 
     def register_witness(self, upstream: str) -> None:
         """Write this witness' row on the primary *upstream*, and its copy of all rows."""
@@ -201,7 +254,12 @@ class Executor:
         self._wait(lambda: self._ready(source), f"let {self._name} stream from {upstream}")
         if slot:
             self.make_slot(upstream, slot)
-        with connect(self._name, local_login(self._cluster)) as server:
+        # All standbys of a level are pointed at the same time: a login that fails would leave the primary without any. A receiver
+        # looks its password up for the database "replication" (libpqwalreceiver.c).
+        more = {"dbname": "replication", "replication": "true", "application_name": "pgherd"}
+        with connect(source.name, {**parse_conninfo(conninfo), **more}) as stream:
+            stream.rows("IDENTIFY_SYSTEM")
+        with connect(self._name, local_login(self._cluster, self._here.layout)) as server:
             server.run(f"ALTER SYSTEM SET primary_conninfo = {literal(conninfo)}")
             if slot:
                 server.run(f"ALTER SYSTEM SET primary_slot_name = {literal(slot)}")
@@ -209,13 +267,12 @@ class Executor:
 
     def make_slot(self, upstream: str, slot: str) -> None:
         """Make the physical *slot* on *upstream*, holding WAL from now on, unless it is there."""
-        with session(self._cluster, self._cluster.node(upstream)) as server:
-            if not server.rows("SELECT FROM pg_replication_slots WHERE slot_name = %s", (slot,)):
-                server.rows("SELECT pg_create_physical_replication_slot(%s, true)", (slot,))
+        with slot_session(self._cluster, self._cluster.node(upstream)) as server:
+            make_slot(server, slot)
 
     def leave_slot(self, slot: str) -> None:
         """Stream without *slot*, and drop it where it is."""
-        with connect(self._name, local_login(self._cluster)) as server:
+        with connect(self._name, local_login(self._cluster, self._here.layout)) as server:
             server.run("ALTER SYSTEM RESET primary_slot_name")
             server.run("SELECT pg_reload_conf()")
         self._wait(
@@ -268,13 +325,13 @@ class Executor:
 
     def _local(self, query: str) -> str:
         """Ask the server on this host; *query* gives a row with the reason why not."""
-        with connect(self._name, local_login(self._cluster, REPMGR_DATABASE)) as server:
+        with connect(self._name, local_login(self._cluster, self._here.layout, REPMGR_DATABASE)) as server:
             rows = server.rows(query)
         return str(next(iter(rows[0].values()))) if rows else ""
 
     def _drop(self, node: Node, slot: str) -> str:
         try:
-            with session(self._cluster, node) as server:
+            with slot_session(self._cluster, node) as server:
                 query = "SELECT active FROM pg_replication_slots WHERE slot_name = %s AND slot_type = 'physical'"
                 rows = server.rows(query, (slot,))
                 if rows and rows[0]["active"]:

@@ -8,9 +8,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..model import POSTGRES_PASSFILE, Cluster, Node
+from ..objects.identity import newcomer_name
 from ..observe.topology import Topology
 from ..ports.sql import conninfo, parse_conninfo
-from ..programs.repmgr import Record, node_parameters
+from ..programs.repmgr import Record, streaming_conninfo
 from .instance import Instance
 
 
@@ -85,9 +86,15 @@ class Seen:
     def streaming_conninfo(self, cluster: Cluster, node: Node, upstream: str) -> str:
         """The primary_conninfo with which *node* should stream from *upstream*. What it has beyond that (a dbname for
         slot synchronisation) stays."""
-        wanted = {**node_parameters(cluster, cluster.node(upstream)), "application_name": node.name}
+        wanted, is_now = (
+            parse_conninfo(streaming_conninfo(cluster, node, cluster.node(upstream))),
+            parse_conninfo(self.primary_conninfo),
+        )
         del wanted["dbname"]
-        return conninfo({**parse_conninfo(self.primary_conninfo), **wanted})
+        # Its agent says when it stands for its name.
+        if is_now.get("application_name") == newcomer_name(node.name):
+            wanted["application_name"] = newcomer_name(node.name)
+        return conninfo({**is_now, **wanted})
 
     def streams_otherwise(self, cluster: Cluster, node: Node, upstream: str) -> bool:
         """Whether primary_conninfo or the slot are not what *upstream* should be streamed from with. ``standby follow``

@@ -12,9 +12,9 @@ from ..plan import Plan
 from ..ports.sql import Server, quote
 from . import grants as acl
 from .grants import KINDS, PUBLIC, Draft, Grant, Objects
-from .role import ATTRIBUTES, Role, RoleState, plan_memberships, plan_role
+from .role import ATTRIBUTES, Role, RoleState, plan_memberships, plan_role, reserved
 
-__all__ = ["KINDS", "PUBLIC", "Executor", "Grant", "Role", "RoleState", "State", "observe", "plan"]
+__all__ = ["KINDS", "PUBLIC", "Executor", "Grant", "Role", "RoleState", "State", "observe", "plan", "reserved"]
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class State:
 _ROLES = """
 SELECT r.rolname AS name, r.rolcanlogin AS login, r.rolreplication AS replication, r.rolcreatedb AS createdb,
        r.rolcreaterole AS createrole, r.rolsuper AS superuser, r.rolconnlimit AS connection_limit,
-       r.rolpassword AS verifier,
+       r.rolpassword AS verifier, coalesce(isfinite(r.rolvaliduntil), false) AS ends,
        coalesce((SELECT setconfig FROM pg_db_role_setting WHERE setrole = r.oid AND setdatabase = 0), '{}') AS settings,
        (SELECT coalesce(json_agg(json_build_array(g.rolname, b.rolname) ORDER BY g.rolname, b.rolname), '[]')
           FROM pg_auth_members m JOIN pg_authid g ON g.oid = m.roleid LEFT JOIN pg_authid b ON b.oid = m.grantor
@@ -81,6 +81,7 @@ def observe(
                 verifier=row["verifier"],
                 memberships=tuple((group, grantor) for group, grantor in row["memberships"]),
                 settings=dict(item.split("=", 1) for item in row["settings"]),
+                ends=bool(row.get("ends")),
             )
             for name, row in found.items()
         },

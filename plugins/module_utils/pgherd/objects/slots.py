@@ -16,7 +16,8 @@ from ..errors import ConfigError, Conflict, PgherdError, SqlError
 from ..plan import Plan, Step
 from ..ports.sql import Server, quote
 
-# Columns of pg_replication_slots that are shown, where the server's version has them.
+# Columns of pg_replication_slots that are shown, where the server's version has them. Not safe_wal_size: it moves with
+# every byte of WAL, so that a slot nobody touched would look changed.
 _COLUMNS = (
     "plugin",
     "database",
@@ -26,7 +27,6 @@ _COLUMNS = (
     "restart_lsn",
     "confirmed_flush_lsn",
     "wal_status",
-    "safe_wal_size",
     "two_phase",
     "failover",
     "synced",

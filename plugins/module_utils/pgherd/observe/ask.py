@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: pgherd contributors
-"""What one PostgreSQL server is asked, in three statements, each of which may fail without hiding the others."""
+"""What one PostgreSQL server is asked, in five statements, each of which may fail without hiding the others."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any, Callable
 from ..errors import PgherdError, Unreachable
 from ..model import CA_FILE, MONITOR_PASSFILE, MONITOR_ROLE, REPMGR_DATABASE, Cluster, Node, build
 from ..ports.sql import Row, Server
+from .server_state import parse, statement
 from .views import Copy, Event, NodeView, PostgresView, Registered, RepmgrView, Sender, Slot
 
 Open = Callable[[str, Mapping[str, Any], float], AbstractContextManager[Server]]
@@ -21,32 +22,19 @@ Open = Callable[[str, Mapping[str, Any], float], AbstractContextManager[Server]]
 # Seconds for one connection and for each statement; libpq's connect_timeout knows no less than 2.
 STEP_LIMIT = 2.0
 EVENTS = 20
+# What reason() says of who did not answer in time.
+LATE = "no answer in time"
 
-# received_tli and pg_walfile_name() are the live timelines; the control file's lags behind after a promotion, but is
-# all there is on a standby without a receiver.
-STATE = """
-SELECT pg_is_in_recovery() AS in_recovery,
-       CASE WHEN pg_is_in_recovery()
-            THEN greatest(w.received_tli, c.timeline_id, r.min_recovery_end_timeline)
-            ELSE ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int END AS timeline,
+# What server_state.py asks, and what people are shown besides.
+STATE = statement(
+    """
        current_setting('server_version_num')::int AS version,
-       s.system_identifier::text AS system_id,
        extract(epoch FROM pg_postmaster_start_time())::float8 AS started_at,
-       CASE WHEN NOT pg_is_in_recovery() THEN pg_current_wal_lsn()::text END AS write_lsn,
-       CASE WHEN pg_is_in_recovery() THEN pg_last_wal_receive_lsn()::text END AS receive_lsn,
-       CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()::text END AS replay_lsn,
        CASE WHEN pg_is_in_recovery() AND pg_last_xact_replay_timestamp() IS NOT NULL THEN greatest(0,
             extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())::float8) END AS replay_age,
-       CASE WHEN pg_is_in_recovery() THEN pg_get_wal_replay_pause_state() <> 'not paused'
-            ELSE false END AS replay_paused,
-       coalesce(w.sender_host, '') AS upstream,
-       coalesce(w.status, '') AS receiver,
        coalesce(w.slot_name, '') AS receiver_slot,
-       current_setting('synchronous_standby_names') AS synchronous_standby_names,
-       current_setting('default_transaction_read_only')::bool AS read_only
-  FROM pg_control_system() s, pg_control_checkpoint() c, pg_control_recovery() r
-  LEFT JOIN pg_stat_wal_receiver w ON true
-"""
+       current_setting('synchronous_standby_names') AS synchronous_standby_names"""
+)
 
 # greatest() would make 0 of what is not known. to_jsonb() reaches columns that only some versions have (inactive_since: 17)
 # without a second statement.
@@ -54,8 +42,10 @@ DETAILS = """
 WITH here AS (SELECT CASE WHEN pg_is_in_recovery() THEN coalesce(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())
                           ELSE pg_current_wal_lsn() END AS lsn)
 SELECT coalesce((SELECT jsonb_agg(name ORDER BY name) FROM pg_settings WHERE pending_restart), '[]') AS pending_restart,
+       coalesce((SELECT jsonb_agg(name ORDER BY name) FROM pg_settings
+                  WHERE sourcefile LIKE '%/postgresql.auto.conf'), '[]') AS altered,
        coalesce((SELECT jsonb_agg(jsonb_build_object(
-           'application_name', application_name, 'state', state, 'sync_state', sync_state,
+           'application_name', application_name, 'role', usename, 'state', state, 'sync_state', sync_state,
            'client', coalesce(host(client_addr), ''),
            'lag_bytes', CASE WHEN replay_lsn IS NOT NULL THEN greatest(0, pg_wal_lsn_diff(here.lsn, replay_lsn))::int8 END,
            'lag_seconds', extract(epoch FROM replay_lag)::float8,
@@ -73,6 +63,22 @@ SELECT coalesce((SELECT jsonb_agg(name ORDER BY name) FROM pg_settings WHERE pen
            FROM pg_stat_progress_basebackup p JOIN pg_stat_activity a USING (pid)), '[]') AS copies,
        (SELECT extract(epoch FROM coalesce(last_archived_time, stats_reset))::float8 FROM pg_stat_archiver
          WHERE last_failed_time > coalesce(last_archived_time, '-infinity')) AS archive_failing_since
+"""
+
+# When passwords end, by role. A statement of its own: who may not read pg_roles is not to be blind for the rest.
+PASSWORDS = """
+SELECT coalesce(jsonb_object_agg(rolname, extract(epoch FROM rolvaliduntil)::float8), '{}') AS ends
+  FROM pg_catalog.pg_roles WHERE rolcanlogin AND pg_catalog.isfinite(rolvaliduntil)
+"""
+
+# By database the version of its default collation that its indexes were built with, and the one of this host's libraries. The
+# former is the primary's, the latter each host's own; both are NULL for C and for template0. Looking at pg_collation would take
+# a session in each database.
+COLLATIONS = """
+SELECT coalesce(jsonb_object_agg(datname, jsonb_build_array(datcollversion, here)), '{}') AS versions
+  FROM (SELECT datname, datcollversion, pg_catalog.pg_database_collation_actual_version(oid) AS here
+          FROM pg_catalog.pg_database WHERE datcollversion IS NOT NULL) d
+ WHERE here <> datcollversion
 """
 
 REPMGR = """
@@ -99,7 +105,13 @@ def parameters(host: str, port: int, database: str = REPMGR_DATABASE) -> dict[st
         "passfile": MONITOR_PASSFILE,
         "sslmode": "verify-full",
         "sslrootcert": CA_FILE,
+        "channel_binding": "require",
     }
+
+
+def pool_parameters(host: str, port: int) -> dict[str, Any]:
+    """The same for a pgpool, which has no channel binding: it is known by its certificate alone."""
+    return {**parameters(host, port, "postgres"), "channel_binding": "prefer"}
 
 
 def ask_node(cluster: Cluster, node: Node, open_: Open) -> NodeView:
@@ -139,15 +151,37 @@ def ask_postgres(server: Server) -> PostgresView:
     state = server.rows(STATE)[0]
     try:
         details = _details(server.rows(DETAILS)[0])
+        details["password_ends"] = _passwords(server)
+        details["collations"] = _collations(server)
     except PgherdError as error:
         details = {"details_why": reason(error)}
-    return build(PostgresView, {**state, **details})
+    return parse_view({**state, **details})
+
+
+def parse_view(row: Row) -> PostgresView:
+    """What the columns of STATE say, and of DETAILS where they are there."""
+    return build(PostgresView, parse(row))
+
+
+def _passwords(server: Server) -> dict[str, float] | None:
+    try:
+        return dict(server.rows(PASSWORDS)[0]["ends"])
+    except PgherdError:
+        return None
+
+
+def _collations(server: Server) -> dict[str, tuple[str, ...]] | None:
+    try:
+        return {name: tuple(versions) for name, versions in server.rows(COLLATIONS)[0]["versions"].items()}
+    except PgherdError:
+        return None
 
 
 def _details(row: Row) -> dict[str, Any]:
     return {
         **row,
         "pending_restart": tuple(row["pending_restart"]),
+        "altered": tuple(row["altered"]),
         "senders": tuple(build(Sender, item) for item in row["senders"]),
         "slots": tuple(build(Slot, item) for item in row["slots"]),
         "copies": tuple(build(Copy, item) for item in row["copies"]),
@@ -178,6 +212,8 @@ def reason(error: Exception) -> str:
     """One short line of what came back: libpq's own words, without its address and its advice."""
     text = " ".join(str(error).split())
     text = re.sub(r"^connect to \S+: ", "", text)
-    text = re.sub(r".*?connection to server at [^,]*, port \d+ failed: (FATAL: )?", "", text)
-    text = re.sub(r"^(connection )?timeout expired.*", "no answer in time", text)
+    # psycopg 3.1 leaves out all up to the first colon, which in an IPv6 address is no end of anything.
+    text = re.sub(r".*?(?:connection to server at|connection failed:) [^,]*, port \d+ failed: (FATAL: )?", "", text)
+    text = re.sub(r"^connection failed: (FATAL: )?", "", text)
+    text = re.sub(r"^(connection )?timeout expired.*", LATE, text)
     return re.split(r" Is the server running| - Multiple connection attempts", text)[0].strip().rstrip(".")

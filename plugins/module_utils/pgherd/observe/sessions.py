@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, Union
 
 from ..errors import PgherdError, Unreachable
 from ..ports.sql import Row, open_connection
@@ -32,11 +32,13 @@ _TYPES: dict[int, Callable[[str], Any]] = {
     701: float,
 }
 
+Parameters = Union[Mapping[str, Any], Callable[[], Mapping[str, Any]]]
+
 
 class _Session:
     """One server: no session, one being opened, or one that may be asked."""
 
-    def __init__(self, name: str, parameters: Mapping[str, Any]) -> None:
+    def __init__(self, name: str, parameters: Parameters) -> None:
         self.name = name
         self.why = "it has not answered yet"
         self.connection: Any = None
@@ -73,8 +75,9 @@ class _Session:
         return time.monotonic() - self._since if self._attempt and not self._outcome else 0.0
 
     def _connect(self, outcome: list[Any]) -> None:
+        given = self._parameters
         try:
-            outcome.append(open_connection(self.name, self._parameters, CONNECT_LIMIT))
+            outcome.append(open_connection(self.name, given() if callable(given) else given, CONNECT_LIMIT))
         except PgherdError as error:
             outcome.append(error)
 
@@ -129,9 +132,9 @@ def _value(result: Any, column: int) -> Any:
 
 
 class Sessions:
-    """One session each on the servers of *parameters* (libpq parameters by name)."""
+    """One session each on the servers of *parameters* (libpq parameters by name, or what gives them for each new session)."""
 
-    def __init__(self, parameters: Mapping[str, Mapping[str, Any]]) -> None:
+    def __init__(self, parameters: Mapping[str, Parameters]) -> None:
         self._sessions = {name: _Session(name, given) for name, given in parameters.items()}
         self._first = True
 

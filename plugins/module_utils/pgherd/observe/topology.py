@@ -7,15 +7,18 @@ Nothing here does I/O. The truth about who is primary is what all nodes say, nev
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from ..model import Cluster, build, lsn_to_int
+from ..model import Cluster, aliases, build, lsn_to_int
+from ..objects.identity import sender_names
+from ..programs.postgres import parse_sync_names
+from ..quorum import acknowledgers
+from .primary import Finding, Needed, Shown, decide, most_held
 from .views import (
     BarmanSeen,
+    CertificateSeen,
     Copy,
     NodeView,
     PgpoolView,
@@ -42,13 +45,17 @@ class Lag:
 
 @dataclass(frozen=True)
 class Topology:
-    """A whole cluster as seen at about one time."""
+    """A whole cluster as seen at about one time. *electable* and *acknowledgers* (W, 0 under async durability) are what the
+    description says of whoever looked; None where that is not known."""
 
     cluster: str
     seen_at: float
     nodes: tuple[NodeView, ...]
     pgpools: tuple[PgpoolView, ...] = ()
     barmans: tuple[BarmanSeen, ...] = ()
+    certificates: tuple[CertificateSeen, ...] = ()
+    electable: tuple[str, ...] = ()
+    acknowledgers: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, with the schema's version."""
@@ -61,6 +68,8 @@ class Topology:
             "nodes": tuple(node_view(item) for item in data["nodes"]),
             "pgpools": tuple(pgpool_view(item) for item in data["pgpools"]),
             "barmans": tuple(barman_seen(item) for item in data["barmans"]),
+            "certificates": tuple(build(CertificateSeen, item) for item in data.get("certificates", ())),
+            "electable": tuple(data.get("electable", ())),
         }
         return build(cls, {**data, **parts})
 
@@ -74,15 +83,8 @@ class Topology:
 
     @property
     def system_id(self) -> str:
-        """The cluster's system identifier: the one that most of the data nodes that answered have; '' on a tie, which
-        cannot be told, and when none answered.
-
-        Neither a timeline nor followers count here: another cluster's server may have more of both.
-        """
-        counted = Counter(postgres.system_id for _node, postgres in self.seen()).most_common(2)
-        if not counted or (len(counted) > 1 and counted[0][1] == counted[1][1]):
-            return ""
-        return counted[0][0]
+        """The cluster's system identifier: see most_held()."""
+        return most_held(postgres.system_id for _node, postgres in self.seen())
 
     @property
     def newest_timeline(self) -> int:
@@ -95,31 +97,26 @@ class Topology:
         return tuple(node for node, postgres in self.seen() if not postgres.in_recovery)
 
     def live_primary(self) -> NodeView | None:
-        """The one primary, or None when there is none or it cannot be told.
+        """The one primary, or None when there is none or it cannot be told: see find_primary()."""
+        return self.node(self.find_primary().name)
 
-        It has the cluster's system identifier and is outside recovery. One that can acknowledge commits is it, whatever
-        others have begun beside it: so many standbys that follow it no promotion can have sealed, so a newer timeline is
-        a stray's (failover/memory.real_primary has the same rule). Else nobody of the cluster who answered is on a newer
-        timeline. Of several such it is the one with most followers; a tie is nobody's.
+    def find_primary(self, newest: int = 0) -> Finding:
+        """The primary by primary.decide(), from what this view shows. *newest*: the newest timeline that was seen before.
+
+        Behind a primary are the standbys that say themselves that they stream from it. All data nodes' timelines count: who
+        sends writers somewhere, or people, had better wait.
         """
-        found = [node for node in self.primaries() if node.postgres and node.postgres.system_id == self.system_id]
-        ranked = sorted(((self._rank(node), node) for node in found), key=lambda item: item[0], reverse=True)
-        if not ranked or (len(ranked) > 1 and ranked[0][0] == ranked[1][0]):
-            return None
-        (acknowledges, timeline, _followers), best = ranked[0]
-        return best if acknowledges or timeline >= self.newest_timeline else None
+        said = [self._shown(node.name, postgres) for node, postgres in self.seen()]
+        return decide(said, newest=newest)
 
-    def _rank(self, node: NodeView) -> tuple[bool, int, int]:
-        timeline = node.postgres.timeline if node.postgres else 0
-        return self.acknowledges(node.name), timeline, len(self.followers(node.name))
-
-    def acknowledges(self, name: str) -> bool:
-        """Whether *name* can acknowledge commits that others have: as many standbys stream from it as its own
-        synchronous_standby_names asks for. False where that asks for none."""
-        node = self.node(name)
-        text = node.postgres.synchronous_standby_names if node and node.postgres else ""
-        needed, listed = parse_sync_names(text)
-        return 0 < needed <= len(set(self.downstreams(name)) & set(listed))
+    def _shown(self, name: str, postgres: PostgresView) -> Shown:
+        one = Shown(name, postgres.timeline, postgres.system_id, not postgres.in_recovery, self.upstream(name))
+        if postgres.in_recovery:
+            return one
+        needed: list[Needed] = [parse_sync_names(postgres.synchronous_standby_names)]
+        if self.acknowledgers is not None:
+            needed.append((self.acknowledgers, tuple(other for other in self.electable if other != name)))
+        return replace(one, behind=self.downstreams(name), needed=tuple(needed))
 
     def upstream(self, name: str) -> str:
         """The node that *name* streams from now; '' for none."""
@@ -141,6 +138,16 @@ class Topology:
             todo += fresh
         return tuple(found)
 
+    def head(self, name: str) -> NodeView | None:
+        """The node at which the chain of streams from *name* ends; None where it ends nowhere, or at a stranger."""
+        seen = {name}
+        while upstream := self.upstream(name):
+            if upstream in seen:
+                return None
+            seen.add(upstream)
+            name = upstream
+        return self.node(name)
+
     def streaming_standbys(self) -> tuple[str, ...]:
         """Standbys whose chain of streams leads to the live primary."""
         primary = self.live_primary()
@@ -150,7 +157,8 @@ class Topology:
         """The row of *name* in the pg_stat_replication of its upstream."""
         upstream = self.node(self.upstream(name))
         rows = upstream.postgres.senders if upstream and upstream.postgres else ()
-        return next((row for row in rows if row.application_name == name and row.state != "backup"), None)
+        own = (row for row in rows if row.application_name in sender_names(name) and row.trusted)
+        return next((row for row in own if row.state != "backup"), None)
 
     def lag(self, name: str) -> Lag:
         """How far *name* is behind the live primary.
@@ -192,7 +200,8 @@ class Topology:
         """Standbys that stream and may confirm commits now (sync_state ``sync``, ``quorum`` or ``potential``)."""
         primary = self.live_primary()
         senders = primary.postgres.senders if primary and primary.postgres else ()
-        return tuple(row.application_name for row in senders if row.state == "streaming" and row.sync_state != "async")
+        streaming = (row for row in senders if row.state == "streaming" and row.trusted)
+        return tuple(row.application_name for row in streaming if row.sync_state != "async")
 
     def metadata(self) -> RepmgrView | None:
         """repmgr's metadata where it is newest: on the live primary."""
@@ -214,8 +223,9 @@ class Topology:
 
 
 def named(cluster: Cluster, topology: Topology) -> Topology:
-    """Put the nodes' names in the place of the hosts that others name: names, addresses, and what those resolve to."""
-    names = {alias: node.name for node in cluster.nodes for alias in (node.name, node.address, node.ip) if alias}
+    """Put the nodes' names in the place of the hosts that others name: names, addresses, and what those resolve to. Beside them
+    comes what *cluster* counts by."""
+    names = {alias: node.name for node in cluster.nodes for alias in aliases(node)}
     names.update({address: node.name for node in topology.nodes for address in node.addresses if address not in names})
 
     def node(view: NodeView) -> NodeView:
@@ -229,13 +239,5 @@ def named(cluster: Cluster, topology: Topology) -> Topology:
         return replace(view, backends=None if view.backends is None else backends)
 
     nodes, pgpools = tuple(map(node, topology.nodes)), tuple(map(pgpool, topology.pgpools))
-    return replace(topology, nodes=nodes, pgpools=pgpools)
-
-
-def parse_sync_names(text: str) -> tuple[int, tuple[str, ...]]:
-    """Number and names from a value of synchronous_standby_names; grammar as in the manual, 19.6.2 "Primary Server"."""
-    match = re.fullmatch(r"\s*(?:(?:ANY|FIRST)\s+)?(\d+)\s*\((.*)\)\s*", text, re.IGNORECASE | re.DOTALL)
-    count, listed = (int(match.group(1)), match.group(2)) if match else (1, text)
-    quoted = re.findall(r'"((?:[^"]|"")*)"|([^\s,"]+)', listed)
-    names = tuple(strict.replace('""', '"') if strict else plain for strict, plain in quoted)
-    return (count, names) if names else (0, ())
+    found = replace(topology, nodes=nodes, pgpools=pgpools)
+    return replace(found, electable=cluster.electable_names, acknowledgers=acknowledgers(cluster))

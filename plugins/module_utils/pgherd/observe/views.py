@@ -8,19 +8,21 @@ epoch, lags and ages seconds, sizes bytes, LSNs text as PostgreSQL prints them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..model import build, lsn_to_int
+from ..model import AGENT_ROLE, TRUSTED_ROLES, build
 from ..programs.barman_view import BarmanView
+from .server_state import ServerState
 
 
 @dataclass(frozen=True)
 class Sender:
     """A row of pg_stat_replication: who streams from this node. The lags are to replay, as this node sees them.
 
-    *state* is ``streaming``, ``catchup``, ``startup``, ``backup`` or ``stopping``. *reply_age*: since the last message.
+    *state* is ``streaming``, ``catchup``, ``startup``, ``backup`` or ``stopping``. *reply_age*: since the last message. *role*:
+    who it has logged in as; the name alone is what anybody may call himself.
     """
 
     application_name: str
@@ -30,6 +32,16 @@ class Sender:
     lag_bytes: int | None = None
     lag_seconds: float | None = None
     reply_age: float | None = None
+    role: str = AGENT_ROLE
+
+    @property
+    def trusted(self) -> bool:
+        """Whether it has logged in as standbys do."""
+        return self.role in TRUSTED_ROLES
+
+    def calls_itself(self, names: Iterable[str]) -> bool:
+        """Whether PostgreSQL takes it for one of *names*: it looks at no capitals (SyncRepGetStandbyPriority())."""
+        return self.application_name.lower() in {name.lower() for name in names}
 
 
 @dataclass(frozen=True)
@@ -55,43 +67,29 @@ class Copy:
 
 
 @dataclass(frozen=True)
-class PostgresView:
-    """What PostgreSQL says of itself.
+class PostgresView(ServerState):
+    """What PostgreSQL says of itself, as people are shown it: *upstream* is a node's name here, where it is one.
 
-    *timeline* is the live one: of the WAL being written on a primary, of the WAL being received on a standby.
-    *upstream* is the host that its WAL receiver is connected to, as a node's name where it is one, '' without a
-    receiver. *receiver* is the receiver's status (``streaming``, ``waiting``...) or ''. *replay_age*: since the last
-    replayed transaction was committed. *read_only*: whether new transactions are, which is how a primary is fenced.
-    *details_why* says why the lists and settings could not be read.
+    *replay_age*: since the last replayed transaction was committed. *altered*: settings whose value is ALTER SYSTEM's, which goes
+    before all files. *details_why* says why the lists and settings could not be read. *password_ends*: by role when its password
+    ends (VALID UNTIL), in seconds since the epoch; *collations*: by database whose collation has another version here than it was
+    made with, these two versions. None where that could not be read.
     """
 
-    in_recovery: bool
-    timeline: int
-    version: int
-    system_id: str
-    started_at: float
-    write_lsn: str | None = None
-    receive_lsn: str | None = None
-    replay_lsn: str | None = None
+    version: int = 0
+    started_at: float = 0.0
     replay_age: float | None = None
-    replay_paused: bool = False
-    upstream: str = ""
-    receiver: str = ""
     receiver_slot: str = ""
     synchronous_standby_names: str = ""
-    read_only: bool = False
     pending_restart: tuple[str, ...] = ()
+    altered: tuple[str, ...] = ()
     senders: tuple[Sender, ...] = ()
     slots: tuple[Slot, ...] = ()
     copies: tuple[Copy, ...] = ()
     archive_failing_since: float | None = None
     details_why: str = ""
-
-    @property
-    def position(self) -> int:
-        """The newest WAL it holds, in bytes: written on a primary, received or replayed on a standby."""
-        known = [self.write_lsn, self.receive_lsn, self.replay_lsn]
-        return max((lsn_to_int(lsn) for lsn in known if lsn), default=0)
+    password_ends: Mapping[str, float] | None = None
+    collations: Mapping[str, tuple[str, ...]] | None = None
 
 
 @dataclass(frozen=True)
@@ -150,7 +148,8 @@ class RepmgrView:
 
 @dataclass(frozen=True)
 class NodeView:
-    """One node as seen at *seen_at*. *why* says why PostgreSQL, *repmgr_why* why the metadata could not be read.
+    """One node as seen at *seen_at*. *why* says why PostgreSQL, *repmgr_why* why the metadata could not be read. *words* are
+    what its agent has read in PostgreSQL's log about why it does not run or stream.
 
     *addresses* are what its address resolved to, so that others' connections can be told apart.
     """
@@ -164,6 +163,7 @@ class NodeView:
     repmgr: RepmgrView | None = None
     repmgr_why: str = ""
     addresses: tuple[str, ...] = ()
+    words: str = ""
 
     @property
     def refused(self) -> bool:
@@ -206,6 +206,16 @@ class PgpoolView:
 
 
 @dataclass(frozen=True)
+class CertificateSeen:
+    """A certificate: *host* whose it is, '' for the authority. *ends*: in seconds since the epoch, None where that could not
+    be read; *why* it is not accepted then, '' where nobody showed one."""
+
+    host: str
+    ends: float | None = None
+    why: str = ""
+
+
+@dataclass(frozen=True)
 class BarmanSeen:
     """One barman host as seen at *seen_at*; *view* is None when it could not be asked, for the reason *why*."""
 
@@ -225,7 +235,8 @@ def node_view(data: Mapping[str, Any]) -> NodeView:
     lists = {"senders": Sender, "slots": Slot, "copies": Copy}
     if postgres:
         rows = {key: _tuples(kind, postgres[key]) for key, kind in lists.items()}
-        postgres = build(PostgresView, {**postgres, **rows, "pending_restart": tuple(postgres["pending_restart"])})
+        rows.update({key: tuple(postgres.get(key, ())) for key in ("pending_restart", "altered", "replaces")})
+        postgres = build(PostgresView, {**postgres, **rows})
     if repmgr:
         rows = {"nodes": _tuples(Registered, repmgr["nodes"]), "events": _tuples(Event, repmgr["events"])}
         repmgr = build(RepmgrView, {**repmgr, **rows})

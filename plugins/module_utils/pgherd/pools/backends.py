@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ..errors import Conflict
-from ..files.backend_list import Backend, label
+from ..observe.primary import Finding
 from ..observe.topology import Topology
-from ..observe.views import NodeView
 from ..plan import Plan, Step
 from ..programs.pgpool import NodeInfo
+from ..render.backend_list import Backend, label
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,8 @@ def decide(names: Mapping[int, str], table: Mapping[int, NodeInfo], truth: Topol
     here = {number: name for number, name in names.items() if number in table}
     if not any(_answers(truth, name) for name in names.values()):
         return []
-    primary = truth.live_primary()
-    head = "" if primary is None or _successor(primary, truth, doubt) else primary.name
+    finding = truth.find_primary(doubt.timeline)
+    head = finding.name
     taken = next((number for number, node in table.items() if node.role == "primary"), None)
     for number, name in here.items():
         # One that is detached and still has the role: pgpool is looking for another just now.
@@ -80,7 +80,7 @@ def decide(names: Mapping[int, str], table: Mapping[int, NodeInfo], truth: Topol
     changes = []
     for number, name in here.items():
         attached = table[number].attached
-        reason = _out(table[number], name, truth, doubt, head) if attached else _in(name, truth, head)
+        reason = _out(table[number], name, truth, doubt, finding) if attached else _in(name, truth, head)
         if reason:
             changes.append(Change("detach" if attached else "attach", number, name, reason))
     return sorted(changes, key=lambda change: _turn(change, table[change.number], head))
@@ -97,8 +97,8 @@ def searches(change: Change, seen: NodeInfo, primary: str) -> bool:
     return change.node == primary or (change.action == "detach" and seen.role == "primary")
 
 
-def _out(seen: NodeInfo, name: str, truth: Topology, doubt: Doubt, primary: str) -> str:
-    node = truth.node(name)
+def _out(seen: NodeInfo, name: str, truth: Topology, doubt: Doubt, found: Finding) -> str:
+    node, primary = truth.node(name), found.name
     postgres = node.postgres if node else None
     mistaken = seen.role == "primary" and primary not in ("", name)
     if postgres is None:
@@ -106,23 +106,14 @@ def _out(seen: NodeInfo, name: str, truth: Topology, doubt: Doubt, primary: str)
         if misses < MISSES or (seen.role == "primary" and silent < ALONE and not mistaken):
             return ""
         return f"it has not answered for {silent:.1f} s: {node.why if node and node.why else 'no reason known'}"
-    newer = _successor(node, truth, doubt) if node else 0
-    if newer:
-        return f"it is a stale primary: on timeline {postgres.timeline}, and there is {newer}"
+    if name in found.stale:
+        return f"it is a stale primary: on timeline {postgres.timeline}, and there is {found.newest}"
     if not postgres.in_recovery:
         return f"it is writable, and {primary} is the primary" if primary and name != primary else ""
     if mistaken:
         return f"pgpool takes it for the primary, which is {primary}"
     idle = 0.0 if not primary or name in truth.streaming_standbys() else doubt.idle.get(name, 0.0)
     return f"it has not streamed from {primary} for {idle:.0f} s" if idle >= IDLE else ""
-
-
-def _successor(node: NodeView, truth: Topology, doubt: Doubt) -> int:
-    """The timeline of another that has succeeded the primary *node*, 0 for none: see Topology.live_primary()."""
-    newest = max(doubt.timeline, truth.newest_timeline)
-    mine = node.postgres
-    stale = mine is not None and not mine.in_recovery and mine.timeline < newest and not truth.acknowledges(node.name)
-    return newest if stale else 0
 
 
 def _in(name: str, truth: Topology, primary: str) -> str:

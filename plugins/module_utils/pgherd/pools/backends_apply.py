@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import CommandError, ConfigError, PgherdError
-from ..files import hostfiles
-from ..files.backend_list import Backend, configure, parse_backends
 from ..model import Cluster, Node
 from ..observe.sessions import Sessions
 from ..observe.topology import Topology
 from ..plan import Plan
-from ..ports.service import Service
-from ..programs.pgpool import UNIT, NodeInfo, Pcp
+from ..ports import hostfiles
+from ..ports.services import AGENT, PGPOOL, Services
+from ..programs.pgpool import NodeInfo, Pcp
 from ..programs.pgpool_settings import parse_configuration
+from ..render.backend_list import Backend, configure, parse_backends
 from .backends import MISSES, Doubt, decide, demand, foresee, has_enough_backends, has_write_node, plan
 from .watch import Watch
 
@@ -43,7 +43,7 @@ def ask_servers(
     sessions = Sessions(
         {node_name(item): {**login, "host": item.host, "port": item.port} for item in backends.values()}
     )
-    watch = Watch(cluster_of(backends), sessions)
+    watch = Watch(cluster_of(backends), sessions, described=False)
     try:
         truth, doubt = watch.look(time.monotonic())
         for _again in range(MISSES - 1):
@@ -134,13 +134,13 @@ class Executor:
     def __init__(
         self,
         pcp: Pcp,
-        service: Service,
+        services: Services,
         timeout: float = 30.0,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._pcp = pcp
-        self._service = service
+        self._services = services
         self._timeout = timeout
         self._sleep = sleep
         self._clock = clock
@@ -154,12 +154,12 @@ class Executor:
     def reload(self, numbers: tuple[int, ...]) -> None:
         """Make pgpool read its configuration and wait until it has the backends *numbers*."""
         self._pcp.reload()
-        self._until(f"reload {UNIT}", lambda table: set(numbers) <= set(table))
+        self._until(f"reload {PGPOOL}", lambda table: set(numbers) <= set(table))
 
     def restart(self, numbers: tuple[int, ...]) -> None:
         """Restart pgpool and wait until it has the backends *numbers*."""
-        self._service.restart(UNIT, self._timeout)
-        self._until(f"restart {UNIT}", lambda table: set(numbers) <= set(table))
+        self._services.restart(PGPOOL, self._timeout)
+        self._until(f"restart {PGPOOL}", lambda table: set(numbers) <= set(table))
 
     def attach(self, number: int) -> None:
         """Have pgpool use a backend."""
@@ -173,11 +173,12 @@ class Executor:
         """Tell pgpool which backend is the primary."""
         self._tell("promote", number, lambda table: table[number].role == "primary")
 
-    def wait_for(self, minimum: int) -> Mapping[int, NodeInfo]:
-        """Wait until pgpool uses *minimum* backends, the primary among them; return its table."""
+    def wait_for(self, minimum: int, wait: bool = True) -> Mapping[int, NodeInfo]:
+        """Wait until pgpool uses *minimum* backends, the primary among them; return its table. Without *wait* it must be so."""
         return self._until(
             f"wait for {minimum} backends with the primary",
             lambda table: minimum <= 0 or (has_enough_backends(table, minimum) and has_write_node(table)),
+            self._timeout if wait else 0.0,
         )
 
     def _tell(self, verb: str, number: int, done: Callable[[Mapping[int, NodeInfo]], bool]) -> None:
@@ -189,8 +190,11 @@ class Executor:
                 raise
         self._until(f"{verb} backend {number}", done)
 
-    def _until(self, what: str, done: Callable[[Mapping[int, NodeInfo]], bool]) -> Mapping[int, NodeInfo]:
-        deadline = self._clock() + self._timeout
+    def _until(
+        self, what: str, done: Callable[[Mapping[int, NodeInfo]], bool], timeout: float | None = None
+    ) -> Mapping[int, NodeInfo]:
+        timeout = self._timeout if timeout is None else timeout
+        deadline = self._clock() + timeout
         table: Mapping[int, NodeInfo] = {}
         why = ""
         while True:
@@ -203,7 +207,7 @@ class Executor:
             if self._clock() >= deadline:
                 shown = ", ".join(f"{at} {node.host} {node.status} {node.role}" for at, node in table.items())
                 raise PgherdError(
-                    f"{what}: not so after {self._timeout:g} s{why}; pgpool has: {shown or 'nothing'}.",
-                    "Its reason: journalctl -u pgpool2 -u pgherd-agent -n 50",
+                    f"{what}: not so after {timeout:g} s{why}; pgpool has: {shown or 'nothing'}.",
+                    f"Its reason: {self._services.log(PGPOOL, AGENT)}",
                 )
             self._sleep(0.2)

@@ -9,22 +9,24 @@ that comes later is let in by the agent.
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
-from ..files.backend_list import number_of
+from ..errors import PgherdError
 from ..model import Cluster
 from ..observe.ask import parameters
-from ..programs.pgpool import STATUS_FILE, status_file
+from ..ports.place import around
+from ..programs.pgpool import GATE_PASSFILE, STATUS_FILE, status_file
+from ..render.backend_list import number_of
+from ..text import printable
 from .backends import serves
 from .watch import Asker, Watch
 
 
 def _say(line: str) -> None:
-    sys.stderr.write(f"{line}\n")
+    sys.stderr.write(f"{printable(line)}\n")
     sys.stderr.flush()
 
 
@@ -40,9 +42,8 @@ def wait(
     if asker is None:
         from ..observe.sessions import Sessions
 
-        targets = {node.name: parameters(node.address, cluster.port, "postgres") for node in cluster.data_nodes}
-        asker = Sessions(targets)
-    minimum = min(int(cluster.options["pgpool_min_backends"]), len(cluster.data_nodes))
+        asker = Sessions({node.name: _target(cluster, node.address) for node in cluster.data_nodes})
+    minimum = min(cluster.options.pgpool_min_backends, len(cluster.data_nodes))
     watch, said = Watch(cluster, asker), ""
     try:
         while True:
@@ -66,11 +67,14 @@ def wait(
         asker.close()
 
 
+def _target(cluster: Cluster, address: str) -> dict[str, Any]:
+    return {**parameters(address, cluster.port, "postgres"), "passfile": GATE_PASSFILE}
+
+
 def _write(path: str, text: str) -> None:
-    """Replace the file as its directory's owner, who is pgpool's user and writes it from then on."""
-    owner = os.stat(os.path.dirname(path))
-    temporary = path + ".new"
-    with open(temporary, "w", encoding="ascii") as stream:
-        stream.write(text)
-    os.chown(temporary, owner.st_uid, owner.st_gid)
-    os.rename(temporary, path)
+    """Replace the file, which pgpool writes from then on, as its user, and the agent reads. Raises PgherdError."""
+    try:
+        with around(path) as (place, name):
+            place.replace(name, text.encode(), 0o644)
+    except OSError as error:
+        raise PgherdError(f"write {path}: {error.strerror}.") from error

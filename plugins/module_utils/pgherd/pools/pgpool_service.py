@@ -10,12 +10,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from ..errors import CommandError, PgherdError, Unreachable
-from ..files.backend_list import label
 from ..model import PGPOOL_ROLE, SERVER_CERT_FILE
 from ..plan import Plan, Step
-from ..ports.service import Service
-from ..programs.pgpool import CONFIGURATION, HBA, LOADED, PASSWORDS, UNIT, NodeInfo, Pcp, password_entries
+from ..ports.place import around
+from ..ports.services import PGPOOL, RUNNING, Services
+from ..programs.pgpool import CONFIGURATION, HBA, LOADED, PASSWORDS, NodeInfo, Pcp, password_entries
 from ..programs.pgpool_settings import needs_restart, parse_configuration
+from ..render.backend_list import label
 
 CURRENT = "running with the files as they stand"
 FILES = (CONFIGURATION, PASSWORDS, HBA, SERVER_CERT_FILE)
@@ -31,9 +32,9 @@ class State:
     nodes: Mapping[int, NodeInfo] = field(default_factory=dict)
 
 
-def observe(service: Service, pcp: Pcp) -> State:
+def observe(services: Services, pcp: Pcp) -> State:
     """The service on this host. Its table is left empty when PCP does not answer."""
-    active = service.is_active(UNIT)
+    active = services.state(PGPOOL) == RUNNING
     nodes: Mapping[int, NodeInfo] = {}
     if active:
         try:
@@ -50,10 +51,12 @@ def observe(service: Service, pcp: Pcp) -> State:
 
 def _read(path: str) -> str | None:
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as stream:
-            return stream.read()
+        with around(path) as (place, name):
+            return place.read(name).decode(errors="surrogateescape")
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise PgherdError(f"read {path}: {error.strerror}.", "Look at what stands there.") from error
 
 
 def plan(state: State, pending: Mapping[str, str | None] | None = None) -> Plan:
@@ -61,31 +64,31 @@ def plan(state: State, pending: Mapping[str, str | None] | None = None) -> Plan:
     standing = {**state.standing, **(pending or {})}
     hidden = {path for path, content in (pending or {}).items() if content is None}
     if not state.active:
-        return _single(Step("start", f"start {UNIT}"), "stopped", "running")
+        return _single(Step("start", f"start {PGPOOL}"), "stopped", "running")
     if any(state.loaded[path] is None for path in FILES):
-        return _single(Step("restart", f"restart {UNIT}: it was not started by its present unit"), "running", "running")
+        return _single(Step("restart", f"restart {PGPOOL}: it was not started as it is today"), "running", "running")
     differ = [path for path in FILES if path in hidden or state.loaded[path] != standing[path]]
     reasons = _reasons(state, standing, differ)
     if reasons:
         return _single(
-            Step("restart", f"restart {UNIT}: {'; '.join(reasons)}"),
+            Step("restart", f"restart {PGPOOL}: {'; '.join(reasons)}"),
             _old(differ),
             "running with the files as they stand",
         )
     leaving = _leaving(state, standing[CONFIGURATION] or "")
     if not differ and not leaving:
-        return Plan(UNIT, {}, {})
+        return Plan(PGPOOL, {}, {})
     steps = [
         Step("detach", f"detach {label(at, state.nodes[at].host)}: it is no longer configured", {"number": at})
         for at in leaving
     ]
     if differ:
-        steps.append(Step("reload", f"reload {UNIT}: {', '.join(differ)} changed"))
-    return Plan(UNIT, {"state": _old(differ)}, {"state": CURRENT}, tuple(steps))
+        steps.append(Step("reload", f"reload {PGPOOL}: {', '.join(differ)} changed"))
+    return Plan(PGPOOL, {"state": _old(differ)}, {"state": CURRENT}, tuple(steps))
 
 
 def _single(step: Step, before: str, after: str) -> Plan:
-    return Plan(UNIT, {"state": before}, {"state": after}, (step,))
+    return Plan(PGPOOL, {"state": before}, {"state": after}, (step,))
 
 
 def _old(paths: list[str]) -> str:
@@ -120,20 +123,20 @@ class Executor:
 
     def __init__(
         self,
-        service: Service,
+        services: Services,
         pcp: Pcp,
         timeout: float = 60.0,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._service = service
+        self._services = services
         self._pcp = pcp
         self._timeout = timeout
         self._sleep = sleep
         self._clock = clock
 
     def start(self) -> None:
-        """Start it; its unit waits until enough backends answer."""
+        """Start it; it waits until enough backends answer."""
         self._begin("start")
 
     def restart(self) -> None:
@@ -142,7 +145,7 @@ class Executor:
 
     def reload(self) -> None:
         """Make it read its files."""
-        self._service.reload(UNIT)
+        self._services.reload(PGPOOL)
 
     def detach(self, number: int) -> None:
         """Stop using a backend."""
@@ -150,11 +153,11 @@ class Executor:
 
     def _begin(self, verb: str) -> None:
         try:
-            getattr(self._service, verb)(UNIT, self._timeout)
+            getattr(self._services, verb)(PGPOOL, self._timeout)
         except Unreachable as error:
             raise PgherdError(
-                f"{verb} {UNIT}: it does not serve after {self._timeout:g} s.",
-                "It waits until cluster_pgpool_min_backends data nodes answer; who is missing: journalctl -u pgpool2",
+                f"{verb} {PGPOOL}: it does not serve after {self._timeout:g} s.",
+                f"It waits until cluster_pgpool_min_backends data nodes answer; who is missing: {self._services.log(PGPOOL)}",
             ) from error
         deadline = self._clock() + self._timeout
         while True:

@@ -9,10 +9,10 @@ from dataclasses import replace
 from typing import Protocol
 
 from ..errors import PgherdError
-from ..model import Cluster, build
-from ..observe.ask import STATE, reason
+from ..model import Cluster
+from ..observe.ask import STATE, parse_view, reason
 from ..observe.topology import Topology, named
-from ..observe.views import NodeView, PostgresView
+from ..observe.views import NodeView
 from ..ports.sql import Row
 from .backends import Doubt
 
@@ -31,10 +31,12 @@ class Asker(Protocol):
 
 
 class Watch:
-    """Turns look after look into one Topology and what single looks cannot show."""
+    """Turns look after look into one Topology and what single looks cannot show. *described*: whether *cluster* is the
+    description, which says who has to confirm commits, and not only a list of servers."""
 
-    def __init__(self, cluster: Cluster, asker: Asker) -> None:
+    def __init__(self, cluster: Cluster, asker: Asker, described: bool = True) -> None:
         self._cluster = cluster
+        self._described = described
         self._asker = asker
         self._views = {node.name: NodeView(node.name, node.kind, node.id, 0.0) for node in cluster.data_nodes}
         self._misses: dict[str, int] = {}
@@ -48,7 +50,7 @@ class Watch:
         rows, failed = self._asker.ask(STATE, LIMIT)
         seen_at = time.time()
         for name, row in rows.items():
-            self._views[name] = replace(self._views[name], seen_at=seen_at, postgres=build(PostgresView, row), why="")
+            self._views[name] = replace(self._views[name], seen_at=seen_at, postgres=parse_view(row), why="")
             self._misses.pop(name, None)
             self._silent_since.pop(name, None)
         for name, why in failed.items():
@@ -57,6 +59,8 @@ class Watch:
             self._misses[name] = self._misses.get(name, 0) + 1
             self._silent_since.setdefault(name, now)
         truth = named(self._cluster, Topology(self._cluster.name, seen_at, tuple(self._views.values())))
+        if not self._described:
+            truth = replace(truth, electable=(), acknowledgers=None)
         return truth, self._doubt(truth, now)
 
     def _doubt(self, truth: Topology, now: float) -> Doubt:

@@ -15,8 +15,9 @@ from collections.abc import Callable
 from ..errors import PgherdError
 from ..ports.processes import listening
 
-# For how many seconds it must last: pgpool has neither socket for a moment when it starts and when it ends.
-LASTING = 2.0
+# For how many seconds it must last where both were there: pgpool has neither socket for a moment when it ends. When it starts it
+# serves its clients first, and makes PCP's socket when it has looked for the primary, on a busy machine some seconds later.
+LASTING, STARTING = 2.0, 30.0
 # Seconds that a restart has to come about before it is asked for again.
 AGAIN = 30.0
 
@@ -33,15 +34,18 @@ class Wreck:
         self._restart = restart
         self._serving = serving
         self._since: float | None = None
+        # Whether this pgpool, since it began to serve, had the socket.
+        self._whole = False
         self._asked = float("-inf")
 
     def look(self, now: float) -> str:
         """What was done about it at *now* (monotonic seconds), '' while there is nothing to do."""
-        if os.path.exists(self._socket) or not self._serving(self._port):
-            self._since = None
+        serves = self._serving(self._port)
+        if os.path.exists(self._socket) or not serves:
+            self._since, self._whole = None, serves
             return ""
         self._since = now if self._since is None else self._since
-        if now - self._since < LASTING or now - self._asked < AGAIN:
+        if now - self._since < (LASTING if self._whole else STARTING) or now - self._asked < AGAIN:
             return ""
         self._asked = now
         what = f"restart: pgpool serves, but {self._socket} has been gone for {now - self._since:.0f} s"

@@ -32,6 +32,21 @@ def _matches(pid: int, wanted: bytes, programs: Collection[str]) -> bool:
     return os.path.basename(os.fsdecode(program)) in programs and any(wanted in word for word in words)
 
 
+def commands(program: str, verbs: Collection[str]) -> dict[int, str]:
+    """By process those that run the script *program* with one of *verbs* as its next word: when the process began, in the
+    kernel's ticks, and all of its words."""
+    found = {}
+    for pid in (int(entry) for entry in os.listdir("/proc") if entry.isdigit()):
+        with suppress(OSError, IndexError, ValueError):  # it has ended
+            with open(f"/proc/{pid}/cmdline", "rb") as stream:
+                words = stream.read().decode(errors="replace").split("\0")
+            if words[words.index(program) + 1] in verbs and _runs(pid):
+                with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stream:
+                    began = stream.read().rpartition(")")[2].split()[19]
+                found[pid] = f"{began} {' '.join(words).strip()}"
+    return found
+
+
 def end(pids: Iterable[int], timeout: float = 10.0) -> None:
     """Kill processes, which then cannot clean up after themselves, and wait *timeout* seconds until they are gone.
 
@@ -48,7 +63,7 @@ def end(pids: Iterable[int], timeout: float = 10.0) -> None:
             raise PgherdError(
                 f"end the processes {', '.join(map(str, sorted(left)))}, which an earlier attempt has left: they are "
                 f"still there after {timeout:g} s.",
-                "Look what they wait for: ps -o pid,stat,wchan,args",
+                "See what they are waiting for: ps -o pid,stat,wchan,args",
             )
         time.sleep(0.05)
 
@@ -60,6 +75,22 @@ def _runs(pid: int) -> bool:
             return stream.read().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+def directories_of(program: str) -> tuple[str, ...]:
+    """The current directories of all processes of *program*, by the name that the kernel has for it, which see this host's
+    own files: what runs in a container does not."""
+    found = set()
+    for entry in os.listdir("/proc"):
+        with suppress(OSError):
+            if entry.isdigit() and _is(entry, program) and os.path.samefile(f"/proc/{entry}/root", "/"):
+                found.add(os.readlink(f"/proc/{entry}/cwd"))
+    return tuple(sorted(found))
+
+
+def _is(pid: str, program: str) -> bool:
+    with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as stream:
+        return stream.read().strip() == program
 
 
 def listening(port: int, tables: Iterable[str] = ("/proc/net/tcp", "/proc/net/tcp6")) -> bool:

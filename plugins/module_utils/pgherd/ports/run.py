@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Optional, Protocol, TextIO
 
 from ..errors import CommandError, Unreachable
+from .identity import Identity, of_user
 
 
 @dataclass(frozen=True)
@@ -103,24 +104,7 @@ def _written(stream: TextIO) -> str:
     return stream.read()
 
 
-@dataclass(frozen=True)
-class _Identity:
-    uid: int
-    gid: int
-    groups: tuple[int, ...]
-    home: str
-
-
-def _identity(user: Optional[str]) -> Optional[_Identity]:
+def _identity(user: Optional[str]) -> Optional[Identity]:
     """Whom to run as; None when no change is needed."""
-    if user is None:
-        return None
-    import pwd
-
-    try:
-        entry = pwd.getpwnam(user)
-    except KeyError as error:
-        raise Unreachable(f"run as {user}: there is no such user here.") from error
-    if entry.pw_uid == os.geteuid():
-        return None
-    return _Identity(entry.pw_uid, entry.pw_gid, tuple(os.getgrouplist(user, entry.pw_gid)), entry.pw_dir)
+    found = None if user is None else of_user(user)
+    return None if found is None or found.uid == os.geteuid() else found

@@ -13,6 +13,46 @@ from ..errors import PgherdError, SqlError, Unreachable
 
 Row = dict[str, Any]
 
+# What a file, ALTER SYSTEM, a role or the owner of a database may set for all sessions (ALTER ROLE, ALTER DATABASE ... SET), and
+# what of that would change what a statement of ours means, what it costs, or whether it runs at all. Options at the start of a
+# session go before those. All that every role may say at its start is here, in every release: what a server does not know would
+# end the session. The rest is set for our own roles, see objects/shield.py.
+# Tried on PostgreSQL 15: ALTER DATABASE ... SET role makes a superuser's session one of that role. A standby refuses every
+# statement under serializable isolation. With exit_on_error a query that may fail ends the session. Just-in-time compilation of
+# what is asked twice a second costs more than all else.
+FIXED = {
+    "search_path": "pg_catalog,pg_temp",
+    "role": "none",
+    "default_transaction_isolation": "read committed",
+    "default_transaction_deferrable": "off",
+    "standard_conforming_strings": "on",
+    "quote_all_identifiers": "off",
+    "transform_null_equals": "off",
+    "xmloption": "content",
+    "client_encoding": "UTF8",
+    # A warning at login (a setting that names what is gone) ends the session where it comes through Pgpool-II 4.6.
+    "client_min_messages": "error",
+    "TimeZone": "UTC",
+    "DateStyle": "ISO",
+    "IntervalStyle": "postgres",
+    "bytea_output": "hex",
+    "lock_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+    "idle_session_timeout": "0",
+    "exit_on_error": "off",
+    "row_security": "on",
+    "check_function_bodies": "on",
+    "default_tablespace": "",
+    "default_table_access_method": "heap",
+    "local_preload_libraries": "",
+    "jit": "off",
+    "plan_cache_mode": "auto",
+    "max_parallel_workers_per_gather": "0",
+    "debug_print_parse": "off",
+    "debug_print_rewritten": "off",
+    "debug_print_plan": "off",
+}
+
 
 class Server(Protocol):
     """A session on one PostgreSQL server (or on a pgpool), in autocommit."""
@@ -62,6 +102,19 @@ def parse_conninfo(text: str) -> dict[str, str]:
     """The parameters of a libpq connection string in its keyword form, as primary_conninfo is."""
     pairs = re.findall(r"(\w+)\s*=\s*(?:'((?:[^'\\]|\\.)*)'|([^\s']*))", text)
     return {key: re.sub(r"\\(.)", r"\1", quoted or plain) for key, quoted, plain in pairs}
+
+
+def session_options(more: str = "", **others: str) -> str:
+    """libpq's *options* for a session of ours: what others could have set is FIXED, with *others* in its place or beside it,
+    and then *more* options, which go before both."""
+    fixed = {**FIXED, **others}
+    return " ".join([*(option(name, value) for name, value in fixed.items()), *([more] if more else [])])
+
+
+def option(name: str, value: str) -> str:
+    """One of libpq's *options*: a setting. pg_split_opts(): a backslash keeps a blank, or itself, in the word."""
+    word = f"{name}={value}".replace("\\", "\\\\").replace(" ", "\\ ")
+    return f"-c {word}"
 
 
 class PsycopgServer:
@@ -116,7 +169,8 @@ def open_connection(name: str, parameters: Mapping[str, Any], timeout: float = 5
 
     *timeout*, in seconds, bounds the connection (libpq takes whole seconds, at least 2) and each statement; a
     *connect_timeout* or *options* in *parameters* goes before it. Raises Unreachable when the server does not answer or
-    refuses, PgherdError when psycopg is missing.
+    refuses, PgherdError when psycopg is missing. What roles and databases set for their sessions is not in force, see
+    session_options().
     """
     try:
         import psycopg
@@ -129,8 +183,8 @@ def open_connection(name: str, parameters: Mapping[str, Any], timeout: float = 5
     settings = {
         "connect_timeout": max(2, int(timeout)),
         "application_name": "pgherd",
-        "options": f"-c statement_timeout={int(timeout * 1000)}",
         **parameters,
+        "options": session_options(str(parameters.get("options") or f"-c statement_timeout={int(timeout * 1000)}")),
     }
     try:
         # prepare_threshold=None: pgpool does not follow prepared statements across backends.

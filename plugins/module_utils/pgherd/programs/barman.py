@@ -17,6 +17,8 @@ from typing import Any
 from ..errors import CommandError, ProtocolError
 from ..model import BARMAN_ROLE, BARMAN_STREAMING_ROLE
 from ..objects.roles import Grant, Role
+from ..objects.shield import own_settings
+from ..ports.place import around
 from ..ports.run import Result, Runner
 from .barman_view import Backup, Check
 
@@ -24,8 +26,6 @@ PROGRAM = "/usr/bin/barman"
 USER = "barman"
 
 # Keys of checks that decide what is to be done; there are some forty others, and each release may bring new ones.
-CHECK_CONNECTION = "postgresql"
-CHECK_RECEIVING = "receive_wal_running"
 CHECK_ARCHIVE = "wal_archive"
 CHECK_IDENTITY = "systemid_coherence"
 
@@ -37,8 +37,8 @@ def process(lock_directory: str, server: str, task: str) -> int:
     make a process that wants it at the same moment fail.
     """
     try:
-        with open(os.path.join(lock_directory, f".{server}-{task}.lock"), encoding="ascii") as stream:
-            number = int(stream.read())
+        with around(os.path.join(lock_directory, f".{server}-{task}.lock")) as (place, name):
+            number = int(place.read(name, 32))
         with open(f"/proc/{number}/cmdline", "rb") as stream:
             words = stream.read().split(b"\0")
     except (OSError, ValueError):
@@ -52,24 +52,31 @@ def running(lock_directory: str, server: str, task: str) -> bool:
     return bool(process(lock_directory, server, task))
 
 
-def roles() -> list[Role]:
+def roles(postgres_version: int) -> list[Role]:
     """Who takes backups: the role that asks and switches WAL files, and the one that streams.
 
     Memberships as in Barman's manual, "Preliminary steps": settings and statistics to read, checkpoints to ask for.
     """
     return [
-        Role(BARMAN_ROLE, memberships=("pg_read_all_settings", "pg_read_all_stats", "pg_checkpoint")),
+        Role(
+            BARMAN_ROLE,
+            memberships=("pg_read_all_settings", "pg_read_all_stats", "pg_checkpoint"),
+            settings=own_settings(postgres_version),
+        ),
         Role(BARMAN_STREAMING_ROLE, replication=True),
     ]
 
 
 def grants(postgres_version: int) -> list[Grant]:
-    """The functions that Barman calls, with the signatures of PostgreSQL 15 and later."""
+    """The database it connects to, and the functions that it calls, with the signatures of PostgreSQL 15 and later."""
     functions = ["pg_backup_start(text,boolean)", "pg_backup_stop(boolean)"]
     if postgres_version < 15:
         functions = ["pg_start_backup(text,boolean,boolean)", "pg_stop_backup(boolean,boolean)"]
     functions += ["pg_switch_wal()", "pg_create_restore_point(text)"]
-    return [Grant(BARMAN_ROLE, "FUNCTION", name, ("EXECUTE",)) for name in functions]
+    return [
+        Grant(BARMAN_ROLE, "DATABASE", "postgres", ("CONNECT",)),
+        *(Grant(BARMAN_ROLE, "FUNCTION", name, ("EXECUTE",)) for name in functions),
+    ]
 
 
 def parse_checks(server: str, answer: Mapping[str, Any]) -> tuple[Check, ...]:

@@ -16,7 +16,7 @@ from ..ports.run import Result, Runner
 if TYPE_CHECKING:
     from ..objects.roles import Grant, Role
 
-UNIT = "pgpool2.service"
+PROGRAM = "/usr/sbin/pgpool"
 DIRECTORY = "/etc/pgpool2"
 CONFIGURATION = DIRECTORY + "/pgpool.conf"
 PASSWORDS = DIRECTORY + "/pool_passwd"
@@ -26,23 +26,25 @@ RUNTIME = "/run/pgpool2"
 # Copies of the files that the running pgpool has read, made by its unit at start and reload.
 LOADED = RUNTIME + "/loaded"
 STATUS_FILE = RUNTIME + "/pgpool_status"
-SOCKETS = "/var/run/postgresql"
 PCP_PASSFILE = "/etc/pgherd/pcp.pass"
-# The agent may not restart services. Where this file is, the system does it for pgpool, by a unit of this name.
-RESTART_ASKED = "/run/pgherd-agent/restart-pgpool"
-RESTART_UNIT = "pgherd-restart-pgpool"
+# The monitoring role's password for the gate, which runs as pgpool's user. pool_passwd has it too.
+GATE_PASSFILE = "/etc/pgherd/gate.pgpass"
 
 
-def roles() -> list[Role]:
+def roles(postgres_version: int) -> list[Role]:
     """The role that pgpool looks for the primary with."""
-    from ..objects.roles import Role
+    from ..objects.roles import Role, reserved
+    from ..objects.shield import own_settings
 
-    return [Role(PGPOOL_ROLE, memberships=("pg_monitor",))]
+    memberships = ("pg_monitor", *reserved(postgres_version))
+    return [Role(PGPOOL_ROLE, memberships=memberships, settings=own_settings(postgres_version))]
 
 
 def grants(postgres_version: int) -> list[Grant]:
-    """What it needs beyond pg_monitor: nothing."""
-    return []
+    """What it needs beyond pg_monitor: the database it connects to, which PUBLIC may not be let into."""
+    from ..objects.roles import Grant
+
+    return [Grant(PGPOOL_ROLE, "DATABASE", "postgres", ("CONNECT",))]
 
 
 @dataclass(frozen=True)

@@ -1,40 +1,31 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: pgherd contributors
-"""What is known of repmgr 5.3 and 5.5: its role, tables, commands and exit codes; its output: repmgr_output."""
+"""What is known of repmgr 5.3 and 5.5: its role, tables and commands."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from ..model import CA_FILE, POSTGRES_PASSFILE, REPMGR_DATABASE, REPMGR_ROLE, Cluster, Node
-from ..objects.roles import PUBLIC, Grant, Role
+from ..layout import Layout
+from ..model import (
+    AGENT_PASSFILE,
+    AGENT_ROLE,
+    CA_FILE,
+    POSTGRES_PASSFILE,
+    REPMGR_DATABASE,
+    REPMGR_ROLE,
+    Cluster,
+    Node,
+)
+from ..objects.identity import CLUSTER, MEMBER, READ, SCHEMA, SETTING
+from ..objects.roles import PUBLIC, Grant, Role, reserved
+from ..objects.shield import own_settings
 from ..ports.run import Result, Runner
 from ..ports.sql import Server, conninfo
 
-# errcode.h. ERR_NODE_STATUS says that a check found something: data, not a failure.
-EXIT_CODES = {
-    0: "success",
-    1: "bad configuration or refused",
-    4: "the server did not restart",
-    5: "a local command failed",
-    6: "no database connection",
-    7: "a query failed",
-    8: "promotion failed",
-    14: "base backup failed",
-    15: "internal error",
-    18: "switchover failed",
-    20: "the node's record did not arrive on the standby",
-    22: "switchover incomplete",
-    23: "follow failed",
-    24: "rejoin failed",
-    25: "the check found a problem",
-    26: "repmgrd could not be paused or unpaused",
-    27: "repmgrd could not be started or stopped",
-}
-NODE_STATUS = 25
-# What the role may change with ALTER SYSTEM, and the functions it may call besides, see grants().
-SETTINGS = ("primary_conninfo", "primary_slot_name", "default_transaction_read_only")
+# What the agents' role may change with ALTER SYSTEM, and the functions it may call besides, see grants().
+SETTINGS = ("primary_conninfo", "primary_slot_name", "default_transaction_read_only", SETTING)
 RELOAD = ("pg_reload_conf()",)
 REWIND = (
     "pg_ls_dir(text,boolean,boolean)",
@@ -42,20 +33,29 @@ REWIND = (
     "pg_read_binary_file(text)",
     "pg_read_binary_file(text,bigint,bigint,boolean)",
 )
-
-
-def binary_directory(version: int) -> str:
-    """Where Debian puts the programs of one major version, repmgr's among them."""
-    return f"/usr/lib/postgresql/{version}/bin"
-
-
-def configuration_file(version: int) -> str:
-    """repmgr.conf; its path is part of a node's record in ``repmgr.nodes``."""
-    return f"/etc/repmgr/{version}/repmgr.conf"
+# libpqwalreceiver.c and pg_rewind begin by it; PUBLIC may have lost it.
+BEGIN = "set_config(text,text,boolean)"
+PROMOTE = "pg_promote(boolean,integer)"
+# repmgrd resumes the replay of a candidate that is paused, before it asks whether it may be promoted (do_election() in
+# repmgrd-physical.c). A standby whose limits are too low is shut down by that. It may not: a promotion by the agent ends a
+# pause that a person has made.
+RESUME = "pg_wal_replay_resume()"
+# What agents read of repmgrd's state.
+STATE = ("repmgrd_is_running()", "repmgrd_is_paused()", "get_upstream_last_seen()")
+# The one that locks are taken with; all others that take one would let a session stand in the way of a promotion.
+LOCK = "pg_try_advisory_lock(bigint)"
+LOCKS = tuple(
+    f"pg_{attempt}advisory_{scope}lock{share}({key})"
+    for attempt in ("", "try_")
+    for scope in ("", "xact_")
+    for share in ("", "_shared")
+    for key in ("bigint", "integer,integer")
+)
 
 
 def node_parameters(cluster: Cluster, node: Node) -> dict[str, Any]:
-    """How every node, and each standby's WAL receiver, connects to *node*. Holds no password: the passfile does.
+    """How repmgr connects to *node* from every other one. Holds no password: the passfile does. A password goes to nobody who
+    does not prove that he has its verifier (channel_binding: SCRAM, over this very TLS connection).
 
     A dead peer is noticed after ``connect_timeout`` when connecting and after ``tcp_user_timeout`` (milliseconds) or
     the keepalives (2 + 2 x 1 s) in a session: repmgrd asks its upstream in a session before it asks by a new one.
@@ -68,6 +68,7 @@ def node_parameters(cluster: Cluster, node: Node) -> dict[str, Any]:
         "connect_timeout": 2,
         "sslmode": "verify-full",
         "sslrootcert": CA_FILE,
+        "channel_binding": "require",
         "passfile": POSTGRES_PASSFILE,
         "keepalives": 1,
         "keepalives_idle": 2,
@@ -77,6 +78,11 @@ def node_parameters(cluster: Cluster, node: Node) -> dict[str, Any]:
     }
 
 
+def agent_parameters(cluster: Cluster, node: Node, passfile: str = AGENT_PASSFILE) -> dict[str, Any]:
+    """The same for the agents' role, towards the data node *node*."""
+    return {**node_parameters(cluster, node), "user": AGENT_ROLE, "passfile": passfile}
+
+
 def node_conninfo(cluster: Cluster, node: Node) -> str:
     """The same as text. repmgr keeps it in ``repmgr.nodes`` and copies it, without the database and with its own
     ``application_name``, into ``primary_conninfo`` of whoever follows *node*."""
@@ -84,40 +90,82 @@ def node_conninfo(cluster: Cluster, node: Node) -> str:
 
 
 def streaming_conninfo(cluster: Cluster, node: Node, upstream: Node) -> str:
-    """The primary_conninfo with which *node* streams from *upstream*. The database is for slot synchronisation
-    (PostgreSQL 17); streaming itself leaves it aside."""
-    return conninfo({**node_parameters(cluster, upstream), "application_name": node.name})
+    """The primary_conninfo with which *node* streams from *upstream*, as the agents' role: to let a witness stream is to give it
+    all data, since the way into a database is one for a base backup too (``replication=database``, tried on PostgreSQL 15).
+    The database is for slot synchronisation (PostgreSQL 17); streaming itself leaves it aside."""
+    return conninfo({**node_parameters(cluster, upstream), "user": AGENT_ROLE, "application_name": node.name})
 
 
-def roles() -> list[Role]:
-    """The role that repmgr, repmgrd and all WAL receivers connect as.
+def roles(postgres_version: int, witness: bool = False) -> list[Role]:
+    """repmgr's role, and beside data the agents', which repmgr streams as too (its ``replication_user``).
 
-    pg_checkpoint is for switchover and rejoin; pg_monitor for replication lag, archive backlog and settings of others;
-    pg_signal_backend for ending the sessions of a primary that must not serve any more.
+    pg_monitor is for positions, senders, slots, WAL files, settings; pg_checkpoint for a switchover; pg_signal_backend for
+    ending the sessions of a primary that must not serve any more; REPLICATION for streaming and for slots. What repmgr's role
+    had under earlier releases it keeps until all agents are of this one, see spent().
     """
-    memberships = ("pg_checkpoint", "pg_monitor", "pg_signal_backend")
-    return [Role(REPMGR_ROLE, replication=True, memberships=memberships)]
+    places, own = reserved(postgres_version), own_settings(postgres_version)
+    found = [Role(REPMGR_ROLE, memberships=("pg_monitor", *places), settings=own, at_least=True)]
+    if not witness:
+        memberships = ("pg_checkpoint", "pg_monitor", "pg_signal_backend", *places)
+        found.append(Role(AGENT_ROLE, replication=True, memberships=memberships, settings=own))
+    return found
 
 
-def grants(postgres_version: int) -> list[Grant]:
-    """What the role needs beside owning its database, where the superuser made the extension.
+def grants(postgres_version: int, witness: bool = False) -> list[Grant]:
+    """What the roles need where the superuser has made database and extension.
 
-    TRUNCATE is for ``witness register``, pg_promote() for ``standby promote``, pg_wal_replay_resume() for a candidate
-    whose replay is paused. The settings are what the agent changes: whom a standby follows (a seal takes that away), and
-    whether a fenced primary takes writes. pg_rewind reads the source's files through REWIND (its manual page, "Notes").
-    The extension gives its functions, among them what pauses repmgrd, to PUBLIC: taken away last.
+    TRUNCATE is for ``witness register``. The settings are what an agent changes: whom a standby follows (a seal takes that
+    away), and whether a fenced primary takes writes. pg_rewind reads the source's files through REWIND (its manual page,
+    "Notes"). The extension gives its functions, among them what pauses repmgrd, to PUBLIC: taken away last.
     """
     tables = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE")
     return [
+        Grant(REPMGR_ROLE, "DATABASE", REPMGR_DATABASE, ("CONNECT",)),
         Grant(REPMGR_ROLE, "SCHEMA", "repmgr", ("USAGE",), REPMGR_DATABASE),
         Grant(REPMGR_ROLE, "ALL TABLES IN SCHEMA", "repmgr", tables, REPMGR_DATABASE),
-        Grant(REPMGR_ROLE, "FUNCTION", "pg_promote(boolean,integer)", ("EXECUTE",), REPMGR_DATABASE),
-        Grant(REPMGR_ROLE, "FUNCTION", "pg_wal_replay_resume()", ("EXECUTE",), REPMGR_DATABASE),
-        *(Grant(REPMGR_ROLE, "PARAMETER", name, ("ALTER SYSTEM",)) for name in SETTINGS),
-        *(Grant(REPMGR_ROLE, "FUNCTION", name, ("EXECUTE",), REPMGR_DATABASE) for name in (*RELOAD, *REWIND)),
+        Grant(REPMGR_ROLE, "FUNCTION", RESUME, (), REPMGR_DATABASE),
+        _execute(REPMGR_ROLE, READ),
         Grant(REPMGR_ROLE, "ALL FUNCTIONS IN SCHEMA", "repmgr", ("EXECUTE",), REPMGR_DATABASE),
+        *([_execute(REPMGR_ROLE, LOCK)] if witness else _agents_grants()),
         Grant(PUBLIC, "ALL FUNCTIONS IN SCHEMA", "repmgr", (), REPMGR_DATABASE),
+        Grant(PUBLIC, "DATABASE", REPMGR_DATABASE, ()),
     ]
+
+
+def _agents_grants() -> list[Grant]:
+    return [
+        Grant(AGENT_ROLE, "DATABASE", REPMGR_DATABASE, ("CONNECT",)),
+        Grant(AGENT_ROLE, "SCHEMA", "repmgr", ("USAGE",), REPMGR_DATABASE),
+        Grant(AGENT_ROLE, "TABLE", "repmgr.nodes", ("SELECT", "UPDATE", "DELETE"), REPMGR_DATABASE),
+        Grant(AGENT_ROLE, "TABLE", "repmgr.events", ("INSERT",), REPMGR_DATABASE),
+        Grant(AGENT_ROLE, "SCHEMA", SCHEMA, ("USAGE",), REPMGR_DATABASE),
+        Grant(AGENT_ROLE, "TABLE", CLUSTER, ("SELECT",), REPMGR_DATABASE),
+        Grant(AGENT_ROLE, "TABLE", MEMBER, ("SELECT", "INSERT", "UPDATE", "DELETE"), REPMGR_DATABASE),
+        *(_execute(AGENT_ROLE, f"repmgr.{name}") for name in STATE),
+        *(Grant(AGENT_ROLE, "PARAMETER", name, ("ALTER SYSTEM",)) for name in SETTINGS),
+        *(_execute(AGENT_ROLE, name) for name in (PROMOTE, *RELOAD, *REWIND, LOCK, BEGIN, READ)),
+    ]
+
+
+def _execute(role: str, function: str) -> Grant:
+    return Grant(role, "FUNCTION", function, ("EXECUTE",), REPMGR_DATABASE)
+
+
+def spent(postgres_version: int, witness: bool = False) -> tuple[list[Role], list[Grant]]:
+    """repmgr's role as it is to be, and what it and PUBLIC lose, once no agent is left that uses that.
+
+    Under earlier releases the agents were repmgr's role: what is taken from it before all of them are others stops them, and
+    standbys stream as it until they are pointed anew.
+    """
+    old = [] if witness else [PROMOTE, *RELOAD, *REWIND, LOCK]
+    return (
+        [replace(role, at_least=False) for role in roles(postgres_version, witness) if role.at_least],
+        [
+            *(Grant(REPMGR_ROLE, "PARAMETER", name, ()) for name in SETTINGS if not witness),
+            *(Grant(REPMGR_ROLE, "FUNCTION", name, (), REPMGR_DATABASE) for name in old),
+            *(Grant(PUBLIC, "FUNCTION", name, (), REPMGR_DATABASE) for name in LOCKS),
+        ],
+    )
 
 
 @dataclass(frozen=True)
@@ -184,7 +232,7 @@ def record_removed(server: Server, node_id: int, primary_id: int) -> None:
     server.run("DELETE FROM repmgr.nodes WHERE node_id = %s", (node_id,))
 
 
-def wanted_record(cluster: Cluster, node: Node, kind: str, upstream_id: int | None, version: int) -> Record:
+def wanted_record(cluster: Cluster, node: Node, kind: str, upstream_id: int | None, layout: Layout) -> Record:
     """The row that *node* should have as *kind* (``primary``, ``standby``, ``witness``) below *upstream_id*.
 
     repmgr gives every node a slot name when slots are on, the primary and the witness too.
@@ -198,19 +246,19 @@ def wanted_record(cluster: Cluster, node: Node, kind: str, upstream_id: int | No
         location=node.location,
         priority=0 if kind == "witness" else node.priority,
         conninfo=node_conninfo(cluster, node),
-        repluser=REPMGR_ROLE,
+        repluser=REPMGR_ROLE if kind == "witness" else AGENT_ROLE,
         slot_name=node.slot if cluster.replication_slots else None,
-        config_file=configuration_file(version),
+        config_file=layout.repmgr,
     )
 
 
 class Repmgr:
     """The program, run as the operating system's user postgres, with this node's repmgr.conf."""
 
-    def __init__(self, runner: Runner, version: int, config: str = "") -> None:
+    def __init__(self, runner: Runner, layout: Layout, config: str = "") -> None:
         self._runner = runner
-        self._program = f"{binary_directory(version)}/repmgr"
-        self._config = config or configuration_file(version)
+        self._program = f"{layout.programs}/repmgr"
+        self._config = config or layout.repmgr
 
     def _run(self, attempted: str, *words: str, timeout: float = 60.0, cure: str = "") -> Result:
         done = self._runner.run([self._program, "-f", self._config, *words], user="postgres", timeout=timeout)
@@ -229,8 +277,10 @@ class Repmgr:
         self._run("register as primary", "primary", "register", "--force")
 
     def register_standby(self, upstream_id: int, wait: int = 30) -> None:
-        """Write this running standby's row, over one that is there, and wait *wait* seconds until it has it itself."""
-        words = ("standby", "register", "--force", f"--upstream-node-id={upstream_id}", f"--wait-sync={wait}")
+        """Write this running standby's row, over one that is there, and wait *wait* seconds until it has it itself; 0 for not at
+        all."""
+        words = ["standby", "register", "--force", f"--upstream-node-id={upstream_id}"]
+        words += [f"--wait-sync={wait}"] if wait else []
         self._run("register as standby", *words, timeout=wait + 60.0)
 
     def register_witness(self, primary: str) -> None:

@@ -7,11 +7,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..model import Cluster, Node
-from ..observe.topology import Topology, parse_sync_names
-from ..observe.views import NodeView, PostgresView, Slot
+from ..objects.identity import Incarnation, admitted, sender_names
+from ..observe.topology import Topology
+from ..observe.views import NodeView, PostgresView
+from ..ports.services import AGENT
+from ..programs.postgres import parse_sync_names, shortage
 from .problem import (
     CRITICAL,
+    REJECTED,
     SITE,
+    STARTING,
+    STOP,
+    TABLESPACE,
     UNKNOWN,
     WARNING,
     Cure,
@@ -21,13 +28,21 @@ from .problem import (
     bring_back,
     down_since,
     duration,
+    follow,
+    let_read,
+    log,
     names,
     psql,
-    repmgr,
+    reset,
+    restart,
+    server,
+    server_log,
     size,
-    systemctl,
     wipe,
 )
+
+_SYNC_NAMES = "synchronous_standby_names"
+WAITS_FOR = "SELECT wait_event FROM pg_stat_activity WHERE backend_type = 'startup'"
 
 
 def reachability(cluster: Cluster, topology: Topology) -> Iterator[Problem]:
@@ -38,43 +53,65 @@ def reachability(cluster: Cluster, topology: Topology) -> Iterator[Problem]:
             continue
         if view.postgres:
             why = view.postgres.details_why
-            yield Problem("details-unreadable", UNKNOWN, node.name, f"{node.name} tells only half: {why}", SITE)
-        elif "starting up" in view.why or "not yet accepting" in view.why:
-            cure = Cure("journalctl -u 'postgresql@*' -f", node.name)
+            yield Problem(
+                "details-unreadable",
+                UNKNOWN,
+                node.name,
+                f"{node.name}: details could not be read: {why}",
+                let_read(topology, why),
+            )
+        elif STARTING.search(view.why):
+            cure = server_log(topology, node.name, lines=0)
             yield Problem("node-starting", WARNING, node.name, f"{node.name} is starting: {view.why}", cure)
         else:
-            text = f"{node.name} does not answer: {view.why}"
-            cure = bring_back(topology, node.name)
-            severity = UNKNOWN if blind(topology) else WARNING
-            yield Problem("node-down", severity, node.name, text, cure, down_since(topology, node))
+            text = f"{node.name} does not answer: {view.why}" + (f"; its log: {view.words}" if view.words else "")
+            if missing := TABLESPACE.search(view.words):
+                text += f": name {missing.group(1)} in cluster_tablespaces, which makes it on every node"
+            elif rejected := REJECTED.search(view.why):
+                text += f": when the playbook ran, no host came from {rejected.group(1)}"
+            severity, since = UNKNOWN if blind(topology) else WARNING, down_since(topology, node)
+            yield Problem("node-down", severity, node.name, text, bring_back(topology, node.name), since)
 
 
 def primaries(cluster: Cluster, topology: Topology) -> Iterator[Problem]:
     """No primary, or more than one, or a stale one."""
-    live, found = topology.live_primary(), topology.primaries()
+    live, found, doubted = topology.live_primary(), topology.primaries(), topology.find_primary().doubted
     if not found:
         yield _no_primary(cluster, topology)
+    if not live and doubted:
+        yield _doubted(found, doubted)
+        return
     if not live and len(found) > 1:
         text = (
             f"{_listed(found)} accept writes, and nothing tells which is the real one: stop the one whose writes may go"
         )
-        yield Problem("two-primaries", CRITICAL, "", text, systemctl(topology, "stop", found[-1].name))
+        yield Problem("two-primaries", CRITICAL, "", text, server(topology, STOP, found[-1].name))
         return
     for node in found:
         if live and node.name != live.name:
             text = f"{_listed(found)} accept writes; the live primary is {live.name}"
-            yield Problem("two-primaries", CRITICAL, node.name, text, systemctl(topology, "stop", node.name))
+            yield Problem("two-primaries", CRITICAL, node.name, text, server(topology, STOP, node.name))
         elif not live and node.postgres and node.postgres.system_id != topology.system_id:
             text = f"{_listed((node,))} accepts writes, but most nodes hold another cluster than it"
             if not topology.system_id:
                 text = f"{_listed((node,))} accepts writes, but as many nodes hold another cluster as hold its"
-            yield Problem("system-id", CRITICAL, node.name, text, systemctl(topology, "stop", node.name))
+            yield Problem("system-id", CRITICAL, node.name, text, server(topology, STOP, node.name))
         elif not live:
             newer = [other.name for other, postgres in topology.seen() if postgres.timeline == topology.newest_timeline]
             text = f"{_listed((node,))} accepts writes, but {names(newer)} is on timeline {topology.newest_timeline}"
-            yield Problem("stale-primary", CRITICAL, node.name, text, systemctl(topology, "stop", node.name))
+            yield Problem("stale-primary", CRITICAL, node.name, text, server(topology, STOP, node.name))
     if len(found) == 1 and found[0].postgres and found[0].postgres.read_only:
         yield _fenced(cluster, topology, found[0].name)
+
+
+def _doubted(found: tuple[NodeView, ...], doubted: tuple[str, ...]) -> Problem:
+    """Whoever stops one that acknowledges commits by the number that counts stops the primary."""
+    accept = "accepts" if len(found) == 1 else "accept"
+    text = f"{_listed(found)} {accept} writes, and {names(doubted)} may be the primary: its setting and the cluster's description"
+    text += " do not ask for the same confirmations of a commit"
+    if len(found) == 1:
+        return Problem("stale-primary", CRITICAL, doubted[0], text, SITE)
+    return Problem("two-primaries", CRITICAL, "", text, SITE)
 
 
 def _fenced(cluster: Cluster, topology: Topology, name: str) -> Problem:
@@ -83,7 +120,7 @@ def _fenced(cluster: Cluster, topology: Topology, name: str) -> Problem:
     text = f"{name} is fenced: it takes no writes until enough others stream from it"
     if missing:
         return Problem("fenced", CRITICAL, name, f"{text}; missing: {names(missing)}", bring_back(topology, missing[0]))
-    return Problem("fenced", CRITICAL, name, text, Cure("systemctl restart pgherd-agent", name))
+    return Problem("fenced", CRITICAL, name, text, restart(AGENT, name))
 
 
 def _listed(nodes: tuple[NodeView, ...]) -> str:
@@ -99,7 +136,11 @@ def _no_primary(cluster: Cluster, topology: Topology) -> Problem:
         text = "no data node can be asked, so nothing is known of the cluster"
         return Problem("nothing-reachable", UNKNOWN, "", text, Cure("pgherd status", cluster.first_primary.name))
     text = f"no node accepts writes; the last known primary is {last}"
-    return Problem("no-primary", CRITICAL, "", text, systemctl(topology, "start", last))
+    # Where it runs as a standby, agents elect: enough of the electable nodes have to be there, and an agent.
+    there = [node.name for node, _postgres in topology.seen()]
+    away = [name for name in (last, *cluster.electable_names) if name not in there]
+    cure = bring_back(topology, away[0]) if away else restart(AGENT, last)
+    return Problem("no-primary", CRITICAL, "", text, cure)
 
 
 def standbys(cluster: Cluster, topology: Topology, limits: Limits) -> Iterator[Problem]:
@@ -117,12 +158,46 @@ def standbys(cluster: Cluster, topology: Topology, limits: Limits) -> Iterator[P
         elif view.postgres.in_recovery:
             yield from _standby(topology, node, view.postgres, live, limits)
     # The primary's own word counts too: a standby that is slow to answer us may well hold the second copy.
-    names_ = {node.name for node in cluster.data_nodes}
-    sent = [row for row in live.postgres.senders if row.state == "streaming" and row.application_name in names_]
+    names_ = {name for node in cluster.data_nodes for name in sender_names(node.name)}
+    streaming = (row for row in live.postgres.senders if row.state == "streaming" and row.trusted)
+    sent = [row for row in streaming if row.application_name in names_]
     if len(cluster.data_nodes) > 1 and not topology.streaming_standbys() and not sent:
         text = f"no standby streams from {live.name}: its writes are on one disk"
-        first, *_others = (node.name for node in cluster.data_nodes if node.name != live.name)
-        yield Problem("no-standby", CRITICAL, live.name, text, bring_back(topology, first))
+        # One that is late by design may have nothing to be mended.
+        first, *_others = sorted(
+            (node for node in cluster.data_nodes if node.name != live.name), key=lambda one: one.delay
+        )
+        view = topology.node(first.name)
+        waits = first.delay and view and view.postgres
+        cure = psql(first.name, WAITS_FOR) if waits else bring_back(topology, first.name)
+        yield Problem("no-standby", CRITICAL, live.name, text, cure)
+
+
+def identities(cluster: Cluster, topology: Topology) -> Iterator[Problem]:
+    """Listed standbys that are not the data which counted under their names."""
+    live = topology.live_primary()
+    members = live.postgres.members if live and live.postgres else None
+    for node in cluster.electable if cluster.durability == "strict" and live else ():
+        view = topology.node(node.name)
+        found = view.postgres if view else None
+        if not found or not found.in_recovery or not live or found.system_id != topology.system_id:
+            continue
+        own, old = Incarnation(found.incarnation, found.replaces), (members or {}).get(node.name, "")
+        if admitted(node.name, own, members):
+            continue
+        if own.replaces and old in (own.id, *own.replaces):
+            text = (
+                f"{node.name} was cloned anew and does not count yet: it has to have all that {live.name} has, and enough "
+                "others have to know it; if those will not come back, name it in cluster_replaced"
+            )
+            yield Problem("not-admitted", WARNING, node.name, text, log(AGENT, node.name))
+            continue
+        text = (
+            f"{node.name} does not count: other data were admitted under its name, and nothing here says that they are gone "
+            "for good; if they are, say so"
+        )
+        cure = Cure(f"""{SITE.what} -e '{{"cluster_replaced": ["{node.name}"]}}'""")
+        yield Problem("not-admitted", WARNING, node.name, text, cure)
 
 
 def _standby(
@@ -132,21 +207,31 @@ def _standby(
     metadata = topology.metadata()
     wanted, lag = metadata.upstream_of(name) if metadata else "", topology.lag(name)
     behind = f", {size(lag.size)} behind" if lag.size else ""
-    target = repmgr(topology, name, f"standby follow --upstream-node-id={_id(topology, wanted) or live.id}")
-    if live.postgres and postgres.timeline < live.postgres.timeline:
+    # Below one that does not stream itself nothing would be better than before.
+    fit = topology.node(wanted) if wanted in topology.streaming_standbys() else None
+    target = follow(topology, name, fit.id if fit else live.id)
+    dead = (upstream := topology.node(wanted)) is not None and upstream.postgres is None
+    if node.delay and not topology.upstream(name) and not dead:
+        text = f"{name} does not stream{behind}: it first replays what it has, {node.delay} late (recovery_min_apply_delay)"
+        cure = psql(name, WAITS_FOR)
+        yield Problem("not-streaming", WARNING, name, text, cure, since)
+    elif live.postgres and postgres.timeline < live.postgres.timeline:
         text = f"{name} is on timeline {postgres.timeline}, the primary {live.name} on {live.postgres.timeline}"
-        yield Problem("timeline-behind", WARNING, name, text, target, since)
+        # It has what it has checked against the primary's history, which repmgr's follow refuses where they have parted.
+        yield Problem("timeline-behind", WARNING, name, text, restart(AGENT, name), since)
     elif not topology.upstream(name):
-        upstream = topology.node(wanted)
-        dead = upstream is not None and upstream.postgres is None
         why = "is being cloned" if topology.copying(wanted) else "does not answer"
-        text = f"{name} does not stream{behind}" + (f": its upstream {wanted} {why}" if dead else "")
+        mine = topology.node(name)
+        said = f"; its log: {mine.words}" if mine and mine.words else ""
+        text = f"{name} does not stream{behind}" + (f": its upstream {wanted} {why}" if dead else "") + said
         cure = bring_back(topology, wanted if dead else name)
         yield Problem("not-streaming", WARNING, name, text, cure, since)
     elif name not in topology.streaming_standbys():
         text = f"{name} streams from {topology.upstream(name)}, which does not stream from the primary{behind}"
-        yield Problem("not-streaming", WARNING, name, text, target, since)
-    elif not postgres.replay_paused and (
+        head = topology.head(name)
+        cure = bring_back(topology, head.name) if head and head.postgres and head.postgres.in_recovery else target
+        yield Problem("not-streaming", WARNING, name, text, cure, since)
+    elif not (postgres.replay_paused or node.delay) and (
         (lag.size or 0) > limits.lag_bytes or (lag.seconds or 0.0) > limits.lag_seconds
     ):
         text = f"{name} is {size(lag.size or 0)} and {duration(lag.seconds or 0)} behind"
@@ -156,13 +241,30 @@ def _standby(
         text = f"{name} streams from {topology.upstream(name)}, repmgr's metadata say {wanted}"
         yield Problem("wrong-upstream", WARNING, name, text, target)
     if postgres.replay_paused:
-        text = f"{name} receives but does not replay: replay is paused{behind}"
-        yield Problem("replay-paused", WARNING, name, text, psql(name, "SELECT pg_wal_replay_resume()"))
+        short = shortage(postgres.limits, live.postgres.limits if live.postgres else {})
+        text, cure = (
+            f"{name} receives but does not replay: replay is paused{behind}",
+            psql(name, "SELECT pg_wal_replay_resume()"),
+        )
+        if short:
+            text = f"{name} cannot replay, nor be promoted: {short}, as on its primary{behind}; resuming would shut it down"
+            over = [limit for limit in postgres.altered if f"{limit} is " in short]
+            cure = reset(name, over[0]) if over else SITE
+        yield Problem("replay-paused", WARNING, name, text, cure)
 
 
-def _id(topology: Topology, name: str) -> int:
-    node = topology.node(name)
-    return node.id if node else 0
+def foreign(cluster: Cluster, topology: Topology) -> Iterator[Problem]:
+    """Streams of another role than the standbys' under the name of one: PostgreSQL counts them, by the name alone."""
+    nodes = [node.name for node in cluster.data_nodes]
+    for node, postgres in topology.seen():
+        for row in postgres.senders:
+            if not row.trusted and row.calls_itself(nodes):
+                text = (
+                    f"{row.role} streams from {node.name} as {row.application_name}, from {row.client or 'its own host'}: "
+                    "PostgreSQL takes it for that standby; change that role's password"
+                )
+                cure = psql(node.name, "SELECT pid, usename, application_name, client_addr FROM pg_stat_replication")
+                yield Problem("foreign-sender", CRITICAL, node.name, text, cure)
 
 
 def durability(cluster: Cluster, topology: Topology) -> Iterator[Problem]:
@@ -188,43 +290,26 @@ def durability(cluster: Cluster, topology: Topology) -> Iterator[Problem]:
     if (needed, set(allowed)) != (wanted[0], set(wanted[1])):
         found, want = live.postgres.synchronous_standby_names, cluster.synchronous_standby_names
         text = f"synchronous_standby_names on {live.name} is {found or 'empty'}, not {want or 'empty'}"
-        yield Problem("sync-names", WARNING, live.name, text, SITE)
+        # The playbook writes files.
+        cure = reset(live.name, _SYNC_NAMES) if _SYNC_NAMES in live.postgres.altered else SITE
+        yield Problem("sync-names", WARNING, live.name, text, cure)
     if cluster.counted is not None:
         text = "the change of who is electable is not finished: all electable nodes must be reached, and run"
         yield Problem("sync-unfinished", WARNING, live.name, text, SITE)
 
 
-def upkeep(cluster: Cluster, topology: Topology, limits: Limits) -> Iterator[Problem]:
-    """Slots that hold or lose WAL, settings that wait for a restart, a failing archive_command."""
+def upkeep(topology: Topology) -> Iterator[Problem]:
+    """Settings that wait for a restart, a failing archive_command."""
     live = topology.live_primary()
     for node in topology.nodes:
         postgres = node.postgres
         if not postgres:
             continue
-        if node.kind == "postgres":
-            for slot in postgres.slots:
-                yield from _slot(cluster, topology, node, slot, limits)
         if postgres.pending_restart:
             text = f"{node.name} must restart for {names(postgres.pending_restart)}"
-            allowed = Cure(f"{SITE.command} -e cluster_restart_primary=true")
+            allowed = Cure(f"{SITE.what} -e cluster_restart_primary=true")
             yield Problem("pending-restart", WARNING, node.name, text, allowed if node is live else SITE)
         if postgres.archive_failing_since is not None:
-            cure = Cure("journalctl -u 'postgresql@*' -n 50", node.name)
+            cure = server_log(topology, node.name)
             text = f"archive_command fails on {node.name}"
             yield Problem("archive-failing", WARNING, node.name, text, cure, postgres.archive_failing_since)
-
-
-def _slot(cluster: Cluster, topology: Topology, node: NodeView, slot: Slot, limits: Limits) -> Iterator[Problem]:
-    owner = next((other.name for other in cluster.nodes if other.slot == slot.name), "")
-    where = f"slot {slot.name} on {node.name}"
-    drop = psql(node.name, f"SELECT pg_drop_replication_slot('{slot.name}')")
-    start = systemctl(topology, "start", owner) if owner else drop
-    if slot.wal_status == "lost":
-        text = f"{where} has lost WAL" + (f" that {owner} needs" if owner else "")
-        yield Problem("slot-lost", CRITICAL, node.name, text, wipe(owner) if owner else drop, slot.inactive_since)
-    elif slot.wal_status == "unreserved":
-        text = f"{where} is about to lose WAL ({size(slot.retained_bytes or 0)} behind)"
-        yield Problem("slot-losing", WARNING, node.name, text, start, slot.inactive_since)
-    elif not slot.active and (slot.retained_bytes or 0) > limits.slot_bytes:
-        text = f"{where} is inactive and keeps {size(slot.retained_bytes or 0)} of WAL" + (owner and f" for {owner}")
-        yield Problem("slot-inactive", WARNING, node.name, text, start, slot.inactive_since)

@@ -9,8 +9,25 @@ from collections.abc import Iterator
 from ..model import PCP_USER, Barman, Cluster, Pgpool, lsn_to_int
 from ..observe.topology import Topology
 from ..observe.views import BackendView, PgpoolView
+from ..ports.services import AGENT, BACKUP, PGPOOL, RECEIVER
 from ..programs.barman_view import UNFINISHED, WAITING, BarmanView
-from .problem import CRITICAL, SITE, UNKNOWN, WARNING, Cure, Limits, Problem, barman, blind, duration, names
+from ..programs.pgpool import PCP_PASSFILE
+from .problem import (
+    CRITICAL,
+    SITE,
+    START,
+    UNKNOWN,
+    WARNING,
+    Cure,
+    Limits,
+    Problem,
+    barman,
+    blind,
+    duration,
+    names,
+    restart,
+    shut_out,
+)
 
 SEGMENT = 16 << 20
 SEGMENTS_PER_FILE = (1 << 32) // SEGMENT
@@ -27,7 +44,8 @@ def pgpools(cluster: Cluster, topology: Topology) -> Iterator[Problem]:
         if view.backends is None:
             severity = UNKNOWN if blind(topology) else CRITICAL if len(silent) == len(topology.pgpools) else WARNING
             text = f"pgpool on {pool.name} does not answer: {view.why}"
-            yield Problem("pgpool-down", severity, pool.name, text, Cure("systemctl restart pgpool2", pool.name))
+            cure = SITE if shut_out(view.why) else restart(PGPOOL, pool.name)
+            yield Problem("pgpool-down", severity, pool.name, text, cure)
         else:
             yield from _backends(cluster, topology, pool, view)
 
@@ -45,7 +63,7 @@ def _backends(cluster: Cluster, topology: Topology, pool: Pgpool, view: PgpoolVi
     claimed = [backend.node for backend in serving if backend.role == "primary"]
     if live and claimed != [live.name]:
         text = f"{pool.name} takes {names(claimed) or 'no node'} for the primary; it is {live.name}"
-        yield Problem("pgpool-primary", CRITICAL, pool.name, text, Cure("systemctl restart pgpool2", pool.name))
+        yield Problem("pgpool-primary", CRITICAL, pool.name, text, restart(PGPOOL, pool.name))
 
 
 def _backend(cluster: Cluster, topology: Topology, pool: Pgpool, backend: BackendView, name: str) -> Iterator[Problem]:
@@ -53,7 +71,8 @@ def _backend(cluster: Cluster, topology: Topology, pool: Pgpool, backend: Backen
     is_primary = live is not None and live.name == name
 
     def pcp(program: str) -> Cure:
-        return Cure(f"{program} -h localhost -p {cluster.pcp_port} -U {PCP_USER} -n {backend.id}", pool.name)
+        login = f"-h localhost -p {cluster.pcp_port} -U {PCP_USER} -w"
+        return Cure(f"env PCPPASSFILE={PCP_PASSFILE} {program} {login} -n {backend.id}", pool.name)
 
     if backend.status in DOWN and (is_primary or name in topology.streaming_standbys()):
         severity = CRITICAL if is_primary else WARNING
@@ -75,7 +94,7 @@ def barmans(cluster: Cluster, topology: Topology, limits: Limits) -> Iterator[Pr
             continue
         if seen.view is None:
             text = f"barman on {host.name} cannot be asked: {seen.why}"
-            cure = Cure("systemctl restart pgherd-agent", host.name)
+            cure = SITE if shut_out(seen.why) else restart(AGENT, host.name)
             yield Problem("barman-unreadable", UNKNOWN, host.name, text, cure)
         else:
             yield from _backup(cluster, topology, host, seen.view, limits)
@@ -84,10 +103,11 @@ def barmans(cluster: Cluster, topology: Topology, limits: Limits) -> Iterator[Pr
 
 
 def _backup(cluster: Cluster, topology: Topology, host: Barman, view: BarmanView, limits: Limits) -> Iterator[Problem]:
-    last, cure = view.last_backup, barman(cluster, host.name, "backup")
+    # `barman backup` alone leaves it waiting for its last WAL file, which an idle primary does not fill.
+    last, cure = view.last_backup, Cure(BACKUP, host.name, START)
     if view.backups is None:
         text = f"the catalogue of barman on {host.name} cannot be read: {view.unread.get('catalogue', 'not yet read')}"
-        yield Problem("barman-unreadable", UNKNOWN, host.name, text, Cure("systemctl restart pgherd-agent", host.name))
+        yield Problem("barman-unreadable", UNKNOWN, host.name, text, restart(AGENT, host.name))
     elif not last and any(backup.status in (*UNFINISHED, WAITING) for backup in view.backups):
         text = f"there is no finished backup on {host.name} yet; the first one runs"
         watch = barman(cluster, host.name, "list-backups")
@@ -109,13 +129,15 @@ def _checks(cluster: Cluster, host: Barman, view: BarmanView) -> Iterator[Proble
 
 
 def _archive(cluster: Cluster, topology: Topology, host: Barman, view: BarmanView, limits: Limits) -> Iterator[Problem]:
-    cure = barman(cluster, host.name, "cron")
     if view.receiving is False:
         text = f"barman on {host.name} does not receive WAL"
+        # Barman's cron would start one that nobody restarts.
+        cure = restart(RECEIVER, host.name)
         yield Problem("barman-not-receiving", WARNING, host.name, text, cure, view.receiving_at)
     behind, age = segments_behind(topology, view), wal_age(topology, view)
     if behind is not None and behind > 1 and (age is None or age > limits.wal_age):
         text = f"the WAL archive on {host.name} is {behind} segments behind the primary"
+        cure = barman(cluster, host.name, "cron")
         yield Problem("archive-behind", WARNING, host.name, text, cure, view.last_wal_at)
 
 

@@ -22,9 +22,15 @@ def paint(text: str, colour: str, on: bool) -> str:
 
 
 def health_line(
-    cluster: Cluster, topology: Topology, problems: Sequence[Problem], colour: bool = False, missing: Sequence[str] = ()
+    cluster: Cluster,
+    topology: Topology,
+    problems: Sequence[Problem],
+    colour: bool = False,
+    missing: Sequence[str] = (),
+    waiting: Sequence[str] = (),
 ) -> str:
-    """How the cluster is, in one line. *missing* are hosts that the caller could not reach; they come last."""
+    """How the cluster is, in one line. *missing* are hosts that the caller could not reach, *waiting* what it left for when the
+    primary has been restarted; they come last."""
     code = exit_code(problems)
     parts = [
         cluster.name,
@@ -38,6 +44,8 @@ def health_line(
         parts.append(f"backup {_backup(topology, problems)}")
     if missing:
         parts.append(f"missing: {', '.join(missing)}")
+    if waiting:
+        parts.append(f"waits for a restart of the primary (-e cluster_restart_primary=true): {', '.join(waiting)}")
     return "  ".join(parts)
 
 

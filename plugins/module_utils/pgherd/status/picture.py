@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterator, Sequence
 from itertools import groupby
@@ -13,13 +14,14 @@ from ..observe.topology import Topology
 from ..observe.views import BarmanSeen, NodeView, PgpoolView, RepmgrView
 from .checks_services import DOWN, wal_age
 from .health import health_line, paint
-from .problem import Problem, down_since, duration, names, size
+from .problem import Problem, Words, down_since, duration, names, size
 
 WIDTH = 100
 HEADINGS = ("NODE", "ROLE", "STATE", "TL", "LAG", "SYNC", "REPMGR", "REPMGRD", "PGPOOL", "SEEN")
 # What a narrower terminal leaves out, first to last.
 DROPPED = ("SEEN", "SYNC", "PGPOOL", "REPMGR", "REPMGRD", "TL")
 RIGHT = ("TL", "SEEN")
+_PAINT = re.compile("\033\\[\\d+m")
 COLOURS = {"critical": "red", "warning": "yellow", "unknown": "yellow"}
 
 
@@ -27,22 +29,37 @@ def picture(
     cluster: Cluster,
     topology: Topology,
     problems: Sequence[Problem],
+    words: Words,
     width: int = WIDTH,
     colour: bool = False,
     missing: Sequence[str] = (),
 ) -> str:
-    """The whole, in lines of at most min(*width*, 100) columns; only a command longer than that stands longer.
+    """The whole, in lines of at most min(*width*, 100) columns; only a command longer than that stands longer, and the line
+    of health, whose parts go on in another line after 100.
 
-    *missing* are hosts that the caller itself could not reach, for the line of health.
+    *words* puts cures into commands. *missing* are hosts that the caller itself could not reach, for the line of health.
     """
     width = min(width, WIDTH)
-    lines = [health_line(cluster, topology, problems, colour, missing)]
+    lines = _opening(health_line(cluster, topology, problems, colour, missing))
     lines += _table([HEADINGS, *_rows(cluster, topology)], width, colour)
     for line in _services(topology):
         lines += textwrap.wrap(line, width, subsequent_indent="  ", drop_whitespace=True)
     for _cure, group in groupby(problems, key=lambda problem: problem.cure):
-        lines += _problems(topology, list(group), width, colour)
+        lines += _problems(topology, list(group), words, width, colour)
     return "\n".join(lines)
+
+
+def _opening(line: str) -> list[str]:
+    """The line of health; what goes beyond WIDTH, by long names, in lines of their own. No part is torn."""
+    first, *rest = line.split("  ")
+    lines = [first]
+    for part in rest:
+        joined = f"{lines[-1]}  {part}"
+        if len(_PAINT.sub("", joined)) <= WIDTH:
+            lines[-1] = joined
+        else:
+            lines.append(f"  {part}")
+    return lines
 
 
 def _table(rows: Sequence[Sequence[str]], width: int, colour: bool) -> list[str]:
@@ -157,7 +174,7 @@ def _sync(topology: Topology, node: NodeView) -> str:
         return "-"
     if not live or not live.postgres or live.postgres.details_why:
         return "?"
-    rows = [row.sync_state for row in live.postgres.senders if row.application_name == node.name]
+    rows = [row.sync_state for row in live.postgres.senders if row.application_name == node.name and row.trusted]
     # A standby of a standby confirms nothing to the primary; its sender has no say in that.
     return rows[0] if rows else "async" if topology.upstream(node.name) else "-"
 
@@ -228,11 +245,11 @@ def _barman(topology: Topology, host: BarmanSeen) -> str:
     return f"last backup {backup}  WAL {receiving}, archived {archived}  checks {checks}"
 
 
-def _problems(topology: Topology, problems: Sequence[Problem], width: int, colour: bool) -> Iterator[str]:
+def _problems(topology: Topology, problems: Sequence[Problem], words: Words, width: int, colour: bool) -> Iterator[str]:
     """Problems that one command cures: a line or more for each, then the command."""
     for problem in problems:
         since = f" (for {duration(topology.seen_at - problem.since)})" if problem.since else ""
         text = textwrap.wrap(f"! {problem.text}{since}", width, subsequent_indent="  ", break_long_words=False)
         yield from (paint(line, COLOURS[problem.severity], colour) for line in text)
     cure = problems[0].cure
-    yield f"  {cure.on}# {cure.command}" if cure.on else f"  $ {cure.command}"
+    yield f"  {cure.on}# {words(cure)}" if cure.on else f"  $ {words(cure)}"

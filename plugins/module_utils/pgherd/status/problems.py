@@ -8,7 +8,15 @@ from collections.abc import Iterable, Sequence
 
 from ..model import Cluster
 from ..observe.topology import Topology
-from . import checks_postgres, checks_repmgr, checks_services
+from . import (
+    checks_certificates,
+    checks_collations,
+    checks_passwords,
+    checks_postgres,
+    checks_repmgr,
+    checks_services,
+    checks_slots,
+)
 from .problem import CRITICAL, UNKNOWN, WARNING, Limits, Problem
 
 # As Nagios and ``repmgr node check`` have them.
@@ -21,14 +29,20 @@ def problems(cluster: Cluster, topology: Topology, limits: Limits = DEFAULTS) ->
     found: list[Problem] = []
     checks: tuple[Iterable[Problem], ...] = (
         checks_postgres.primaries(cluster, topology),
+        checks_postgres.foreign(cluster, topology),
         checks_postgres.durability(cluster, topology),
         checks_postgres.reachability(cluster, topology),
         checks_postgres.standbys(cluster, topology, limits),
+        checks_postgres.identities(cluster, topology),
         checks_services.pgpools(cluster, topology),
         checks_services.barmans(cluster, topology, limits),
         checks_repmgr.daemons(topology),
         checks_repmgr.metadata(cluster, topology),
-        checks_postgres.upkeep(cluster, topology, limits),
+        checks_slots.slots(cluster, topology, limits),
+        checks_postgres.upkeep(topology),
+        checks_collations.collations(topology),
+        checks_certificates.certificates(topology, limits),
+        checks_passwords.passwords(cluster, topology, limits),
     )
     for check in checks:
         found += check

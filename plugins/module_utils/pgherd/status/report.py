@@ -4,29 +4,32 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from ..errors import PgherdError
+from ..description import read
 from ..model import CLUSTER_FILE, Cluster
 from ..observe.topology import SCHEMA_VERSION, Topology
+from ..text import cleaned
 from .health import WORDS, health_line
 from .picture import WIDTH, picture
-from .problem import Limits, Problem
+from .problem import Limits, Problem, Words
 from .problems import DEFAULTS, exit_code, problems
 
 
 @dataclass(frozen=True)
 class Report:
-    """A cluster, what was observed of it, and what is wrong with that. *missing*: hosts the caller could not reach."""
+    """A cluster, what was observed of it, and what is wrong with that. *words* puts cures into
+    commands. *missing*: hosts the caller could not reach;
+    *waiting*: what it left for when the primary has been restarted."""
 
     cluster: Cluster
     topology: Topology
     problems: tuple[Problem, ...]
+    words: Words
     missing: tuple[str, ...] = ()
+    waiting: tuple[str, ...] = ()
 
     @property
     def exit_code(self) -> int:
@@ -35,11 +38,11 @@ class Report:
 
     def line(self, colour: bool = False) -> str:
         """One line of health."""
-        return health_line(self.cluster, self.topology, self.problems, colour, self.missing)
+        return health_line(self.cluster, self.topology, self.problems, colour, self.missing, self.waiting)
 
     def picture(self, width: int = WIDTH, colour: bool = False) -> str:
         """The picture for a terminal *width* columns wide."""
-        return picture(self.cluster, self.topology, self.problems, width, colour, self.missing)
+        return picture(self.cluster, self.topology, self.problems, self.words, width, colour, self.missing)
 
     def document(self) -> dict[str, Any]:
         """Plain data as docs/status.schema.json says."""
@@ -48,25 +51,24 @@ class Report:
             "health": WORDS[self.exit_code].lower(),
             "exit_code": self.exit_code,
             "line": self.line(),
-            "problems": [problem.to_dict() for problem in self.problems],
+            "problems": [problem.to_dict(self.words) for problem in self.problems],
             "topology": self.topology.to_dict(),
         }
 
 
-def report(cluster: Cluster, topology: Topology, limits: Limits = DEFAULTS, missing: Sequence[str] = ()) -> Report:
-    """All that can be said of *topology*."""
-    return Report(cluster, topology, problems(cluster, topology, limits), tuple(missing))
+def report(
+    cluster: Cluster,
+    topology: Topology,
+    words: Words,
+    limits: Limits = DEFAULTS,
+    missing: Sequence[str] = (),
+    waiting: Sequence[str] = (),
+) -> Report:
+    """All that can be said of *topology*, whose texts are others': no control character of theirs reaches a terminal."""
+    topology = cleaned(topology)
+    return Report(cluster, topology, problems(cluster, topology, limits), words, tuple(missing), tuple(waiting))
 
 
 def read_cluster(path: str = CLUSTER_FILE) -> Cluster:
     """The cluster from its file. Raises PgherdError when it is missing or not one."""
-    try:
-        return Cluster.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
-    except OSError as error:
-        raise PgherdError(
-            f"read {path}: {error.strerror}.", "The site playbook writes it on every host of a cluster."
-        ) from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise PgherdError(
-            f"read {path}: it does not describe a cluster ({error}).", "Run the site playbook."
-        ) from error
+    return read(path).cluster

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: pgherd contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Which cluster a module is about, and which node is on its host: the twins of cluster_spec(), node_spec() and
+described_spec() in _ansible."""
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    """Fragments pgherd.cluster.cluster and, beside it, cluster.node; cluster.described for what goes by the host's own file."""
+
+    DOCUMENTATION = r"""
+options:
+  cluster:
+    description: The cluster's model, the fact C(cluster_model) of M(pgherd.cluster.cluster_topology).
+    type: dict
+    required: true
+"""
+
+    NODE = r"""
+options:
+  node:
+    description: The node on this host, by its name in the model.
+    type: str
+    required: true
+  postgres_version:
+    description: PostgreSQL's major version here, where the model does not have it. Another one than the model's is refused.
+    type: int
+    default: 0
+"""
+
+    DESCRIBED = r"""
+options:
+  cluster_file:
+    description: The description of the cluster that the site playbook wrote on every host.
+    type: path
+    default: /etc/pgherd/cluster.json
+"""

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: pgherd contributors
+"""Has the agent on this host do the steps of a plan, and follows them; where no agent runs they are done by who asks.
+
+See verbs.py for the conversation.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ..errors import PgherdError, ProtocolError
+from ..ports.place import as_owner
+from ..text import cleaned
+
+# Seconds until it has to be ready, and for which it may then be silent. It gives a sign of life every five.
+READY, SILENT = 10.0, 60.0
+# Bytes of one line, and of all: signs of life alone would be that much after months.
+LONGEST, MOST = 1 << 20, 64 << 20
+
+
+class Asking:
+    """An executor whose steps the agent of the node *me* does, asked through the socket *path*. *said* takes each line when it
+    is said; *own* has, by step, what does it in this process where no agent runs."""
+
+    def __init__(
+        self, me: str, path: str, said: Callable[[str], None], own: Mapping[str, Callable[..., object]]
+    ) -> None:
+        self._me = me
+        self._path = path
+        self._said = said
+        self._own = own
+
+    def switchover(self, primary: str) -> None:
+        """Take over from *primary*."""
+        self._do("switchover", primary=primary)
+
+    def promote(self, primary: str, accept_loss: bool) -> None:
+        """Take the place of *primary*, which is gone."""
+        self._do("promote", primary=primary, accept_loss=accept_loss)
+
+    def rejoin(self, target: str) -> None:
+        """Come back below *target*."""
+        self._do("rejoin", target=target)
+
+    def _do(self, verb: str, **arguments: Any) -> None:
+        if ask(verb, self._me, arguments, self._said, self._path) is None:
+            self._own[verb](**arguments)
+
+
+def ask(
+    verb: str, node: str, arguments: Mapping[str, Any], said: Callable[[str], None], path: str
+) -> Mapping[str, Any] | None:
+    """Have the agent at the socket *path*, which has to be that of *node*, do *verb*; its answer. None where no agent does it:
+    none is there, or it is of a release that does not know the verb, or it did not come to begin. Raises PgherdError when it
+    refuses, or failed, and when it is not known how it ended."""
+    try:
+        connection = _connected(path)
+    except OSError:
+        return None
+    with connection:
+        lines = _Lines(connection)
+        try:
+            lines.send({"verb": verb, "node": node, "arguments": dict(arguments)})
+            first = lines.next(READY)
+        except (OSError, ProtocolError):
+            return None
+        if "refused" in first:
+            raise PgherdError(str(first["refused"]))
+        if first.get("ready") != node:
+            return None
+        try:
+            return _follow(lines, said, f"{verb} on {node}")
+        except KeyboardInterrupt:
+            said(f"{verb} on {node} goes on: its agent does it, and its log says how it ends.")
+            raise
+
+
+def who(path: str) -> Mapping[str, Any]:
+    """What the agent at the socket *path* says of itself: ``node``, its name, and ``postgres``, the major version as a number;
+    nothing where there is no agent that says it. Raises PgherdError where there may be one, and this user may not ask it."""
+    try:
+        with _connected(path) as connection:
+            lines = _Lines(connection)
+            lines.send({"verb": "who"})
+            found = lines.next(READY)
+    except PermissionError as error:
+        raise PgherdError(f"ask the agent on this host, at {path}: {error.strerror}.", "Run it as root.") from error
+    except (OSError, ProtocolError):
+        return {}
+    known = isinstance(found.get("node"), str) and type(found.get("postgres")) is int
+    return found if known else {}
+
+
+def _follow(lines: _Lines, said: Callable[[str], None], what: str) -> Mapping[str, Any]:
+    """Have *what* the agent is ready for begin, and wait until it is done. What *said* raises is its own."""
+    try:
+        lines.send({"go": True})
+    except OSError as error:
+        raise _lost(what, error) from error
+    while True:
+        try:
+            words = lines.next(SILENT)
+            if not isinstance(words.get("done", {}), dict):
+                raise ProtocolError(f"it says {str(words)[:80]!r}")
+        except (OSError, ProtocolError) as error:
+            raise _lost(what, error) from error
+        if "said" in words:
+            said(str(words["said"]))
+        if "failed" in words:
+            raise PgherdError(str(words["failed"]))
+        if "done" in words:
+            return dict(words["done"])
+
+
+def _lost(what: str, why: Exception) -> PgherdError:
+    cure = "It may go on, or have ended: see pgherd status, and the log of that agent."
+    return PgherdError(f"{what}: its agent was at it, and is not heard any more: {why}.", cure)
+
+
+def _connected(path: str) -> socket.socket:
+    """Raises OSError. As root with the rights of the agent's user: its directory is not root's, and what stands there could lead
+    to another's socket."""
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connection.settimeout(READY)
+        with as_owner(os.path.dirname(path)):
+            connection.connect(path)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+class _Lines:
+    """Plain data, a line each. What comes is another user's word: of bounded length, all of it too, and with nothing that a
+    terminal obeys."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._rest = b""
+        self._heard = 0
+
+    def send(self, words: Mapping[str, Any]) -> None:
+        self._connection.sendall(json.dumps(words).encode() + b"\n")
+
+    def next(self, seconds: float) -> Mapping[str, Any]:
+        """The next one. Raises OSError when none comes within *seconds* or ever, ProtocolError when it is no such thing."""
+        self._connection.settimeout(seconds)
+        while b"\n" not in self._rest:
+            part = self._connection.recv(65536)
+            if not part:
+                raise ConnectionError("it has hung up")
+            self._rest += part
+            self._heard += len(part)
+            if len(self._rest) > LONGEST or self._heard > MOST:
+                raise ProtocolError("it says more than it may")
+        line, _end, self._rest = self._rest.partition(b"\n")
+        try:
+            found = cleaned(json.loads(line))
+        except (ValueError, RecursionError) as error:
+            raise ProtocolError(f"it says {line[:80]!r}") from error
+        if not isinstance(found, dict):
+            raise ProtocolError(f"it says {line[:80]!r}")
+        return found

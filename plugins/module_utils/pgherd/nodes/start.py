@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: pgherd contributors
+"""``pgherd guard``: asks the others and makes the data directory start as what it may be. Runs before every start, in a process
+of its own or, where nothing is to be written before it, in the agent."""
+
+from __future__ import annotations
+
+import time
+
+from ..data import datadir, wal
+from ..data.mark import marked
+from ..data.postmaster import another
+from ..errors import PgherdError
+from ..model import Cluster, int_to_lsn
+from ..observe.node_state import Survey
+from ..observe.open_sessions import OpenSessions
+from ..ports.here import Here
+from ..ports.links import Links
+from . import guard
+from .evidence import NOTHING, Evidence
+from .verdict import STANDBY, START, Verdict
+
+# Seconds that the others have to come up when all start at once, and from one look at their answers to the next.
+PATIENCE, INTERVAL = 3.0, 0.02
+# Seconds that those have to answer who are not needed to know that nobody was promoted, but may have received most WAL.
+POSITIONS = 1.0
+
+
+def decide(here: Here, evidence: Evidence = NOTHING) -> Verdict:
+    """How the server here may start now: as it is, or as a standby. Raises Conflict when it must not at all."""
+    local = datadir.local(here.layout, here.runner)
+    decision, survey = _decide(here.cluster, here.me, local, here.links, evidence)
+    if decision.done not in (START, STANDBY):
+        raise decision.conflict or PgherdError(f"start {here.me}: {decision.why}")
+    name, position = guard.furthest(here.me, local, survey)
+    if decision.as_standby or local.standby or evidence.restored or not name:
+        return decision
+    why = wal.ends_before(position, here.layout, local, here.runner)
+    if not why:
+        return decision
+    return Verdict(STANDBY, f"{name} has received its WAL up to {int_to_lsn(position)}, and here it ends before: {why}")
+
+
+def as_it_is(here: Here) -> Verdict | None:
+    """The decision that the server here starts as it is, where nothing has to be done before. None for all else: that is for the
+    guard's own process, which says what is refused, and writes before the start and never late. Raises as decide()."""
+    if marked() or another(here.layout.data):
+        return None
+    decision = decide(here)
+    return None if decision.as_standby else decision
+
+
+def prepare(here: Here, decision: Verdict) -> None:
+    """Make the data directory start as *decision* says: a standby follows nobody before its agent has seen that it has no
+    WAL which the primary has not (see diverged.py). Raises PgherdError."""
+    if not decision.as_standby:
+        return
+    datadir.make_standby(here.layout.data, "", here.node.slot if here.cluster.replication_slots else "")
+
+
+def _decide(
+    cluster: Cluster, me: str, local: datadir.Local, links: Links, evidence: Evidence = NOTHING
+) -> tuple[Verdict, Survey]:
+    """Ask the others until what they say is enough; that, too."""
+    others = [node.name for node in cluster.nodes if node.name != me]
+    if (local.standby and not evidence.restored) or not others:
+        survey = OpenSessions([], links).survey()
+        return guard.decide(cluster, me, local, survey, evidence), survey
+    begun = time.monotonic()
+    sessions = OpenSessions(others, links)
+    while True:
+        over, survey = sessions.over(), sessions.survey()
+        decision = guard.decide(cluster, me, local, survey, evidence)
+        lasting = time.monotonic() - begun
+        # What was seen of hosts a while ago does not count before what a server may yet answer.
+        seen = evidence.stopped or evidence.new
+        heard = decision.done != START or over or lasting > (PATIENCE if seen else POSITIONS)
+        if (heard and not decision.provisional) or lasting > PATIENCE:
+            sessions.close()
+            return decision, survey
+        if over:
+            sessions.close()
+            sessions = OpenSessions(others, links)
+        time.sleep(INTERVAL)

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: pgherd contributors
+"""What runs in a pod, as process 1 starts it: beside the agent a node, a pgpool or a Barman."""
+
+from __future__ import annotations
+
+import signal
+import sys
+
+from ...agent import guard_client
+from ...data.postmaster import is_up
+from ...layout import Layout, layout, version_of
+from ...model import COMMAND, Cluster
+from ...nodes.guard import words
+from ...ports.services import AGENT, BACKUP, PGPOOL, POSTGRES, RECEIVER, REPMGRD
+from ...programs import barman, pgpool
+from .here import COMMANDS
+from .program import ALWAYS, NEVER, Program
+
+# Seconds for a fast shutdown, and for one without a checkpoint.
+FAST, IMMEDIATE = 3600.0, 5.0
+
+
+def of(cluster: Cluster, me: str) -> dict[str, Program]:
+    """The programs of the pod called *me*: those that run for ever first."""
+    if me in {item.name for item in cluster.pgpools}:
+        # It does not serve before enough servers can be used, however long that takes.
+        found = {PGPOOL: Program((pgpool.PROGRAM, "-n"), before=((COMMAND, "gate"),))}
+    elif me in {item.name for item in cluster.barmans}:
+        found = _barman(cluster.name)
+    else:
+        found = _node(me, layout(cluster, version_of(cluster.node(me))))
+    return {AGENT: Program((COMMAND, "agent", "--host", me), again=ALWAYS), **found}
+
+
+def _node(me: str, there: Layout) -> dict[str, Program]:
+    client = (sys.executable, "-I", "-S", guard_client.__file__)
+    guard = (*client, COMMANDS, *words(me, there.data))
+    return {
+        POSTGRES: postgres(there, guard),
+        # It must live on when its PostgreSQL goes down, and gives up when its upstream is down at its own start.
+        REPMGRD: Program(
+            (f"{there.programs}/repmgrd", "-f", there.repmgr, "--daemonize=false", "--no-pid-file"),
+            again=ALWAYS,
+            pause=2.0,
+        ),
+    }
+
+
+def _barman(server: str) -> dict[str, Program]:
+    # A backup counts once its last WAL file is here, which an idle primary would not fill.
+    closes = f"{barman.PROGRAM} switch-wal --archive --archive-timeout 300 {server}"
+    steps = f"{barman.PROGRAM} backup {server} && {closes} && {barman.PROGRAM} check-backup {server} latest"
+    return {
+        RECEIVER: Program(
+            (barman.PROGRAM, "receive-wal", server), stops=((signal.SIGINT, 10.0),), again=ALWAYS, pause=2.0
+        ),
+        BACKUP: Program(("/bin/sh", "-c", steps), again=NEVER, once=True),
+    }
+
+
+def postgres(there: Layout, guard: tuple[str, ...]) -> Program:
+    """The server, which a *guard* lets start each time. Its recovery may take any time."""
+    conf = f"{there.configuration}/postgresql.conf"
+    return Program(
+        (f"{there.programs}/postgres", "-D", there.data, f"--config-file={conf}"),
+        before=(guard,),
+        ready=lambda pid: is_up(there.data, pid),
+        stops=((signal.SIGINT, FAST), (signal.SIGQUIT, IMMEDIATE)),
+        pause=0.1,
+        burst=5,
+    )

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: pgherd contributors
+"""Sessions on any node of the cluster, and stopping the server on this one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from .sql import Server
+
+# Seconds for sessions and statements on others; and at most, where nodes that live were too late for that.
+LIMIT, PATIENT = 2.0, 10.0
+
+
+@dataclass(frozen=True)
+class Links:
+    """How the nodes are reached: *open_* gives a session on the node called so; *stop* stops PostgreSQL on this host. *least*
+    says, by a session on this host, how high the limits of a standby have to be here by its pg_control. *limit*: seconds for a
+    session, and for an answer; *within* gives *open_* for another such limit."""
+
+    open_: Callable[[str], Server]
+    stop: Callable[[], None]
+    least: Callable[[Server], Mapping[str, int]] = lambda _mine: {}
+    limit: float = LIMIT
+    within: Callable[[float], Callable[[str], Server]] | None = None
+
+    def patient(self) -> Links:
+        """The same with twice the limit, up to PATIENT."""
+        limit = min(2 * self.limit, PATIENT)
+        return replace(self, limit=limit, open_=self.within(limit) if self.within else self.open_)
+
+
+@contextmanager
+def session(links: Links, name: str) -> Iterator[Server]:
+    """A session on the node called *name* that ends with the block. Raises Unreachable."""
+    server = links.open_(name)
+    try:
+        yield server
+    finally:
+        server.close()

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: pgherd contributors
+"""What nodes are asked, put to real servers by the roles that ask: a primary, a standby that streams, one that is sealed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from pgherd.model import AGENT_ROLE, MONITOR_ROLE, REPMGR_DATABASE
+from pgherd.observe.ask import STATE, parse_view
+from pgherd.observe.node_state import NodeState, ask
+from pgherd.observe.server_state import ServerState
+from pgherd.observe.views import PostgresView
+from pgherd.ports.sql import connect
+
+VERSIONS = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+AS = {"user": "postgres", "group": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}
+pytestmark = pytest.mark.skipif(not VERSIONS, reason="PostgreSQL's programs are not installed here")
+# What repmgr's extension has, as far as agents ask for it.
+REPMGR = """
+CREATE SCHEMA repmgr;
+CREATE FUNCTION repmgr.repmgrd_is_running() RETURNS bool LANGUAGE sql AS 'SELECT false';
+CREATE FUNCTION repmgr.get_upstream_last_seen() RETURNS int LANGUAGE sql AS 'SELECT -1';
+"""
+
+
+class Pair:
+    """Two servers in *place*: ``a``, and ``b``, which streams from it."""
+
+    def __init__(self, place: Path, programs: Path) -> None:
+        self.place, self.programs = place, programs
+
+    def begin(self) -> None:
+        place = self.place
+        self.run("initdb", "-D", f"{place}/a", "--no-sync", "-U", "postgres", "-A", "trust", "--locale=C")
+        conf = "listen_addresses = ''\nfsync = off\nshared_buffers = 1MB\nhot_standby_feedback = on\nwal_keep_size = 64MB\n"
+        (place / "a/postgresql.conf").write_text(
+            f"{conf}unix_socket_directories = '{place}'\ninclude_if_exists = 'own'\n"
+        )
+        self.start("a", 5501)
+        self.sql("a", f"CREATE ROLE {MONITOR_ROLE} LOGIN IN ROLE pg_monitor")
+        self.sql("a", f"CREATE ROLE {AGENT_ROLE} LOGIN REPLICATION IN ROLE pg_monitor")
+        self.sql("a", f"CREATE DATABASE {REPMGR_DATABASE}")
+        for text in (REPMGR, f"GRANT USAGE ON SCHEMA repmgr TO {AGENT_ROLE}"):
+            self.sql("a", text, REPMGR_DATABASE)
+        self.run(
+            "pg_basebackup",
+            "-D",
+            f"{place}/b",
+            "-h",
+            str(place),
+            "-p",
+            "5501",
+            "-U",
+            AGENT_ROLE,
+            "-c",
+            "fast",
+            "--no-sync",
+        )
+        self.run("pg_ctl", "-D", f"{place}/a", "-m", "fast", "stop")
+        # Both begin as standbys, so that promoting one begins another timeline, on which the other goes on.
+        source = f"host={place} port=5501 user={AGENT_ROLE} application_name=b"
+        for name, own in (("a", ""), ("b", f"primary_conninfo = '{source}'\n")):
+            (place / name / "standby.signal").touch()
+            (place / name / "own").write_text(own)
+        self.start("a", 5501)
+        self.start("b", 5502)
+        self.until(lambda: self.monitor("b").streaming)
+        self.sql("a", "SELECT pg_promote()")
+        self.until(lambda: self.monitor("b").timeline == 2)
+
+    def run(self, program: str, *words: str) -> None:
+        argv = [f"{self.programs}/{program}", *words]
+        subprocess.run(argv, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **AS)  # type: ignore[call-overload]
+
+    def start(self, name: str, port: int) -> None:
+        data = f"{self.place}/{name}"
+        self.run("pg_ctl", "-D", data, "-l", f"{data}.log", "-o", f"-p {port}", "-w", "start")
+
+    def login(self, name: str, role: str, database: str) -> dict[str, object]:
+        return {"host": str(self.place), "port": {"a": 5501, "b": 5502}[name], "user": role, "dbname": database}
+
+    def sql(self, name: str, text: str, database: str = "postgres") -> None:
+        with connect(name, self.login(name, "postgres", database)) as server:
+            server.run(text)
+
+    def monitor(self, name: str, database: str = "postgres") -> PostgresView:
+        """As a pgpool's host and the status see it."""
+        with connect(name, self.login(name, MONITOR_ROLE, database)) as server:
+            return parse_view(server.rows(STATE)[0])
+
+    def agent(self, name: str) -> NodeState:
+        """As agents see it."""
+        with connect(name, self.login(name, AGENT_ROLE, REPMGR_DATABASE)) as server:
+            return ask(name, server)
+
+    def until(self, done: Callable[[], object]) -> None:
+        deadline = time.monotonic() + 30.0
+        while not done():
+            assert time.monotonic() < deadline, "not within its time"
+            time.sleep(0.05)
+
+    def end(self) -> None:
+        for name in ("b", "a"):
+            if (self.place / name / "postmaster.pid").exists():
+                self.run("pg_ctl", "-D", f"{self.place}/{name}", "-m", "immediate", "stop")
+
+
+@pytest.fixture(scope="module", params=VERSIONS, ids=lambda path: path.parts[-3])
+def pair(request: pytest.FixtureRequest) -> Iterator[Pair]:
+    with tempfile.TemporaryDirectory(dir="/tmp") as made:
+        if AS:
+            shutil.chown(made, "postgres", "postgres")
+        found = Pair(Path(made), request.param.parent)
+        try:
+            found.begin()
+            yield found
+        finally:
+            found.end()
+
+
+def common(state: ServerState) -> dict[str, object]:
+    """What both values have, but positions, which go on."""
+    moving = ("write_lsn", "receive_lsn", "replay_lsn")
+    return {item.name: getattr(state, item.name) for item in fields(ServerState) if item.name not in moving}
+
+
+def test_a_primary(pair: Pair) -> None:
+    seen, told = pair.monitor("a"), pair.agent("a")
+    assert common(seen) == common(told)
+    assert (told.in_recovery, told.timeline, told.read_only, told.streaming) == (False, 2, False, False)
+    assert told.write_lsn
+    assert told.receive_lsn is told.replay_lsn is None
+    assert told.limits["max_connections"] == 100
+    assert list(told.senders) == ["b"]
+    assert seen.version // 10000 == int(pair.programs.parent.name)
+    assert common(pair.monitor("a", REPMGR_DATABASE)) == common(seen)
+    for on in (True, False):
+        pair.sql("a", f"ALTER SYSTEM SET default_transaction_read_only = {on}")
+        pair.sql("a", "SELECT pg_reload_conf()")
+        pair.until(lambda on=on: (pair.monitor("a").read_only, pair.agent("a").read_only) == (on, on))  # type: ignore[misc]
+
+
+def test_a_standby_that_streams_and_one_that_is_sealed(pair: Pair) -> None:
+    seen, told = pair.monitor("b"), pair.agent("b")
+    assert common(seen) == common(told)
+    assert (told.in_recovery, told.timeline, told.streaming, told.has_upstream) == (True, 2, True, True)
+    assert (told.upstream, told.called) == (str(pair.place), "b")
+    pair.sql("b", "ALTER SYSTEM SET primary_conninfo = ''")
+    pair.sql("b", "SELECT pg_reload_conf()")
+    pair.until(lambda: pair.agent("b").receiver == "")
+    seen, told = pair.monitor("b"), pair.agent("b")
+    assert common(seen) == common(told)
+    assert told.sealed
+    # Its control file still says 1: it has made no restartpoint on the newer one.
+    assert (told.timeline, seen.timeline) == (2, 2)
+    with connect("b", pair.login("b", "postgres", "postgres")) as server:
+        assert server.rows("SELECT timeline_id AS at FROM pg_control_checkpoint()")[0]["at"] == 1

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: pgherd contributors
+"""Sealing: the lock, the wait, and what a standby says of itself, statement by statement."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pgherd.errors import Conflict, Unreachable
+from pgherd.observe.node_state import QUERY, SEAL_LOCK, parse_state
+from pgherd.promotion import seal
+from scripted import ScriptedServer
+from states import SYSTEM
+
+
+def row(**more: Any) -> dict[str, Any]:
+    """A sealed standby's answer to QUERY."""
+    return {
+        "in_recovery": True,
+        "timeline": 1,
+        "system_id": SYSTEM,
+        "write_lsn": None,
+        "wal_waits": False,
+        "receive_lsn": "0/5000000",
+        "replay_lsn": "0/5000000",
+        "has_upstream": False,
+        "pointed_at": "",
+        "settled": True,
+        "upstream": "",
+        "receiver": "",
+        "locked": 0,
+        "read_only": False,
+        "repmgrd": True,
+        "upstream_seen_age": 9,
+        "stop_asked": "",
+        "senders": "{}",
+        "strangers": "[]",
+        "slots": "{}",
+        "logical": "{}",
+        **more,
+    }
+
+
+ASK = "AS in_recovery"
+ORDERS = [
+    ("AS in_recovery", [row(has_upstream=True)]),
+    ("ALTER SYSTEM SET primary_conninfo = ''", []),
+    ("pg_reload_conf", []),
+]
+
+
+@pytest.fixture(autouse=True)
+def _time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every look at the clock takes a second."""
+    ticks = iter(range(1000))
+    monkeypatch.setattr(seal.time, "monotonic", lambda: float(next(ticks)))
+
+
+def sealed(*answers: dict[str, Any]) -> Any:
+    server = ScriptedServer("pg2", [*ORDERS, *((ASK, [answer]) for answer in answers)])
+    return seal.seal("pg2", server, lambda _seconds: None)
+
+
+def test_the_lock_says_whom_the_node_follows() -> None:
+    taken = [{"taken": True, "conninfo": "host=pg1", "slot": "repmgr_slot_2"}]
+    server = ScriptedServer("pg2", [(f"pg_try_advisory_lock.{SEAL_LOCK}.", taken)])
+    assert seal.lock("pg2", server) == seal.Following("host=pg1", "repmgr_slot_2")
+
+
+def test_a_lock_that_another_holds() -> None:
+    server = ScriptedServer("pg2", [("lock", [{"taken": False, "conninfo": "", "slot": ""}])])
+    with pytest.raises(Conflict, match="another promotion"):
+        seal.lock("pg2", server)
+
+
+def test_it_waits_for_the_receiver_to_end() -> None:
+    """What it received until then counts."""
+    found = sealed(
+        row(has_upstream=True, receiver="streaming"),
+        row(receiver="streaming", receive_lsn="0/6000000"),
+        row(receive_lsn="0/7000000"),
+    )
+    assert (found.sealed, found.position) == (True, 0x7000000)
+
+
+def test_it_waits_until_a_restarted_standby_has_read_its_own_wal() -> None:
+    """Before, its position is somewhere in the midst of it."""
+    found = sealed(row(receive_lsn=None, settled=False), row(receive_lsn=None, replay_lsn="0/6000000"))
+    assert found.position == 0x6000000
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [(row(receiver="streaming"), "receiver has not ended"), (row(settled=False), "has not read its own WAL")],
+)
+def test_it_gives_up(answer: dict[str, Any], why: str) -> None:
+    with pytest.raises(Unreachable, match=why):
+        sealed(answer, answer, answer, answer)
+
+
+def test_held_asks_for_all_three() -> None:
+    """The lock, nobody to follow, and no receiver."""
+    three = "primary_conninfo.* = ''.*NOT EXISTS.*pg_stat_wal_receiver.*pid = pg_backend_pid"
+    server = ScriptedServer("pg2", [(three, [{"held": False}])])
+    assert not seal.held("pg2", server)
+
+
+def test_point() -> None:
+    server = ScriptedServer(
+        "pg2", [("primary_conninfo = 'host=pg1'", []), ("primary_slot_name = 's'", []), ("reload", [])]
+    )
+    seal.point(server, "host=pg1", "s")
+
+
+def test_a_node_is_moved_under_the_lock() -> None:
+    steps = [
+        ("pg_try_advisory_lock", [{"taken": True, "conninfo": "", "slot": ""}]),
+        ("primary_conninfo", []),
+        ("primary_slot_name", []),
+        ("reload", []),
+        ("pg_advisory_unlock", []),
+    ]
+    seal.move("pg2", ScriptedServer("pg2", steps), "host=pg1", "")
+
+
+def test_a_locked_node_is_not_moved() -> None:
+    server = ScriptedServer("pg2", [("lock", [{"taken": False, "conninfo": "", "slot": ""}])])
+    with pytest.raises(Conflict):
+        seal.move("pg2", server, "host=pg1", "")
+
+
+@pytest.mark.parametrize(
+    ("there", "done"),
+    [
+        ([], ["create"]),
+        ([{"useless": False}], []),
+        # What it has lost it would go on lacking, and it would keep nothing for whom it is for.
+        ([{"useless": True}], ["drop", "create"]),
+    ],
+)
+def test_a_slot_that_is_there_is_made_again_only_where_it_keeps_nothing(
+    there: list[dict[str, bool]], done: list[str]
+) -> None:
+    calls = {"create": ("pg_create_physical", []), "drop": ("pg_drop_replication_slot", [])}
+    server = ScriptedServer("pg2", [("wal_status = 'lost'", there), *(calls[name] for name in done)])
+    seal.make_slot(server, "s")
+    server.finish()
+
+
+def test_the_question_reads_the_timeline_from_the_wal_files() -> None:
+    """The control file of a sealed standby lags behind (tried on PostgreSQL 15)."""
+    assert "coalesce(w.received_tli," in QUERY
+    assert "pg_ls_waldir()" in QUERY
+
+
+def test_a_voice_from_its_row() -> None:
+    found = parse_state(
+        "pg2", row(senders='{"pg3": "12:00"}', slots='{"repmgr_slot_3": ["0/5", true], "new": [null, false]}')
+    )
+    assert found.senders == {"pg3": "12:00"}
+    assert found.slots == {"repmgr_slot_3": ("0/5", True), "new": (None, False)}

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: pgherd contributors
+"""Which test runs, in that state, the cure that status prints of a problem; or why none does."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[4]
+STATUS, MORE = "tests/integration/test_status.py", "tests/more/test_cures.py"
+SMALL, IDENTITY = "molecule/change/tests/test_small.py", "tests/faults/suite/test_identity.py"
+LOOK = "it is a look, and what it shows is for a person to mend"
+
+# Several where the cure differs by the state. A reason is a sentence with spaces; "untried:" begins one that is a debt.
+CURES: dict[str, tuple[str, ...]] = {
+    "archive-behind": (f"{MORE}::test_an_archive_that_is_behind",),
+    "archive-failing": (LOOK,),
+    "authority-ends": ("another authority is put beside it by a person first: docs/security.md",),
+    "backend-down": (f"{STATUS}::test_a_backend_taken_out",),
+    "backend-missing": ("untried: the site playbook",),
+    "backend-stale": (f"{MORE}::test_a_backend_of_a_node_that_is_down",),
+    "backup-old": (f"{MORE}::test_an_old_backup",),
+    "barman-check": (LOOK,),
+    "barman-not-receiving": (f"{STATUS}::test_no_wal_is_received",),
+    "barman-unreadable": (f"{STATUS}::test_a_barman_host_whose_agent_is_silent",),
+    "certificate-ends": ("untried: the site playbook",),
+    "certificate-refused": ("untried: the site playbook",),
+    "collation-differs": (LOOK,),
+    "collation-version": (f"{MORE}::test_a_collation_that_has_changed",),
+    "details-unreadable": ("untried: the site playbook, and a grant",),
+    "fenced": (f"{STATUS}::test_a_primary_that_stays_fenced", f"{MORE}::test_too_few_standbys"),
+    "foreign-sender": (LOOK,),
+    "lag": (f"{STATUS}::test_a_standby_lags", LOOK),
+    "metadata-inactive": (f"{STATUS}::test_a_row_that_is_wrong", "untried: of a witness, and with its upstream named"),
+    "metadata-role": (f"{STATUS}::test_a_row_that_is_wrong", "untried: of a witness, another ID"),
+    "metadata-stranger": (f"{STATUS}::test_a_node_that_nobody_knows", "untried: called a primary"),
+    "metadata-unreadable": ("untried: the site playbook",),
+    "no-backup": (f"{STATUS}::test_backups_missing",),
+    "no-primary": (f"{MORE}::test_no_primary", "untried: the last primary runs as a standby"),
+    "no-standby": (f"{MORE}::test_too_few_standbys",),
+    "node-down": (
+        f"{STATUS}::test_a_standby_stopped",
+        f"{MORE}::test_a_second_primary",
+        "untried: by its log, a tablespace's directory, a limit, a rejected address, a certificate, a password and rights",
+    ),
+    "node-starting": (LOOK,),
+    "not-admitted": (f"{IDENTITY}::test_a_name_is_not_an_identity", LOOK),
+    "not-registered": ("untried: the site playbook",),
+    "not-streaming": (
+        f"{MORE}::test_a_standby_that_does_not_stream",
+        "untried: without a slot, and below one that does not stream",
+    ),
+    "nothing-reachable": (LOOK,),
+    "password-ends": (f"{STATUS}::test_a_password_that_ends", "untried: the site playbook"),
+    "pending-restart": (
+        "untried: the site playbook",
+        "untried: the primary's",
+    ),
+    "pgpool-down": (f"{STATUS}::test_a_pgpool_stopped", "untried: a rejected address, a certificate"),
+    "pgpool-primary": (f"{MORE}::test_a_pgpool_without_the_primary",),
+    "replay-paused": (f"{STATUS}::test_replay_paused", "untried: by a limit, which may be one of ALTER SYSTEM"),
+    "repmgrd-down": (f"{STATUS}::test_repmgrd_paused_and_stopped",),
+    "repmgrd-paused": (f"{STATUS}::test_repmgrd_paused_and_stopped",),
+    "slot-inactive": (
+        f"{STATUS}::test_a_slot_of_nobody",
+        f"{MORE}::test_a_slot_that_its_owner_does_not_read",
+        f"{MORE}::test_barmans_slot_that_is_not_read",
+    ),
+    "slot-losing": ("untried: the same commands as those of slot-inactive",),
+    "slot-lost": ("untried: by the node's agent, and Barman's by the site playbook",),
+    "stale-primary": ("untried: the same command as that of two-primaries",),
+    "sync-missing": (f"{MORE}::test_too_few_standbys",),
+    "sync-names": ("untried: the site playbook, and a reset",),
+    "sync-no-spare": (f"{MORE}::test_too_few_standbys", f"{MORE}::test_another_upstream"),
+    "sync-unfinished": ("untried",),
+    "system-id": (f"{SMALL}::test_a_node_with_another_cluster_is_never_replaced_unasked", "untried: it runs"),
+    "timeline-behind": (f"{MORE}::test_a_timeline_that_is_behind", "untried: since it is the agent's"),
+    "two-primaries": (f"{MORE}::test_a_second_primary",),
+    "wrong-upstream": (f"{MORE}::test_another_upstream",),
+}
+
+
+def test_every_problem_has_a_test_of_its_cure_or_a_reason() -> None:
+    page = (ROOT / "docs/status.md").read_text()
+    assert set(CURES) == set(re.findall(r"^\| `([a-z-]+)` \|", page, re.MULTILINE))
+    assert all(CURES.values())
+
+
+@pytest.mark.parametrize("named", sorted({name for names in CURES.values() for name in names if "::" in name}))
+def test_that_test_is_there(named: str) -> None:
+    path, _colons, function = named.partition("::")
+    assert f"\ndef {function}(" in (ROOT / path).read_text()

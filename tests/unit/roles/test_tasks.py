@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: pgherd contributors
+"""A role's main.yml is a table of contents; what only a host needs is in its host.yml. No tasks file grows into a program."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROLES = Path(__file__).resolve().parents[3] / "roles"
+FILES = sorted(ROLES.glob("*/tasks/*.yml"))
+CONTENTS = sorted(path.with_name("main.yml") for path in FILES if path.name == "host.yml")
+# What a chapter of the table may say.
+WORDS = {"name", "when", "ansible.builtin.import_tasks", "ansible.builtin.include_tasks"}
+
+
+@pytest.mark.parametrize("path", CONTENTS, ids=lambda path: path.parts[-3])
+def test_main_is_a_table_of_contents(path: Path) -> None:
+    chapters = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert [sorted(set(chapter) - WORDS) for chapter in chapters] == [[] for _ in chapters]
+    assert len(chapters) <= 6
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parts[-3]}/{path.name}")
+def test_a_tasks_file_fits_a_screen(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 60
+    assert not {"ansible.builtin.set_fact", "ansible.builtin.shell", "ignore_errors"} & set(
+        text.replace(":", " ").split()
+    )
