@@ -21,12 +21,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(CHECKOUT / "tests"))
 
 from faults import endstate, inject  # noqa: E402
-from faults.cluster import CLIENT, LAB, Cluster, until  # noqa: E402
+from faults.cluster import CLIENT, LAB, Cluster, Place, until  # noqa: E402
 from faults.mend import mend  # noqa: E402
 from faults.records import collect  # noqa: E402
 from faults.trial import Trial  # noqa: E402
@@ -36,8 +37,6 @@ from faults.trial import Trial  # noqa: E402
 GIVE_UP = 3.0
 TO_REACH = {"killed": 2.0, "gone": 6.0, "frozen": 6.0, "cut": 10.0, "switchover": 1.5}  # seconds, median
 
-# Who writes to the hosts' journals: repmgrd, agents, and the module that hands over.
-SPEAKERS = ("repmgrd", "pgherd", "ansible-pgherd.cluster.cluster_primary")
 # step -> what a line of a host's journal says when it is done; the first such line after the fault counts
 STEPS = {
     "locked": r"switchover: .*is locked",
@@ -53,6 +52,61 @@ STEPS = {
 }
 
 
+class System(Protocol):
+    """What is measured: a cluster, and how it is driven."""
+
+    @property
+    def cluster(self) -> Cluster:
+        """Its hosts."""
+
+    def mend(self, seconds: float) -> None:
+        """Wait until it is whole, and see to it. Raises AssertionError."""
+
+    def gate(self, seconds: float) -> None:
+        """Wait until it is whole by itself. Raises AssertionError."""
+
+    def switchover(self, target: str) -> None:
+        """Hand over on purpose. Raises AssertionError or LabError."""
+
+    def collect(self, directory: Path, since: float) -> None:
+        """Keep what its hosts logged since *since* (seconds of CLOCK_REALTIME)."""
+
+    def settings(self) -> str:
+        """What it was set up with, in one line."""
+
+
+@dataclass(frozen=True)
+class Pgherd:
+    """This collection's cluster."""
+
+    cluster: Cluster
+
+    def mend(self, seconds: float) -> None:
+        """See System."""
+        mend(self.cluster, seconds)
+
+    def gate(self, seconds: float) -> None:
+        """See System."""
+        endstate.gate(self.cluster, seconds)
+
+    def switchover(self, target: str) -> None:
+        """See System."""
+        run = self.cluster.play("switchover", {"cluster_switchover_to": target})
+        if run.rc:
+            raise AssertionError(str(run))
+
+    def collect(self, directory: Path, since: float) -> None:
+        """See System."""
+        collect(self.cluster, directory, since)
+
+    def settings(self) -> str:
+        """See System."""
+        shown = ("synchronous_standby_names", "synchronous_commit", "ssl", "password_encryption")
+        primary = self.cluster.primary()
+        said = ", ".join(f"{name} {self.cluster.value(primary, f'SHOW {name}')}" for name in shown)
+        return f"the defaults: {said}"
+
+
 @dataclass
 class Run:
     """One run: gaps by way and steps in seconds after the fault, rows lost, timelines begun."""
@@ -64,7 +118,7 @@ class Run:
     problems: list[str] = field(default_factory=list)
 
 
-def killed(trial: Trial) -> None:
+def killed(trial: Trial, _system: System) -> None:
     """The primary's postmaster is killed."""
     inject.kill(trial.cluster, trial.first_primary, "postmaster")
     # Its backends live on for a moment, so the first answer proves nothing.
@@ -72,34 +126,31 @@ def killed(trial: Trial) -> None:
     trial.until_written(60)
 
 
-def gone(trial: Trial) -> None:
+def gone(trial: Trial, _system: System) -> None:
     """The primary's host loses power."""
     inject.power_cut(trial.cluster, trial.first_primary)
     trial.until_written(90, timeline=trial.first_timeline + 1)
 
 
-def frozen(trial: Trial) -> None:
+def frozen(trial: Trial, _system: System) -> None:
     """The primary's host stands still."""
     inject.freeze(trial.cluster, trial.first_primary)
     trial.until_written(90, timeline=trial.first_timeline + 1)
 
 
-def cut(trial: Trial) -> None:
+def cut(trial: Trial, _system: System) -> None:
     """The primary is cut from its standbys, not from pgpools and clients."""
     inject.isolate(trial.cluster, trial.first_primary, but=[CLIENT, *trial.cluster.pools])
     trial.until_written(90, timeline=trial.first_timeline + 1)
 
 
-def switchover(trial: Trial) -> None:
+def switchover(trial: Trial, system: System) -> None:
     """Another node takes over on purpose."""
-    target = trial.cluster.standbys(trial.first_primary)[0]
-    run = trial.cluster.play("switchover", {"cluster_switchover_to": target})
-    if run.rc:
-        raise AssertionError(str(run))
+    system.switchover(trial.cluster.standbys(trial.first_primary)[0])
     trial.until_written(60, timeline=trial.first_timeline + 1)
 
 
-FAULTS: dict[str, Callable[[Trial], None]] = {
+FAULTS: dict[str, Callable[[Trial, System], None]] = {
     "killed": killed,
     "gone": gone,
     "frozen": frozen,
@@ -108,20 +159,21 @@ FAULTS: dict[str, Callable[[Trial], None]] = {
 }
 
 
-def once(cluster: Cluster, name: str, directory: Path) -> Run:
-    """One run of a fault."""
-    mend(cluster, 120)
-    trial = Trial(cluster, directory, writers=4, period=0.02, give_up=GIVE_UP)
+def once(system: System, name: str, directory: Path, ways: tuple[str, ...] = ("pgpool", "nodes")) -> Run:
+    """One run of a fault, with writers by each of *ways*."""
+    cluster = system.cluster
+    system.mend(120)
+    trial = Trial(cluster, directory, ways, writers=4, period=0.02, give_up=GIVE_UP)
     with trial:
         trial.now()
         try:
-            FAULTS[name](trial)
+            FAULTS[name](trial, system)
         finally:
             inject.sweep(cluster)
-        endstate.gate(cluster, 180)
+        system.gate(180)
         trial.until_written(30)
     found = trial.judge()
-    collect(cluster, directory, trial.began)
+    system.collect(directory, trial.began)
     return Run(
         gaps={way: verdict.gaps.overall for way, verdict in trial.verdicts.items()},
         steps=steps(trial),
@@ -131,13 +183,15 @@ def once(cluster: Cluster, name: str, directory: Path) -> Run:
     )
 
 
+def _said(place: Place, host: str, since: float) -> list[tuple[float, str]]:
+    """What repmgrd and the agent of a host have said, and a module that hands over there."""
+    handed = [(at, line) for at, line in place.log(host, since) if "switchover: " in line]
+    return [*place.log(host, since, "agent", "repmgrd"), *handed]
+
+
 def steps(trial: Trial) -> dict[str, float]:
     """When each step was done, in seconds after the fault."""
-    lines = [
-        line
-        for host in trial.cluster.everyone
-        for line in trial.cluster.journal(host, trial.broken_at, *(f"--identifier={name}" for name in SPEAKERS))
-    ]
+    lines = [line for host in trial.cluster.everyone for line in _said(trial.cluster.place, host, trial.broken_at)]
     found = {}
     for step, pattern in STEPS.items():
         times = [at for at, line in lines if at >= trial.broken_at and re.search(pattern, line)]
@@ -206,7 +260,7 @@ def main() -> int:
         for number in range(given.runs):
             directory = LAB / cluster.name / "bench" / f"{name}-{number + 1}"
             try:
-                run = once(cluster, name, directory)
+                run = once(Pgherd(cluster), name, directory)
             except AssertionError as error:
                 run = Run({"pgpool": float("inf"), "nodes": float("inf")}, problems=[str(error)[:400]])
             all_runs.setdefault(name, []).append(run)

@@ -8,11 +8,8 @@ milliseconds and is answered while the host is cut off. Clients go over the netw
 
 from __future__ import annotations
 
-import json
-import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -29,34 +26,21 @@ for _more in ("tests/lab", "tests/integration/change"):
         sys.path.append(str(CHECKOUT / _more))
 
 import hosts as lab  # noqa: E402
-from machine import LAB, LabError, podman, run  # noqa: E402
-from playbook import Event, Run, ansible_playbook  # noqa: E402
+from machine import LAB, LabError, Late, run  # noqa: E402
+from machine import until as patiently  # noqa: E402
+from place import Place  # noqa: E402
+from playbook import Event, Run, ansible_playbook, environment  # noqa: E402
+from systemd_hosts import SystemdHosts  # noqa: E402
 
 CLIENT = "client"  # this machine, as the hosts see it
 APP = "app"  # user and database of the workload
-VERSIONS = {"trixie": 17, "bookworm": 15}
+MISSED = (psycopg.Error, LabError, LookupError)
 T = TypeVar("T")
 
 
-class Late(AssertionError):
-    """Something did not become true in time; says what was last seen."""
-
-
 def until(what: str, ask: Callable[[], T], seconds: float, every: float = 0.2) -> T:
-    """The first answer that counts as true. An answer that could not be had (SQL, lab) counts as false."""
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            answer: Any = ask()
-        except (psycopg.Error, LabError, LookupError) as error:
-            answer, seen = None, f"{type(error).__name__}: {error}"
-        else:
-            seen = repr(answer)
-        if answer:
-            return answer  # type: ignore[no-any-return]
-        if time.monotonic() > deadline:
-            raise Late(f"waited {seconds:.0f} s in vain for {what}; last seen: {seen[:1500]}")
-        time.sleep(every)  # between two questions
+    """See the lab's. An answer that could not be had (SQL, lab) counts as false."""
+    return patiently(what, ask, seconds, every, MISSED)
 
 
 def hosts_of(inventory: Path) -> list[str]:
@@ -66,57 +50,22 @@ def hosts_of(inventory: Path) -> list[str]:
     return [name for group in groups for name in (described.get(group) or {}).get("hosts") or {}]
 
 
-_PIDS: dict[str, tuple[int, str]] = {}  # by container: process 1, and when it was started
-_PIDS_LOCK = threading.Lock()
-
-
-def pid(container: str) -> int:
-    """Process 1 of a container, as this machine numbers it. Raises LookupError while it is off."""
-    with _PIDS_LOCK:
-        known, begun = _PIDS.get(container, (0, ""))
-        if known and _begun(known) == begun:
-            return known
-        found = int(podman("inspect", "--format", "{{.State.Pid}}", container, check=False).strip() or 0)
-        if not found or not (begun := _begun(found)):
-            _PIDS.pop(container, None)
-            raise LookupError(f"{container} is off")
-        _PIDS[container] = (found, begun)
-        return found
-
-
-def _begun(number: int) -> str:
-    """When a process was started (proc(5), stat's field 22), '' when there is none: numbers are soon used again, and maybe by
-    another test host."""
-    try:
-        return Path(f"/proc/{number}/stat").read_text(encoding="ascii", errors="replace").rsplit(")", 1)[1].split()[19]
-    except OSError:
-        return ""
-
-
-def socket_dsn(container: str, database: str = "postgres") -> str:
-    """How this machine's root talks to a host's server past the network, as its superuser."""
-    return (
-        f"host=/proc/{pid(container)}/root/run/postgresql user=postgres dbname={database} connect_timeout=2"
-        " application_name=faults"
-    )
-
-
 @dataclass
 class Cluster:
-    """Test hosts of the lab's cluster *name*, described by *inventory* (a file, as a user writes it)."""
+    """Test nodes of the lab's cluster *name*, described by *inventory* (a file, as a user writes it). What is done to them goes
+    through *place*."""
 
     name: str
     inventory: Path
     described: dict[str, Any] = field(init=False, repr=False)
-    hosts: dict[str, lab.Host] = field(init=False, repr=False)
+    place: Place = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.described = yaml.safe_load(self.inventory.read_text(encoding="utf-8"))
-        there = {host.name: host for host in lab.hosts(self.name)}
+        self.place = SystemdHosts(self.name)
         wanted = [*self.nodes, *self.pools, *self.group("witness"), *self.group("barman")]
-        if missing := sorted(set(wanted) - set(there)):
+        if missing := sorted(set(wanted) - set(self.place.nodes())):
             raise LabError(f"the lab's cluster {self.name} has no {', '.join(missing)}")
-        self.hosts = there
 
     def group(self, name: str) -> dict[str, dict[str, Any]]:
         """Hosts of a group with their variables."""
@@ -146,17 +95,23 @@ class Cluster:
     @property
     def version(self) -> int:
         """PostgreSQL's major version."""
-        return VERSIONS[self.hosts[self.nodes[0]].release]
+        return self.place.version(self.nodes[0])
 
     @property
     def unit(self) -> str:
-        """PostgreSQL's unit."""
-        return f"postgresql@{self.version}-main.service"
+        """PostgreSQL's unit, where nodes are systemd hosts."""
+        assert isinstance(self.place, SystemdHosts)
+        return self.place.unit(self.nodes[0], "postgres")
 
     @property
     def data(self) -> str:
         """The data directory."""
         return f"/var/lib/postgresql/{self.version}/main"
+
+    @property
+    def databases(self) -> tuple[str, ...]:
+        """What is compared on all nodes after a fault."""
+        return (APP, "repmgr")
 
     @property
     def secrets(self) -> Path:
@@ -165,70 +120,29 @@ class Cluster:
 
     # Hosts
 
-    def container(self, host: str) -> str:
-        """The container of a host."""
-        return self.hosts[host].container
-
-    def pid(self, host: str) -> int:
-        """Process 1 of a host, as this machine numbers it."""
-        return pid(self.container(host))
-
     def address(self, host: str) -> str:
         """A host's address; CLIENT is this machine's on their network."""
         if host == CLIENT:
-            return self.hosts[self.nodes[0]].address.rsplit(".", 1)[0] + ".1"
-        return self.hosts[host].address
+            return self.place.address(self.nodes[0]).rsplit(".", 1)[0] + ".1"
+        return self.place.address(host)
 
     def name_of(self, address: str) -> str:
         """The host with an address."""
-        return next((name for name, host in self.hosts.items() if host.address == address), address)
-
-    def state(self, host: str) -> str:
-        """podman's state: running, paused, exited."""
-        return podman("inspect", "--format", "{{.State.Status}}", self.container(host)).strip()
+        return next((name for name in self.place.nodes() if self.place.address(name) == address), address)
 
     def run(self, host: str, *command: str, stdin: str = "", check: bool = True) -> str:
         """Standard output of a command that root runs in a host. Raises LabError when it fails and *check* is set."""
-        return podman("exec", "-i", self.container(host), *command, stdin=stdin, check=check)
+        return self.place.run(host, *command, stdin=stdin, check=check)
 
     def sh(self, host: str, script: str, check: bool = True) -> str:
         """The same for a shell script."""
         return self.run(host, "sh", "-eu", stdin=script, check=check)
 
-    def netns(self, host: str, *command: str, stdin: str = "", check: bool = True) -> str:
-        """A command of this machine in a host's network. Works while the host is frozen."""
-        words = ["nsenter", "--target", str(self.pid(host)), "--net", *command]
-        done = subprocess.run(words, input=stdin, text=True, capture_output=True, check=False)
-        if check and done.returncode:
-            raise LabError(f"{host}: {' '.join(command)}: {done.stderr.strip()}")
-        return done.stdout
-
-    def path(self, host: str, inside: str) -> Path:
-        """A file of a running host as this machine reaches it. Symbolic links inside are the caller's business."""
-        return Path(f"/proc/{self.pid(host)}/root{inside}")
-
-    def unit_is(self, host: str, unit: str) -> str:
-        """ActiveState of a unit."""
-        return self.run(host, "systemctl", "show", "--value", "-p", "ActiveState", unit, check=False).strip()
-
-    def journal(self, host: str, since: float, *match: str) -> list[tuple[float, str]]:
-        """(time, line) of a host's journal since *since*, both in seconds of CLOCK_REALTIME."""
-        words = ("journalctl", "--output=json", "--no-pager", f"--since=@{since:.3f}", *match)
-        lines = []
-        for line in self.run(host, *words, check=False).splitlines():
-            item = json.loads(line)
-            message = item.get("MESSAGE")
-            if isinstance(message, str):
-                lines.append((int(item["__REALTIME_TIMESTAMP"]) / 1e6, message))
-        return lines
-
     # Servers
 
     def rows(self, host: str, query: str, database: str = "postgres", *values: object) -> list[dict[str, Any]]:
         """Rows of a query, asked by the superuser through the server's socket. Raises psycopg.Error, LookupError."""
-        with psycopg.connect(
-            socket_dsn(self.container(host), database), autocommit=True, row_factory=dict_row
-        ) as session:
+        with psycopg.connect(self.place.sql(host, database), autocommit=True, row_factory=dict_row) as session:
             killer = threading.Timer(10, _hang_up, [session])
             killer.start()
             try:
@@ -314,15 +228,18 @@ class Cluster:
         stop_at: Callable[[Event], bool] | None = None,
     ) -> Run:
         """Run a playbook of the collection as a user does."""
+        where, name = self.inventory_directory(), f"pgherd.cluster.{playbook}"
+        return ansible_playbook(where, name, *words, lab=self.name, extra=extra, stop_at=stop_at)
+
+    def inventory_directory(self) -> Path:
+        """A directory with the inventory as a user writes it, and how its hosts are reached."""
         directory = LAB / self.name / "inventory"
         directory.mkdir(parents=True, exist_ok=True)
         links = {"cluster.yml": self.inventory.resolve(), "lab": CHECKOUT / "molecule/shared/hosts"}
         for link, target in links.items():
             (directory / link).unlink(missing_ok=True)
             (directory / link).symlink_to(target)
-        return ansible_playbook(
-            directory, f"pgherd.cluster.{playbook}", *words, lab=self.name, extra=extra, stop_at=stop_at
-        )
+        return directory
 
 
 def _hang_up(session: psycopg.Connection[Any]) -> None:
@@ -343,12 +260,12 @@ __all__ = [
     "Event",
     "LabError",
     "Late",
+    "Place",
     "Run",
+    "SystemdHosts",
+    "environment",
     "hosts_of",
     "lab",
-    "pid",
-    "podman",
     "run",
-    "socket_dsn",
     "until",
 ]

@@ -26,7 +26,10 @@ SELECT pg_is_in_recovery() AS standby, current_setting('default_transaction_read
   current_setting('wal_retrieve_retry_interval') AS retry,
   (SELECT received_tli FROM pg_stat_wal_receiver WHERE status = 'streaming') AS timeline,
   (SELECT sender_host FROM pg_stat_wal_receiver WHERE status = 'streaming') AS upstream"""
-_REPMGRD = "SELECT repmgr.repmgrd_is_running() AS running, repmgr.repmgrd_is_paused() AS paused"
+_REPMGRD = """\
+SELECT repmgr.repmgrd_is_running() AS running, repmgr.repmgrd_is_paused() AS paused,
+  pg_is_in_recovery() AS standby, coalesce(repmgr.get_upstream_last_seen(), -1) AS seen"""
+SEEN = 5  # seconds since a standby's repmgrd has reached its upstream; it tries every second or two
 _NODES = """\
 SELECT n.node_name AS name, n.type, n.active, u.node_name AS upstream
 FROM repmgr.nodes n LEFT JOIN repmgr.nodes u ON u.node_id = n.upstream_node_id"""
@@ -39,7 +42,7 @@ RETRY_DEFAULTS = ("200ms", "5s", "1s", "500ms", "2s")  # what a configuration ma
 
 def wrong(cluster: Cluster) -> list[str]:
     """Everything that is not as it should be, in words. What costs more is asked only when the rest is well."""
-    for look in (_servers, _repmgr, _slots, _pgpools, _agents, _barman, _status):
+    for look in (_servers, _repmgrds, _repmgr, _slots, _pgpools, _agents, _barman, _status):
         try:
             found = list(look(cluster))
         except (psycopg.Error, LabError, LookupError, OSError) as error:
@@ -107,14 +110,20 @@ def _end_of_chain(cluster: Cluster, node: str, seen: dict[str, dict[str, Any]]) 
     return "a circle"
 
 
-def _repmgr(cluster: Cluster) -> Iterator[str]:
-    primary = cluster.primary()
+def _repmgrds(cluster: Cluster) -> Iterator[str]:
     for node in [*cluster.nodes, *cluster.group("witness")]:
         (state,) = cluster.rows(node, _REPMGRD, "repmgr")
         if not state["running"]:
-            yield f"repmgrd does not run on {node}: its unit is {cluster.unit_is(node, 'repmgrd.service')}"
+            yield f"repmgrd does not run on {node}: it is {cluster.place.service_state(node, 'repmgrd')}"
         elif state["paused"]:
             yield f"repmgrd on {node} is paused"
+        elif state["standby"] and not 0 <= state["seen"] <= SEEN:
+            # Until it watches again, the next election takes this node for one that does not see the primary.
+            yield f"repmgrd on {node} has not reached its upstream for {state['seen']} s"
+
+
+def _repmgr(cluster: Cluster) -> Iterator[str]:
+    primary = cluster.primary()
     records = {row["name"]: row for row in cluster.rows(primary, _NODES, "repmgr")}
     for node in cluster.nodes:
         record = records.get(node)
@@ -179,13 +188,13 @@ def pool_nodes(cluster: Cluster, pool: str) -> dict[str, dict[str, Any]]:
 
 def _agents(cluster: Cluster) -> Iterator[str]:
     for host in _with_agent(cluster):
-        if (state := cluster.unit_is(host, "pgherd-agent.service")) != "active":
+        if (state := cluster.place.service_state(host, "agent")) != "running":
             yield f"the agent on {host} is {state}"
 
 
 def _with_agent(cluster: Cluster) -> Iterable[str]:
     def has(host: str) -> bool:
-        return cluster.run(host, "systemctl", "is-enabled", "pgherd-agent.service", check=False).strip() == "enabled"
+        return cluster.place.service_wanted(host, "agent")
 
     with ThreadPoolExecutor(4) as pool:
         return [host for host, there in zip(cluster.everyone, pool.map(has, cluster.everyone), strict=True) if there]

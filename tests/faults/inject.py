@@ -19,11 +19,11 @@ from pathlib import Path
 
 import psycopg
 
-from faults.cluster import Cluster, LabError, podman, until
+from faults.cluster import Cluster, LabError, until
 
-CHAIN = "faults"
 KEPT = "/var/tmp/faults"  # copies of changed files, by path with % for /
 BALLAST = "ballast.faults"
+STORM = "storm.faults"
 DROP_IN = "zz-faults.conf"  # read after all others
 
 # what -> how its command line looks in /proc
@@ -48,20 +48,7 @@ PROCESSES: dict[str, Callable[[str], bool]] = {
 
 def processes(cluster: Cluster, host: str, what: str) -> list[int]:
     """Processes of a kind in a host, as this machine numbers them, the oldest first."""
-    space = os.readlink(f"/proc/{cluster.pid(host)}/ns/pid")
-    found = []
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        try:
-            if os.readlink(entry / "ns/pid") != space:
-                continue
-            line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip() + " "
-        except OSError:
-            continue  # it has just ended
-        if PROCESSES[what](line):
-            found.append(int(entry.name))
-    return sorted(found)
+    return sorted(number for number, line in cluster.place.processes(host).items() if PROCESSES[what](line))
 
 
 def send(cluster: Cluster, host: str, what: str, number: signal.Signals, only: int = 0) -> list[int]:
@@ -70,10 +57,7 @@ def send(cluster: Cluster, host: str, what: str, number: signal.Signals, only: i
     if not found:
         raise LookupError(f"{host} runs no {what}")
     chosen = found[:only] if only else found
-    for process in chosen:
-        # One dies of the other's death, say.
-        with suppress(ProcessLookupError):
-            os.kill(process, number)
+    cluster.place.signal(chosen, number)
     return chosen
 
 
@@ -87,11 +71,9 @@ def stop(cluster: Cluster, host: str, what: str) -> list[int]:
     return send(cluster, host, what, signal.SIGSTOP)
 
 
-def go_on(processes_: Iterable[int]) -> None:
+def go_on(cluster: Cluster, processes_: Iterable[int]) -> None:
     """SIGCONT for what was stopped and still lives."""
-    for process in processes_:
-        with suppress(ProcessLookupError):
-            os.kill(process, signal.SIGCONT)
+    cluster.place.signal(processes_, signal.SIGCONT)
 
 
 def children(what: str) -> list[int]:
@@ -118,36 +100,40 @@ def children(what: str) -> list[int]:
 
 def power_cut(cluster: Cluster, *hosts: str) -> None:
     """Hosts are gone at once. No packet leaves them any more, so nobody is told."""
-    for host in hosts:
-        isolate(cluster, host)
-    podman("kill", *(cluster.container(host) for host in hosts))
+    cluster.place.power_off(*hosts)
 
 
 def power_on(cluster: Cluster, *hosts: str) -> None:
     """They boot again."""
-    podman("start", *(cluster.container(host) for host in hosts))
+    cluster.place.power_on(*hosts)
 
 
 def freeze(cluster: Cluster, host: str) -> None:
     """The whole host stands still; its kernel still acknowledges packets."""
-    # One that forks all the time, on a busy machine, may slip away from runc and its freezer (cgroup v1).
-    until(f"{host} to freeze", lambda: podman("pause", cluster.container(host)) is not None, 30)
+    cluster.place.freeze(host)
 
 
 def thaw(cluster: Cluster, host: str) -> None:
     """And goes on as if no time had passed."""
-    podman("unpause", cluster.container(host))
+    cluster.place.thaw(host)
+
+
+def storm(cluster: Cluster, host: str, loops: int) -> None:
+    """So many loops that do nothing but start processes take a host's processors, beside its services and outside of their
+    control groups. All of a lab's hosts share this machine's."""
+    script = f"""
+printf 'while :; do /bin/true; done' > /run/{STORM}
+for loop in $(seq {loops}); do setsid sh /run/{STORM} </dev/null >/dev/null 2>&1 & done
+"""
+    cluster.sh(host, script)
+
+
+def calm(cluster: Cluster, host: str) -> None:
+    """They end."""
+    cluster.run(host, "pkill", "-KILL", "-f", f"sh /run/{STORM}", check=False)
 
 
 # Network
-
-
-def _rules(cluster: Cluster, host: str, rules: Iterable[str]) -> None:
-    """Add rules to the chain of faults of a host, all at once."""
-    text = "\n".join(f"-A {CHAIN} {rule}" for rule in rules)
-    present = cluster.netns(host, "iptables", "-S", check=False)
-    made = "" if f"-N {CHAIN}" in present else f":{CHAIN} - [0:0]\n-I INPUT -j {CHAIN}\n-I OUTPUT -j {CHAIN}\n"
-    cluster.netns(host, "iptables-restore", "--noflush", stdin=f"*filter\n{made}{text}\nCOMMIT\n")
 
 
 def isolate(cluster: Cluster, host: str, but: Iterable[str] = ()) -> None:
@@ -155,7 +141,7 @@ def isolate(cluster: Cluster, host: str, but: Iterable[str] = ()) -> None:
     rules = ["-i lo -j RETURN", "-o lo -j RETURN"]
     for other in but:
         rules += [f"-s {cluster.address(other)} -j RETURN", f"-d {cluster.address(other)} -j RETURN"]
-    _rules(cluster, host, [*rules, "-j DROP"])
+    cluster.place.drop(host, [*rules, "-j DROP"])
 
 
 def cut(
@@ -184,20 +170,18 @@ def cut(
         for only in ports
     ]
     for host in left:
-        _rules(cluster, host, rules)
+        cluster.place.drop(host, rules)
 
 
 def drop(cluster: Cluster, host: str, rule: str) -> None:
     """Packets that match an iptables rule are dropped in a host."""
-    _rules(cluster, host, [f"{rule} -j DROP"])
+    cluster.place.drop(host, [f"{rule} -j DROP"])
 
 
 def join(cluster: Cluster, *hosts: str) -> None:
     """All packets pass again in these hosts, or in all that run."""
     for host in hosts or cluster.everyone:
-        if f"-N {CHAIN}" in cluster.netns(host, "iptables", "-S", check=False):
-            undo = f"*filter\n-D INPUT -j {CHAIN}\n-D OUTPUT -j {CHAIN}\n-F {CHAIN}\n-X {CHAIN}\nCOMMIT\n"
-            cluster.netns(host, "iptables-restore", "--noflush", stdin=undo)
+        cluster.place.join(host)
 
 
 # Files and disks
@@ -233,7 +217,7 @@ def no_names(cluster: Cluster, host: str) -> None:
     for path, text in (("/etc/hosts", ""), ("/etc/resolv.conf", "nameserver 192.0.2.1")):
         keep(cluster, host, path)
         cluster.run(host, "sh", "-euc", 'printf "%s\\n" "$2" > "$1"', "sh", path, text)
-    _rules(cluster, host, [f"-p {protocol} --dport 53 -j DROP" for protocol in ("udp", "tcp")])
+    cluster.place.drop(host, [f"-p {protocol} --dport 53 -j DROP" for protocol in ("udp", "tcp")])
 
 
 def fill_disk(cluster: Cluster, host: str, leave: int = 0) -> None:
@@ -272,7 +256,7 @@ def slow_disk(cluster: Cluster, host: str, bytes_per_second: int) -> None:
     device = os.stat("/var/lib").st_dev
     name = f"{os.major(device)}:{os.minor(device) & ~0xF}"
     cgroup = next(
-        (line.split(":", 2)[2] for line in Path(f"/proc/{cluster.pid(host)}/cgroup").read_text().splitlines()
+        (line.split(":", 2)[2] for line in Path(f"/proc/{cluster.place.pid(host)}/cgroup").read_text().splitlines()
          if "blkio" in line.split(":")[1].split(",")),
         None,
     )  # fmt: skip
@@ -322,7 +306,7 @@ def no_promotion(cluster: Cluster, host: str) -> None:
     real = cluster.run(host, "readlink", "-f", path).strip()
     keep(cluster, host, real)
     cluster.run(host, "sed", "-i", "s|^promote_command *=.*|promote_command = '/bin/false'|", real)
-    cluster.run(host, "systemctl", "kill", "--kill-whom=main", "--signal=HUP", "repmgrd.service")
+    send(cluster, host, "repmgrd", signal.SIGHUP, only=1)
 
 
 @contextmanager
@@ -356,16 +340,15 @@ def sweep(cluster: Cluster) -> list[str]:
 
     def mend(host: str) -> list[str]:
         healed = []
-        state = cluster.state(host)
+        state = cluster.place.state(host)
         if state == "paused":
             thaw(cluster, host)
             healed.append("thawed")
         elif state != "running":
             power_on(cluster, host)
-            until(f"systemd on {host}", lambda: cluster.run(host, "systemctl", "is-system-running", check=False), 60)
+            until(f"{host} to boot", lambda: cluster.place.booted(host), 60)
             healed.append("switched on")
-        if f"-N {CHAIN}" in cluster.netns(host, "iptables", "-S", check=False):
-            join(cluster, host)
+        if cluster.place.join(host):
             healed.append("joined")
         said = cluster.sh(host, _MEND)
         return [f"{host}: {word}" for word in (*healed, *said.split())]
@@ -376,10 +359,11 @@ def sweep(cluster: Cluster) -> list[str]:
 
 _MEND = f"""
 fsfreeze --unfreeze {DISK} 2>/dev/null && echo disk-thawed
-for status in /proc/[0-9]*/status; do
+for status in $(grep -ls '^State:.T' /proc/[0-9]*/status); do
   pid=${{status#/proc/}}; pid=${{pid%/status}}
-  if grep -q '^State:.T' "$status" 2>/dev/null; then kill -CONT "$pid" 2>/dev/null && echo "continued-$pid"; fi
+  kill -CONT "$pid" 2>/dev/null && echo "continued-$pid"
 done
+pkill -KILL -f 'sh /run/{STORM}' && echo calmed
 for ballast in {DISK}/{BALLAST}*; do [ -e "$ballast" ] && rm -f "$ballast" && echo emptied; done
 for kept in {KEPT}/*; do
   [ -e "$kept" ] || continue

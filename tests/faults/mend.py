@@ -23,14 +23,12 @@ def mend(cluster: Cluster, seconds: float = 60.0) -> None:
     except AssertionError as error:
         print(f"mending {cluster.name}: {error}", file=sys.stderr)
     inject.sweep(cluster)
-    for host in cluster.everyone:
-        cluster.sh(host, "systemctl reset-failed; systemctl start pgherd-agent.service || :", check=False)
-    for node in cluster.nodes:
-        cluster.sh(node, f"systemctl start {cluster.unit}; systemctl start repmgrd.service", check=False)
+    _start(cluster)
     for node in [node for node in cluster.nodes if _streams(cluster, node)]:
         # Once the primary is known to repmgr, a standby can be registered again below it.
         register = f"repmgr -f /etc/repmgr/{cluster.version}/repmgr.conf standby register --force"
-        cluster.sh(node, f"cd /; runuser -u postgres -- {register}; systemctl restart repmgrd.service", check=False)
+        cluster.sh(node, f"cd /; runuser -u postgres -- {register}", check=False)
+        cluster.place.service(node, "restart", "repmgrd", check=False)
     try:
         endstate.gate(cluster, 30)
         return
@@ -39,12 +37,21 @@ def mend(cluster: Cluster, seconds: float = 60.0) -> None:
     primary = _best(cluster)
     for node in cluster.primaries():
         if node != primary:
-            cluster.sh(node, f"systemctl stop repmgrd.service; systemctl stop {cluster.unit}")
+            cluster.place.service(node, "stop", "repmgrd")
+            cluster.place.service(node, "stop", "postgres")
     bad = [node for node in cluster.nodes if node != primary and not _streams(cluster, node)]
     run = cluster.play("site", {"cluster_wipe": bad} if bad else None)
     if run.rc:
         print(run, file=sys.stderr)
     endstate.gate(cluster, 90)
+
+
+def _start(cluster: Cluster) -> None:
+    for host in cluster.everyone:
+        services = ["agent", *(["postgres", "repmgrd"] if host in cluster.nodes else [])]
+        cluster.place.service(host, "forget", *services, check=False)
+        for service in services:
+            cluster.place.service(host, "start", service, check=False)
 
 
 def _best(cluster: Cluster) -> str:

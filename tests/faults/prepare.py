@@ -16,9 +16,9 @@ from faults import disks, inject
 from faults.cluster import Cluster, LabError, hosts_of, lab
 
 
-def main() -> int:
-    """From nothing, or from what an earlier run left, to a cluster."""
-    name, inventory = sys.argv[1], Path(sys.argv[2])
+def ready(name: str, inventory: Path) -> bool:
+    """From nothing, or from what an earlier run left, to the cluster of an *inventory* on the lab's hosts of cluster *name*;
+    whether that went well. Raises LabError."""
     fresh = not lab.hosts(name)
     lab.up(name, dict.fromkeys(hosts_of(inventory), "trixie"))
     cluster = Cluster(name, inventory)
@@ -28,11 +28,11 @@ def main() -> int:
     run = cluster.play("site")
     if run.rc:
         print(run, file=sys.stderr)
-    return run.rc
+    return run.rc == 0
 
 
 if __name__ == "__main__":
     try:
-        sys.exit(main())
+        sys.exit(not ready(sys.argv[1], Path(sys.argv[2])))
     except LabError as error:
         sys.exit(f"faults: {error}")

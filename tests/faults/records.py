@@ -54,10 +54,8 @@ def collect(cluster: Cluster, directory: Path, since: float) -> None:
     """Keep the journals of all hosts beside a history, for whoever looks for the cause."""
 
     def one(host: str) -> None:
-        units = ("-u", "pgherd-agent", "-u", "repmgrd", "-u", "pgpool2", "-u", cluster.unit)
-        words = ("journalctl", "--no-pager", "-o", "short-precise", f"--since=@{since:.3f}", *units)
         try:
-            said = cluster.run(host, *words, check=False)
+            said = cluster.place.report(host, since, "agent", "repmgrd", "pgpool", "postgres")
         except LabError as error:
             said = str(error)
         (directory / f"journal-{host}.txt").write_text(said, encoding="utf-8")
@@ -65,6 +63,15 @@ def collect(cluster: Cluster, directory: Path, since: float) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(one, cluster.everyone))
+
+
+def last_lines(directory: Path, hosts: Iterable[str], count: int = 25) -> str:
+    """The ends of what collect() has kept of *hosts*: where a run's files are out of reach, its output is all there is."""
+    said = []
+    for host in hosts:
+        lines = (directory / f"journal-{host}.txt").read_text(encoding="utf-8").splitlines()[-count:]
+        said += [f"-- {host}", *(line[:300] for line in lines)]
+    return "\n".join(said)
 
 
 def load(paths: Iterable[Path]) -> list[Record]:

@@ -12,12 +12,12 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 
 import psycopg
 
+from faults import compare
 from faults.checker import history, observer, verdict, workload
 from faults.cluster import APP, CHECKOUT, Cluster, Late, until
 
@@ -66,6 +66,7 @@ class Trial:
         with psycopg.connect(self.cluster.dsn(primary), autocommit=True) as session:
             session.execute("DROP TABLE IF EXISTS ha_log")
             session.execute(workload.TABLE)
+        compare.prepare(self.cluster, primary)
         try:
             self._observer = self._observe()
             for number, via in enumerate(self.ways):
@@ -90,7 +91,7 @@ class Trial:
         nodes = self.cluster.nodes
         told = {
             "clients": {node: self.cluster.dsn(node) for node in nodes},
-            "containers": {node: self.cluster.container(node) for node in nodes},
+            "cluster": self.cluster.name,
             "into": str(self._seen),
         }
         command = [sys.executable, "-m", "faults.checker.observer"]
@@ -187,17 +188,9 @@ class Trial:
         primary = self.cluster.primary()
         # FOR UPDATE fails on a standby, and on a primary that is fenced.
         rows = self.cluster.rows(primary, "SELECT id FROM ha_log FOR UPDATE", APP)
-        lsn = self.cluster.value(primary, "SELECT pg_current_wal_insert_lsn()::text")
-        summed = "SELECT count(*) AS n, coalesce(sum(hashint8(id)), 0)::text AS sum FROM ha_log"
-        wanted = self.cluster.rows(primary, summed, APP)
-        for node in self.cluster.nodes:
-            if node == primary:
-                continue
-            replayed = f"SELECT pg_last_wal_replay_lsn() >= '{lsn}'::pg_lsn"
-            until(f"{node} to replay", partial(self.cluster.value, node, replayed), 30)
-            found = self.cluster.rows(node, summed, APP)
-            if found != wanted:
-                raise AssertionError(f"{node} has {found}, the primary {primary} {wanted}")
+        found = compare.differences(self.cluster)
+        if found:
+            raise AssertionError("; ".join(found))
         return frozenset(row["id"] for row in rows)
 
 

@@ -31,6 +31,7 @@ CACHED = {
     "bookworm": (
         *("postgresql-15", "postgresql-15-repmgr", "postgresql-15-pgaudit", "postgresql-15-cron", "pgpool2"),
         *("barman", "barman-cli", "python3-psycopg", "python3-prometheus-client", "acl", "openssl", "iptables"),
+        "dnsmasq-base",  # of the name server beside rough hosts
     ),
 }
 

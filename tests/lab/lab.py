@@ -5,7 +5,9 @@
     lab.py images                                    build the base images
     lab.py up demo --inventory examples/demo/inventory.yml
     lab.py up mine pg1 pg2 backup1:bookworm          hosts by name, Debian release after a colon
+    lab.py up mine pg1.rough.test pg2.rough.test --rough     without root, with a name server, and more of the kind
     lab.py add mine pg3                              one more host
+    lab.py disk mine pg1 /srv/pg /srv/wal            a disk of its own for each of these directories
     lab.py exec mine pg1 -- systemctl status
     lab.py stop mine pg1; lab.py start mine pg1      power cut, power on
     lab.py status mine
@@ -25,6 +27,7 @@ from pathlib import Path
 
 import hosts
 import images
+import mounts
 from machine import LabError, environment, install_packages, run
 
 GROUPS = ("postgres", "witness", "pgpool", "barman")
@@ -48,7 +51,13 @@ def _up(arguments: argparse.Namespace) -> None:
         raise LabError("name hosts, or an inventory that does")
     split = (name.partition(":") for name in named)
     wanted = {name: release or arguments.release for name, _colon, release in split}
-    hosts.up(arguments.cluster, wanted, arguments.subnet)
+    hosts.up(arguments.cluster, wanted, arguments.subnet, arguments.rough)
+
+
+def _disk(arguments: argparse.Namespace) -> None:
+    container = hosts.host(arguments.cluster, arguments.host).container
+    for where in arguments.where:
+        mounts.make(container, where, f"/var/local/{mounts.unit(where)}.img", arguments.size)
 
 
 def _exec(arguments: argparse.Namespace) -> None:
@@ -85,7 +94,13 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--inventory", help="take the names of the hosts from this inventory")
     made.add_argument("--release", default="trixie", help="Debian release of hosts that name none")
     made.add_argument("--subnet", help="the cluster's network; otherwise the first free one")
+    made.add_argument("--rough", action="store_true", help="make new hosts rough (tests/lab/rough.py)")
     made.set_defaults(do=_up)
+    made = command("disk", "give a running host a disk for each directory, with lost+found")
+    made.add_argument("host")
+    made.add_argument("where", nargs="+", metavar="DIRECTORY")
+    made.add_argument("--size", default="2G", help="of each; the file is sparse")
+    made.set_defaults(do=_disk)
     made = command("add", "one more host")
     made.add_argument("host")
     made.add_argument("--release", default="", help="Debian release; otherwise that of the first host")

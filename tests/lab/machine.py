@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 CACHE = CHECKOUT / ".cache"
@@ -50,6 +51,9 @@ runc = ["/usr/sbin/runc", "/usr/bin/runc"]
 """
 
 
+T = TypeVar("T")
+
+
 class LabError(Exception):
     """Something a person has to read: what was attempted and what came back."""
 
@@ -71,13 +75,31 @@ def run(command: Sequence[str], stdin: str = "", check: bool = True) -> str:
     return done.stdout
 
 
-def until(what: str, condition: Callable[[], bool], seconds: float) -> None:
-    """Ask ``condition`` again and again until it is true; LabError names ``what`` after ``seconds``."""
+class Late(LabError, AssertionError):
+    """Something did not become true in time; says what was last seen."""
+
+
+def until(
+    what: str, ask: Callable[[], T], seconds: float = 30.0, every: float = 0.2, missed: tuple[type[Exception], ...] = ()
+) -> T:
+    """The first answer of *ask* that counts as true. Raises Late after *seconds*. A question that ends with an exception of
+    *missed* is asked again, *every* so many seconds."""
     deadline = time.monotonic() + seconds
-    while not condition():
+    while True:
+        seen = ""
+        try:
+            answer = ask()
+        except missed as error:
+            if isinstance(error, Late):
+                raise
+            seen = f"{type(error).__name__}: {error}"
+        else:
+            if answer:
+                return answer
+            seen = repr(answer)
         if time.monotonic() > deadline:
-            raise LabError(f"waited {seconds:.0f} s in vain for {what}")
-        time.sleep(0.1)  # between two questions, not a guess at how long it takes
+            raise Late(f"waited {seconds:.0f} s in vain for {what}; last seen: {seen[:1500]}")
+        time.sleep(every)  # between two questions, not a guess at how long it takes
 
 
 def unified_cgroups() -> bool:
@@ -98,16 +120,18 @@ def environment() -> dict[str, str]:
     return env
 
 
-def boot_flags() -> list[str]:
-    """Flags of ``podman run`` with which systemd boots as process 1.
+def boot_flags(tmp: str = "") -> list[str]:
+    """Flags of ``podman run`` with which systemd boots as process 1; *tmp* are mount options of /tmp.
 
     Privileged, because the tests mount loop devices and change the host's packet filter from inside.
     """
+    own_tmp = ["--tmpfs", f"/tmp:{tmp}"] if tmp else []
     if unified_cgroups():
-        return ["--privileged", "--systemd=always"]
+        return ["--privileged", "--systemd=always", *own_tmp]
     return [
-        *("--privileged", "--systemd=false", "--env", "container=podman"),
-        *("--tmpfs", "/run", "--tmpfs", "/tmp", "--volume", "/sys/fs/cgroup/unified:/sys/fs/cgroup:rw"),
+        *("--privileged", "--systemd=false", "--env", "container=podman", "--tmpfs", "/run"),
+        *(own_tmp or ["--tmpfs", "/tmp"]),
+        *("--volume", "/sys/fs/cgroup/unified:/sys/fs/cgroup:rw"),
     ]
 
 
@@ -145,3 +169,41 @@ def enough_inotify(setting: Path = INOTIFY, wanted: int = INOTIFY_INSTANCES) -> 
 def podman(*arguments: str, stdin: str = "", check: bool = True) -> str:
     """``podman`` with the given arguments; returns standard output, raises LabError."""
     return run(["podman", *arguments], stdin=stdin, check=check)
+
+
+def inside(container: str, *command: str, stdin: str = "", check: bool = True) -> str:
+    """Run a command as root in a container; its standard output. Raises LabError.
+
+    What ``podman exec`` does, which takes longer to start than psql to ask: a test that polls eight hosts would keep two
+    processors from what it waits for.
+    """
+    process = _first_process(container) if os.geteuid() == 0 else 0
+    if not process:
+        return podman("exec", "-i", container, *command, stdin=stdin, check=check)
+    namespaces = ("--mount", "--uts", "--ipc", "--net", "--pid")
+    enter = ("nsenter", "--target", str(process), *namespaces, "--", "env", "--ignore-environment", *_ENV)
+    try:
+        return run([*enter, *command], stdin=stdin, check=check)
+    except LabError as error:
+        raise LabError(f"{container}: {' '.join(command[:4])}: {error}") from error
+
+
+_ENV = ("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "container=podman")
+# By container, its id and its first process.
+_seen: dict[str, tuple[str, int]] = {}
+
+
+def _first_process(container: str, proc: Path = Path("/proc")) -> int:
+    """The container's process 1, as this machine numbers it; 0 where it does not run. A number from before may be any other
+    process by now, so it is asked whose it is."""
+
+    def runs(known: tuple[str, int]) -> bool:
+        try:
+            return f"libpod-{known[0]}" in (proc / str(known[1]) / "cgroup").read_text()
+        except OSError:
+            return False
+
+    if container not in _seen or not runs(_seen[container]):
+        said = podman("inspect", "--format", "{{.Id}} {{.State.Pid}}", container, check=False).split()
+        _seen[container] = (said[0], int(said[1])) if len(said) == 2 else ("", 0)
+    return _seen[container][1] if runs(_seen[container]) else 0

@@ -14,7 +14,7 @@ NEW = "pg9"
 
 
 def test_an_added_host_becomes_a_node_and_nobody_restarts(tree: Living) -> None:
-    primary, before = tree.primary(), tree.look()
+    primary, before, agents = tree.primary(), tree.look(), tree.agents()
     pools = {pool: tree.main_pid(pool, "pgpool2.service") for pool in tree.group("pgpool")}
     first = next(name for name, host in tree.group("postgres").items() if "upstream" not in host)
     tree.add(NEW)
@@ -27,6 +27,8 @@ def test_an_added_host_becomes_a_node_and_nobody_restarts(tree: Living) -> None:
     after = tree.look()
     assert {name: after[name] for name in before} == before
     assert {pool: tree.main_pid(pool, "pgpool2.service") for pool in pools} == pools
+    # No agent either: each has taken up every stage while it ran.
+    assert {name: pid for name, pid in tree.agents().items() if name != NEW} == agents
 
     tree.until_streaming(NEW)
     assert tree.look([NEW])[NEW].timeline == before[primary].timeline

@@ -17,7 +17,7 @@ def test_tree(cluster: Deployed) -> None:
     metadata += " ON u.node_id = n.upstream_node_id"
     for host in cluster.data_nodes:
         assert {row["node"]: row["up"] for row in host.rows(metadata, "repmgr")} == UPSTREAMS, host.name
-    senders = "SELECT application_name AS name FROM pg_stat_replication WHERE usename = 'repmgr' ORDER BY 1"
+    senders = "SELECT application_name AS name FROM pg_stat_replication WHERE usename = 'pgherd_agent' ORDER BY 1"
     assert [row["name"] for row in cluster.hosts["pg1"].rows(senders)] == ["pg2", "pg4"]
     assert [row["name"] for row in cluster.hosts["pg2"].rows(senders)] == ["pg3"]
     assert cluster.hosts["pg3"].rows(senders) == []

@@ -134,25 +134,25 @@ def two_primaries(sights: Iterable[Sight], fresh: float = 3 * EVERY) -> list[Ove
     return found
 
 
-async def run(clients: dict[str, str], containers: dict[str, str], into: Path) -> None:
-    """Observe until told to stop. *clients*: DSN by node; *containers*: the host's container by node."""
-    from faults.cluster import socket_dsn  # the lab is needed for running, not for judging
+async def run(clients: dict[str, str], cluster: str, into: Path) -> None:
+    """Observe until told to stop. *clients*: DSN by node of the lab's *cluster*."""
+    from faults.cluster import SystemdHosts  # the lab is needed for running, not for judging
 
-    stop = asyncio.Event()
+    place, stop = SystemdHosts(cluster), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     with into.open("a", encoding="utf-8") as file:
         eyes = [Eye(CLIENT, node, partial(str, f"{line} {PATIENCE}"), file) for node, line in clients.items()]
-        eyes += [Eye(INSIDE, node, partial(socket_dsn, name), file) for node, name in containers.items()]
+        eyes += [Eye(INSIDE, node, partial(place.sql, node), file) for node in clients]
         await asyncio.gather(end_with_parent(stop), *(eye.watch(stop) for eye in eyes))
 
 
 def main() -> int:
-    """The command line: a JSON object with "clients", "containers" and "into" on standard input."""
+    """The command line: a JSON object with "clients", "cluster" and "into" on standard input."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.parse_args()
     given = json.load(sys.stdin)
-    asyncio.run(run(given["clients"], given["containers"], Path(given["into"])))
+    asyncio.run(run(given["clients"], given["cluster"], Path(given["into"])))
     return 0
 
 

@@ -19,7 +19,7 @@ import pytest
 from faults import endstate, inject
 from faults.cluster import CHECKOUT, LAB, Cluster
 from faults.mend import mend
-from faults.records import Record, collect
+from faults.records import Record, collect, last_lines
 from faults.trial import Trial
 
 T_FENCE = 10.0  # seconds: two nodes may look writable to clients for no longer
@@ -33,19 +33,28 @@ def cluster() -> Cluster:
     return Cluster(os.environ.get("LAB_CLUSTER", "faults"), Path(os.environ.get("PGHERD_TEST_INVENTORY", default)))
 
 
+@pytest.fixture(scope="session")
+def left() -> dict[str, bool]:
+    """*whole*: the last fault ended on a whole cluster, as was just seen, and nothing has been done to it since."""
+    return {"whole": False}
+
+
 @pytest.fixture(autouse=True)
-def _whole(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[None]:
+def _whole(cluster: Cluster, request: pytest.FixtureRequest, left: dict[str, bool]) -> Iterator[None]:
     """All is well before a fault; whatever happens, it is healed after it."""
     if request.node.get_closest_marker("tree") and len(cluster.nodes) < 5:
         pytest.skip("needs the tree of five nodes")
-    healed = inject.sweep(cluster)
-    mend(cluster, seconds=90 if healed else 30)
+    if not left["whole"]:
+        healed = inject.sweep(cluster)
+        mend(cluster, seconds=90 if healed else 30)
+    left["whole"] = False
     yield
-    inject.sweep(cluster)
+    if inject.sweep(cluster):
+        left["whole"] = False
 
 
 @pytest.fixture
-def breaking(cluster: Cluster, request: pytest.FixtureRequest) -> Breaking:
+def breaking(cluster: Cluster, request: pytest.FixtureRequest, left: dict[str, bool]) -> Breaking:
     """``with breaking() as trial``: writers run; the test breaks something and says what must hold. Then everything is
     healed, the end state is waited for, and the history is judged. *settle*: seconds that may take."""
     fault, title = request.node.get_closest_marker("fault").args
@@ -56,7 +65,7 @@ def breaking(cluster: Cluster, request: pytest.FixtureRequest) -> Breaking:
         trial = Trial(cluster, directory, **how)  # type: ignore[arg-type]
         record: Record | None = Record(fault, title, time.time())
         try:
-            ended = ""
+            unwell = ""
             with trial:
                 yield trial
                 inject.sweep(cluster)
@@ -64,9 +73,10 @@ def breaking(cluster: Cluster, request: pytest.FixtureRequest) -> Breaking:
                     record.settled = round(endstate.gate(cluster, settle), 1)
                     trial.until_written(30)
                 except AssertionError as error:  # the rows are judged all the same
-                    ended = str(error)
-                    print(f"\n{fault}: not whole again: {ended}")
+                    unwell = str(error)
+                    print(f"\n{fault}: not whole again: {unwell}")
                     collect(cluster, directory, trial.began)
+                    print(last_lines(directory, cluster.nodes))
                     mend(cluster, 5)
             found = trial.judge()
             record.judged(trial)
@@ -74,10 +84,11 @@ def breaking(cluster: Cluster, request: pytest.FixtureRequest) -> Breaking:
             wrong = [
                 *found.problems,
                 *(f"two nodes took writes from clients: {one}" for one in slow),
-                *filter(None, [ended]),
+                *filter(None, [unwell]),
             ]
             assert not wrong, "; ".join(wrong)
             record.verdict = "ok"
+            left["whole"] = True
         except pytest.skip.Exception:
             record = None  # nothing was done
             raise

@@ -9,7 +9,9 @@ import time
 import pytest
 
 from faults import inject
+from faults.checker.crowd import misses
 from faults.cluster import Cluster, until
+from faults.siege import siege
 from faults.suite.conftest import Breaking
 from faults.suite.steps import fails_over, new_primary, nobody, others, same, stays
 from faults.trial import Trial
@@ -59,8 +61,8 @@ def test_a_primary_that_cannot_start_is_replaced(breaking: Breaking, cluster: Cl
         fails_over(trial, old)
         assert not inject.processes(cluster, old, "postmaster"), f"{old} runs with a setting that does not exist"
         inject.restore(cluster, old)
-        cluster.run(old, "systemctl", "reset-failed", cluster.unit, check=False)
-        cluster.run(old, "systemctl", "start", cluster.unit, check=False)
+        cluster.place.service(old, "forget", "postgres", check=False)
+        cluster.place.service(old, "start", "postgres", check=False)
 
 
 @pytest.mark.dozen
@@ -72,6 +74,22 @@ def test_a_host_that_is_gone_is_replaced_and_comes_back_as_a_standby(breaking: B
         inject.power_cut(cluster, old)
         fails_over(trial, old)
         inject.power_on(cluster, old)
+
+
+@fault("F38", "the primary's host loses power beside hundreds of slow clients at every agent's port")
+def test_a_crowd_at_the_agents_holds_nobody_up(breaking: Breaking, cluster: Cluster) -> None:
+    with breaking() as trial, siege(cluster, trial.directory, 300) as found:
+        old = trial.first_primary
+        trial.now()
+        inject.power_cut(cluster, old)
+        new = fails_over(trial, old)
+        for who in found.files:
+            until(f"{new} to tell a {who} balancer", lambda who=who: found.answers(who, new)[-1].status == 200, 20)
+        inject.power_on(cluster, old)
+    assert min(found.held().values()) >= 64
+    # A balancer takes a server out after two checks that fail.
+    late = {who: misses(found.answers(who, new), 2.0) for who in found.files}
+    assert max(late.values()) <= 1, late
 
 
 @pytest.mark.dozen
@@ -95,7 +113,7 @@ def test_a_stopped_postmaster_loses_nothing(breaking: Breaking, cluster: Cluster
         new_primary(trial, old)
         trial.until_written(60, "pgpool", trial.first_timeline + 1)
         time.sleep(15)  # longer than the old primary may keep its clients, see T_FENCE
-        inject.go_on(stopped)
+        inject.go_on(cluster, stopped)
 
 
 @fault("F15", "the primary and a standby die together, that standby comes back")
@@ -133,14 +151,14 @@ def test_a_standby_without_repmgrd_still_counts(breaking: Breaking, cluster: Clu
         best, behind = cluster.standbys(old)[:2]
         stopped = inject.stop(cluster, behind, "walreceiver")
         inject.kill(cluster, best, "repmgrd")
-        cluster.run(best, "systemctl", "stop", "repmgrd.service")
+        cluster.place.service(best, "stop", "repmgrd")
         more = trial.acknowledged()
         until("writes that only the best standby has", lambda: trial.acknowledged() > more + 50, 20)
         trial.now()
         inject.power_cut(cluster, old)
-        inject.go_on(stopped)
+        inject.go_on(cluster, stopped)
         fails_over(trial, old, seconds=90)
-        cluster.run(best, "systemctl", "start", "repmgrd.service", check=False)
+        cluster.place.service(best, "start", "repmgrd", check=False)
         inject.power_on(cluster, old)
 
 
@@ -155,8 +173,8 @@ def test_a_restarted_standby_is_not_taken_for_one_that_lags(breaking: Breaking, 
         inject.cut(cluster, [best], [old])  # so that it cannot stream after its restart
         trial.now()
         inject.power_cut(cluster, old)
-        cluster.run(best, "systemctl", "restart", cluster.unit)
-        inject.go_on(stopped)
+        cluster.place.service(best, "restart", "postgres")
+        inject.go_on(cluster, stopped)
         inject.join(cluster, best)
         fails_over(trial, old, seconds=90)
         inject.power_on(cluster, old)
@@ -178,7 +196,7 @@ def test_an_election_that_was_killed_is_held_again(breaking: Breaking, cluster: 
 
 def _electing(cluster: Cluster, node: str, since: float) -> bool:
     words = ("follower", "election", "candidate", "promot", "validat", "unable to reconnect")
-    lines = cluster.journal(node, since, "-u", "repmgrd.service")
+    lines = cluster.place.log(node, since, "repmgrd")
     return any(word in line for _at, line in lines for word in words)
 
 
@@ -195,7 +213,7 @@ def test_a_promotion_that_fails_leaves_no_two_primaries(breaking: Breaking, clus
         except AssertionError:  # nobody, which is allowed; never two
             assert len(cluster.primaries(others(cluster, old))) <= 1
             inject.restore(cluster, candidate)
-            cluster.run(candidate, "systemctl", "restart", "repmgrd.service")
+            cluster.place.service(candidate, "restart", "repmgrd")
             fails_over(trial, old, seconds=60)
         inject.power_on(cluster, old)
 
@@ -229,9 +247,9 @@ def test_a_cluster_without_agents_keeps_serving(breaking: Breaking, cluster: Clu
             inject.kill(cluster, host, "agent")
         stays(trial, 5)
         for host in cluster.everyone:
-            cluster.run(host, "systemctl", "stop", "pgherd-agent.service")
+            cluster.place.service(host, "stop", "agent")
         trial.until_written(10)
         trial.hold(10, lambda: same(trial), "the primary stays")
         trial.until_written(10)
         for host in cluster.everyone:
-            cluster.run(host, "systemctl", "start", "pgherd-agent.service")
+            cluster.place.service(host, "start", "agent")

@@ -107,7 +107,7 @@ def test_a_stuck_walreceiver_holds_nobody_up(breaking: Breaking, cluster: Cluste
         stopped = inject.stop(cluster, stuck, "walreceiver")
         stays(trial, 20)
         trial.until_written(10)
-        inject.go_on(stopped)
+        inject.go_on(cluster, stopped)
 
 
 @fault("F12", "replication of all standbys stands still, their SQL answers")
@@ -121,7 +121,7 @@ def test_no_acknowledgement_without_a_standby(breaking: Breaking, cluster: Clust
         before, asked = trial.acknowledged(), time.monotonic()
         trial.hold(3, lambda: trial.acknowledged(since=asked) == 0, "nothing is acknowledged")
         assert trial.acknowledged() == before
-        inject.go_on(stopped)
+        inject.go_on(cluster, stopped)
         trial.until_written(60)
 
 

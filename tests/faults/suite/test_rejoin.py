@@ -13,18 +13,17 @@ from faults.suite.steps import fails_over, nobody, stays
 from faults.trial import Trial
 
 fault = pytest.mark.fault
-AGENT = "pgherd-agent.service"
 ALONE = "SET synchronous_commit = local; SET default_transaction_read_only = off;"
 INSERT = "INSERT INTO ha_log (id, node, timeline) SELECT -i, 'only', 'here' FROM generate_series(1, 100) AS i"
 
 
 def without_data(cluster: Cluster, node: str) -> None:
     """A standby whose data directory is gone: only a clone brings it back."""
-    cluster.run(node, "systemctl", "stop", AGENT, "repmgrd.service", cluster.unit)
+    cluster.place.service(node, "stop", "agent", "repmgrd", "postgres")
     cluster.run(node, "find", cluster.data, "-mindepth", "1", "-delete")
     # As after a boot: the unit is started, and fails.
-    cluster.run(node, "systemctl", "start", cluster.unit, check=False)
-    cluster.run(node, "systemctl", "start", AGENT, "repmgrd.service", check=False)
+    cluster.place.service(node, "start", "postgres", check=False)
+    cluster.place.service(node, "start", "agent", "repmgrd", check=False)
 
 
 def diverged(trial: Trial, old: str) -> None:
@@ -55,13 +54,13 @@ def interrupt(cluster: Cluster, node: str, what: str, how: str) -> None:
         inject.power_cut(cluster, node)
         inject.power_on(cluster, node)
     else:
-        cluster.run(node, "systemctl", "stop", AGENT)
+        cluster.place.service(node, "stop", "agent")
         for process in inject.processes(cluster, node, what):
-            inject.go_on([process])
+            inject.go_on(cluster, [process])
             inject.kill(cluster, node, what)
-        cluster.run(node, "systemctl", "start", cluster.unit, check=False)
+        cluster.place.service(node, "start", "postgres", check=False)
         assert not inject.processes(cluster, node, "postmaster"), f"{node} runs on data that are half-way"
-        cluster.run(node, "systemctl", "start", AGENT)
+        cluster.place.service(node, "start", "agent")
 
 
 def slots(cluster: Cluster) -> dict[str, set[str]]:
@@ -115,6 +114,6 @@ def test_a_clone_whose_primary_dies_is_made_again(breaking: Breaking, cluster: C
         if len(cluster.nodes) == 3:
             # One standby alone may lack what the data that are gone had confirmed.
             nobody(trial, 15, *cluster.nodes)
-        inject.go_on(inject.processes(cluster, node, "clone"))
+        inject.go_on(cluster, inject.processes(cluster, node, "clone"))
         inject.power_on(cluster, old)
         trial.until_written(120)

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from faults import inject
+from faults import compare, inject
 from faults.checker import verdict
 from faults.cluster import APP, CLIENT, LAB, Cluster, until
 from faults.mend import mend
@@ -38,14 +38,15 @@ def unattended(cluster: Cluster) -> Iterator[None]:
             # It may have followed the primary that lost, and would go on asking for that timeline.
             name = cluster.described["all"]["vars"]["cluster_name"]
             partial = f"rm -f /var/lib/barman/{name}/streaming/*.partial"
-            unit = "barman-receive-wal.service"
-            cluster.sh(cluster.barman, f"systemctl stop {unit}; {partial}; systemctl start {unit}", check=False)
+            cluster.place.service(cluster.barman, "stop", "barman-receiver", check=False)
+            cluster.sh(cluster.barman, partial, check=False)
+            cluster.place.service(cluster.barman, "start", "barman-receiver", check=False)
         mend(cluster, 90)
 
 
 def _units(cluster: Cluster, host: str, verb: str) -> None:
-    units = ["pgherd-agent.service", *(["repmgrd.service"] if host in cluster.nodes else [])]
-    cluster.run(host, "systemctl", verb, *units, check=verb == "stop")
+    services = ["agent", *(["repmgrd"] if host in cluster.nodes else [])]
+    cluster.place.service(host, verb, *services, check=verb == "stop")
 
 
 def lost(trial: Trial, survivor: str) -> verdict.Verdict:
@@ -136,3 +137,26 @@ def test_without_the_fence_a_primary_that_was_cut_off_keeps_its_clients(cluster:
         asked = "SELECT pg_is_in_recovery() OR current_setting('default_transaction_read_only') = 'on'"
         # F08 finds it fenced within T_FENCE.
         trial.hold(T_FENCE + 5, lambda: cluster.value(old, asked) is False, f"{old} takes writes")
+
+
+@fault("without", "sameness: a byte in a standby's page is changed")
+def test_a_standby_that_differs_is_seen(cluster: Cluster) -> None:
+    primary = cluster.primary()
+    node = cluster.standbys(primary)[-1]
+    compare.prepare(cluster, primary)
+    cluster.rows(primary, "DROP TABLE IF EXISTS same; CREATE TABLE same AS SELECT 7 AS seven", APP)
+    cluster.rows(primary, "CHECKPOINT")
+    assert compare.differences(cluster) == []
+    file = f"{cluster.data}/{cluster.value(node, 'SELECT pg_relation_filepath($$same$$)', APP)}"
+    cluster.place.service(node, "stop", "postgres")
+    inject.keep(cluster, node, file)
+    cluster.sh(node, f"printf '\\010' | dd of={file} bs=1 seek=8184 conv=notrunc 2>/dev/null")
+    cluster.place.service(node, "start", "postgres")
+    until(f"{node} to answer", lambda: cluster.value(node, "SELECT true"), 30)
+    found = compare.differences(cluster)
+    cluster.place.service(node, "stop", "postgres")
+    inject.restore(cluster, node)
+    cluster.place.service(node, "start", "postgres")
+    assert any(node in line for line in found), found
+    until("no difference", lambda: not compare.differences(cluster), 60)
+    cluster.rows(primary, "DROP TABLE same", APP)

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import pytest
+from attacks.means import ask
 
 from faults import endstate, inject
 from faults.cluster import APP, CLIENT, Cluster, until
@@ -20,6 +21,10 @@ def test_no_place_left_is_no_failover(breaking: Breaking, cluster: Cluster) -> N
     with breaking() as trial:
         trial.now()
         with inject.exhausted(cluster, trial.first_primary):
+            # pgherd's own come in as ever.
+            node = cluster.standbys(trial.first_primary)[0]
+            for role in ("repmgr", "pgherd_agent", "pgherd_monitor"):
+                assert ask(cluster, node, role, trial.first_primary, "SELECT 1") == "1"
             stays(trial, 20)
 
 
@@ -73,7 +78,7 @@ def test_a_restarted_pgpool_does_not_choose_the_stale_primary(breaking: Breaking
         inject.cut(cluster, [old], [*others(cluster, old)])
         new = fails_over(trial, old)
         inject.kill(cluster, pool, "pgpool")
-        cluster.run(pool, "systemctl", "restart", "pgpool2.service")
+        cluster.place.service(pool, "restart", "pgpool")
         # The old one answers this pgpool, stopped or fenced; it must not be its primary.
         until(f"{pool} to take {new}", lambda: _told(cluster, pool) == [new], 30)
         trial.until_written(20, timeline=trial.first_timeline + 1)
@@ -128,7 +133,7 @@ def test_a_cancelled_wait_is_unknown_and_never_a_success(breaking: Breaking, clu
         for number, row in enumerate(waiting):
             ending = "pg_terminate_backend" if number % 2 else "pg_cancel_backend"
             cluster.rows(primary, f"SELECT {ending}({row['pid']})")
-        inject.go_on(stopped)
+        inject.go_on(cluster, stopped)
         trial.until_written(60)
     assert trial.verdict
     assert trial.verdict.counts["info"] >= 1, "a cancelled wait has to be unknown"
@@ -143,5 +148,5 @@ def test_rows_that_waited_through_a_crash_are_unknown(breaking: Breaking, cluste
         until("commits that wait", lambda: cluster.rows(primary, WAITING), 10, every=0.02)
         inject.kill(cluster, primary, "postmaster")
         until(f"{primary} to be back", lambda: cluster.value(primary, "SELECT count(*) FROM ha_log", APP), 40)
-        inject.go_on(stopped)
+        inject.go_on(cluster, stopped)
         trial.until_written(60)

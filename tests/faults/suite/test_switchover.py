@@ -12,6 +12,7 @@ import pytest
 
 from faults import inject
 from faults.cluster import Cluster, Event, Run, until
+from faults.drivers import clients
 from faults.suite.conftest import Breaking
 from faults.suite.steps import stays
 from faults.trial import Trial
@@ -28,7 +29,8 @@ def switch(cluster: Cluster, target: str = "", **more: object) -> Run:
 @pytest.mark.dozen
 @fault("switchover", "there and back")
 def test_there_and_back(breaking: Breaking, cluster: Cluster) -> None:
-    with breaking() as trial:
+    # With clients of three drivers beside the writers, each of which is told what docs/connecting.md says it is.
+    with breaking() as trial, clients(cluster):
         old = trial.first_primary
         target = cluster.standbys(old)[0]
         trial.now()

@@ -23,10 +23,12 @@ CHECKOUT = Path(__file__).resolve().parents[3]
 sys.path.append(str(CHECKOUT / "tests/lab"))
 
 import hosts as lab_hosts  # noqa: E402
-from machine import LAB, LabError, podman, until  # noqa: E402
+from machine import LAB, LabError, until  # noqa: E402
+from systemd_hosts import SystemdHosts  # noqa: E402
 
 DATA = "/var/lib/postgresql/17/main"
 UNIT = "postgresql@17-main.service"
+AGENT = "pgherd-agent.service"
 LOG = "/var/log/postgresql/postgresql-17-main.log"
 
 LOOK = (
@@ -59,6 +61,7 @@ class Living:
         self.lab = lab
         self.inventory: dict[str, Any] = copy.deepcopy(dict(inventory))
         self.directory = directory
+        self._place: SystemdHosts | None = None
 
     # The inventory, and runs with it.
 
@@ -98,17 +101,27 @@ class Living:
 
     # The hosts.
 
+    @property
+    def place(self) -> SystemdHosts:
+        """The hosts that there are, as what can be done to them."""
+        if self._place is None:
+            self._place = SystemdHosts(self.lab, quick=True)
+        return self._place
+
     def up(self, *names: str) -> None:
         """Make sure that hosts exist and run."""
         lab_hosts.up(self.lab, dict.fromkeys(names, "trixie"))
+        self._place = None
 
     def down(self) -> None:
         """Remove all hosts."""
         lab_hosts.down(self.lab)
+        self._place = None
 
     def add(self, name: str) -> None:
         """One more host; the others learn its name."""
         lab_hosts.add(self.lab, name, "")
+        self._place = None
 
     def stop(self, name: str) -> None:
         """Cut a host's power."""
@@ -120,25 +133,30 @@ class Living:
 
     def address(self, name: str) -> str:
         """Where a host is reached."""
-        return lab_hosts.host(self.lab, name).address
+        return self.place.address(name)
 
     def execute(self, name: str, *command: str, stdin: str = "", check: bool = True) -> str:
         """Run a command as root on a host; its standard output. Raises LabError."""
-        return podman(
-            "exec", "-i", lab_hosts.Host(self.lab, name, "", "").container, *command, stdin=stdin, check=check
-        )
+        return self.place.run(name, *command, stdin=stdin, check=check)
 
     def shell(self, name: str, script: str, check: bool = True) -> str:
         """Run a shell script as root on a host."""
         return self.execute(name, "sh", "-eu", stdin=script, check=check)
 
-    def postgres_unit(self, name: str) -> str:
-        """ActiveState of PostgreSQL's unit."""
-        return self.execute(name, "systemctl", "show", "--value", "-p", "ActiveState", UNIT).strip()
+    def main_pid(self, name: str, service: str) -> int:
+        """Main process of a service."""
+        return self.place.main_process(name, service)
 
-    def main_pid(self, name: str, unit: str) -> int:
-        """Main process of a unit."""
-        return int(self.execute(name, "systemctl", "show", "--value", "-p", "MainPID", unit))
+    def agents(self) -> dict[str, int]:
+        """By host the process of its agent."""
+        hosts = [name for group in ("postgres", "witness", "pgpool", "barman") for name in self.group(group)]
+        return self._each(lambda name: self.main_pid(name, AGENT), hosts)
+
+    def goes_by(self, name: str) -> tuple[str, str]:
+        """By which description a host's agent goes, as it tells systemd; and which there is."""
+        said = self.execute(name, "systemctl", "show", "--value", "-p", "StatusText", AGENT).split()
+        file = "/etc/pgherd/cluster.json"
+        return said[-1], self.execute(name, "sha256sum", file)[:16]
 
     # The servers.
 

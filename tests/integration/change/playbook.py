@@ -86,6 +86,12 @@ class Run:
         return f"exit code {self.rc} after {self.seconds:.1f} s\n{self.said}\n{recap}\n{changes}\n{failures}"
 
 
+def environment(lab: str) -> dict[str, str]:
+    """The environment of Ansible's programs; *lab* names the test hosts."""
+    quiet = {"ANSIBLE_HOST_PATTERN_MISMATCH": "ignore", "ANSIBLE_DEPRECATION_WARNINGS": "0", "ANSIBLE_NOCOLOR": "1"}
+    return {**os.environ, **quiet, "LAB_CLUSTER": lab}
+
+
 def ansible_playbook(
     inventory: Path,
     *words: str,
@@ -99,14 +105,7 @@ def ansible_playbook(
     *stop_at* sees each event as it comes; when it says so, the whole process group gets SIGKILL, as when the control
     machine loses power. So it does after *timeout* seconds.
     """
-    env = {
-        **os.environ,
-        "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.jsonl",
-        "ANSIBLE_HOST_PATTERN_MISMATCH": "ignore",
-        "ANSIBLE_DEPRECATION_WARNINGS": "0",
-        "ANSIBLE_NOCOLOR": "1",
-        "LAB_CLUSTER": lab,
-    }
+    env = {**environment(lab), "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.jsonl"}
     command = ["ansible-playbook", "-i", str(inventory), *words]
     if extra:
         command += ["-e", json.dumps(extra)]

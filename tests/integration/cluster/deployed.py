@@ -9,14 +9,18 @@ processes say, never with what the play said. A test that breaks something mends
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import shlex
+import socket
+import ssl
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
@@ -28,30 +32,56 @@ import testinfra
 import yaml
 from psycopg.rows import dict_row
 from testinfra.backend.base import CommandResult
+from testinfra.backend.ssh import SshBackend
 
 CHECKOUT = Path(__file__).resolve().parents[3]
-VERSIONS = {"12": 15, "13": 17}
+sys.path.append(str(CHECKOUT / "tests/lab"))
+
+from machine import until as until  # noqa: E402
+from place import VERSIONS  # noqa: E402
+
+OWN = r"-c default_transaction_isolation=read\\ committed -c statement_timeout=0"
 T = TypeVar("T")
 
 
-def until(what: str, ask: Callable[[], T], seconds: float = 30.0) -> T:
-    """The first answer of *ask* that counts as true; AssertionError with the last one after *seconds*."""
-    deadline = time.monotonic() + seconds
-    while True:
-        answer = ask()
-        if answer:
-            return answer
-        assert time.monotonic() < deadline, f"waited {seconds:.0f} s in vain for {what}; last seen: {answer!r}"
-        time.sleep(0.2)  # between two questions
+class Sudo(SshBackend):
+    """Who logs in is not root, and sudo asks for his *password*: the first line of standard input."""
+
+    password = ""
+
+    def get_sudo_command(self, command: str, sudo_user: str | None) -> str:
+        return str(self.quote("sudo -S -p '' /bin/sh -c %s", command))
+
+    def run_local(self, command: str, *words: str) -> CommandResult:
+        line = self.encode(self.quote(command, *words))
+        given = f"{self.password}\n".encode()
+        done = subprocess.run(line, shell=True, input=given, capture_output=True, check=False)
+        return self.result(done.returncode, line, done.stdout, done.stderr)
+
+
+class _ByAddress(http.client.HTTPSConnection):
+    """HTTPS to a name by an address that is known."""
+
+    address = ""
+    tls: ssl.SSLContext
+
+    def connect(self) -> None:
+        plain = socket.create_connection((self.address, self.port), self.timeout)
+        self.sock = self.tls.wrap_socket(plain, server_hostname=self.host)
 
 
 @dataclass(frozen=True)
 class Host:
-    """One host of the inventory. *vars* are its variables, *ip* its address."""
+    """One host of the inventory. *ips* are its addresses, IPv4's first; *vars* its variables."""
 
     name: str
-    ip: str
+    ips: tuple[str, ...]
     vars: dict[str, Any] = field(repr=False, compare=False, hash=False)
+
+    @property
+    def ip(self) -> str:
+        """Where this machine reaches it."""
+        return self.ips[0]
 
     @property
     def ssh(self) -> str:
@@ -63,8 +93,14 @@ class Host:
     @cached_property
     def shell(self) -> Any:
         """Testinfra's host."""
-        key = self.vars["ansible_ssh_private_key_file"]
-        return testinfra.get_host(f"ssh://root@{self.ip}", ssh_identity_file=key, ssh_extra_args=self.ssh)
+        key, user = self.vars["ansible_ssh_private_key_file"], self.vars["ansible_user"]
+        if user == "root":
+            return testinfra.get_host(f"ssh://root@{self.ip}", ssh_identity_file=key, ssh_extra_args=self.ssh)
+        backend = Sudo(f"{user}@{self.ip}", ssh_identity_file=key, ssh_extra_args=self.ssh, sudo=True)
+        backend.password = self.vars["ansible_become_password"]
+        made = testinfra.host.Host(backend)
+        backend.set_host(made)
+        return made
 
     def run(self, command: str, *words: object, rc: int | None = 0) -> str:
         """Standard output of a command (``%s`` stands for each of *words*, quoted). Its exit code has to be *rc*."""
@@ -78,8 +114,11 @@ class Host:
 
     def python(self, program: str) -> str:
         """Standard output of a program that the host's Python runs as root; it is in no argument list."""
-        key = self.vars["ansible_ssh_private_key_file"]
-        words = ["ssh", *shlex.split(self.ssh), "-i", key, f"root@{self.ip}", "python3 -"]
+        key, user = self.vars["ansible_ssh_private_key_file"], self.vars["ansible_user"]
+        words = ["ssh", *shlex.split(self.ssh), "-i", key, f"{user}@{self.ip}", "python3 -"]
+        if user != "root":
+            words[-1] = f"sudo -S -p '' {words[-1]}"
+            program = f"{self.vars['ansible_become_password']}\n{program}"
         done = subprocess.run(words, input=program, capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode == 0, f"{self.name}: {done.stderr}"
         return done.stdout
@@ -96,8 +135,9 @@ class Host:
         return value
 
     def sql(self, statement: str, database: str = "postgres") -> str:
-        """Run a statement as superuser through the socket."""
-        return self.run("psql -XAtq -v ON_ERROR_STOP=1 -U postgres -d %s -c %s", database, statement)
+        """Run a statement as superuser through the socket, whatever sessions have by default."""
+        line = f"dbname={database} user=postgres options='{OWN}'"
+        return self.run("psql -XAtq -v ON_ERROR_STOP=1 -d %s -c %s", line, statement)
 
     def show(self, setting: str) -> str:
         """A setting as SHOW says it."""
@@ -106,6 +146,15 @@ class Host:
     def unit(self, verb: str, name: str) -> None:
         """systemctl."""
         self.run("systemctl %s %s", verb, name)
+
+    def https(self, port: int, path: str, context: ssl.SSLContext) -> tuple[int, str]:
+        """Status and body of an answer, verified to the host's name, which this machine may not be able to look up."""
+        connection = _ByAddress(self.name, port, timeout=10, context=context)
+        connection.address, connection.tls = self.ip, context
+        with closing(connection):
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
 
 
 @dataclass(frozen=True)
@@ -158,7 +207,7 @@ class Deployed:
     @cached_property
     def version(self) -> int:
         """PostgreSQL's major version, by the distribution's release."""
-        return VERSIONS[str(self.primary.shell.system_info.release).partition(".")[0]]
+        return VERSIONS[str(self.primary.shell.system_info.codename)]
 
     @property
     def unit(self) -> str:
@@ -206,15 +255,16 @@ class Deployed:
         done = host.result("pgherd status --json")
         return done.rc, json.loads(done.stdout) if done.stdout.strip() else {"stderr": done.stderr}
 
-    def settle(self, seconds: float = 60.0) -> None:
-        """Wait until the cluster says of itself that it is well."""
-
+    def settle(self, seconds: float = 60.0, host: Host | None = None) -> dict[str, Any]:
+        """The status, once the cluster says of itself, on a host, that it is well."""
         deadline = time.monotonic() + seconds
         while True:
-            code, found = self.status(self.primary)
+            code, found = self.status(host or self.primary)
             if code == 0:
-                return
-            assert time.monotonic() < deadline, f"not well after {seconds:.0f} s: {found.get('problems', found)}"
+                return found
+            assert time.monotonic() < deadline, (
+                f"not well on {(host or self.primary).name} after {seconds:.0f} s: {found.get('problems', found)}"
+            )
 
     @contextmanager
     def stopped(self, host: Host, unit: str) -> Iterator[None]:
@@ -226,10 +276,10 @@ class Deployed:
             host.unit("start", unit)
             self.settle()
 
-    def play(self, *options: str, seconds: float = 400.0) -> subprocess.CompletedProcess[str]:
-        """Run the site playbook as a user does; its whole output is in stdout."""
+    def play(self, *options: str, seconds: float = 400.0, playbook: str = "site") -> subprocess.CompletedProcess[str]:
+        """Run a playbook, the site's, as a user does; its whole output is in stdout."""
         return subprocess.run(
-            ["ansible-playbook", "-i", str(inventory()), "pgherd.cluster.site", *options],
+            ["ansible-playbook", "-i", str(inventory()), f"pgherd.cluster.{playbook}", *options],
             env={**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0", "PY_COLORS": "0"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -271,7 +321,7 @@ def described() -> Deployed:
     lab = next(iter(plain.values()))["lab_directory"]
     listed = listed.replace("{{ lab_directory }}", lab)
     found = json.loads(listed)
-    hosts = {name: Host(name, own["ansible_host"], own) for name, own in found["_meta"]["hostvars"].items()}
+    hosts = {name: Host(name, tuple(own["lab_addresses"]), own) for name, own in found["_meta"]["hostvars"].items()}
     groups = {name: group.get("hosts", []) for name, group in found.items() if name not in ("_meta", "all")}
     common = set.intersection(*(set(host.vars) for host in hosts.values()))
     return Deployed(hosts, groups, {key: next(iter(hosts.values())).vars[key] for key in common})

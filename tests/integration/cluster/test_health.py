@@ -7,8 +7,6 @@ from __future__ import annotations
 import json
 import re
 import ssl
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -24,16 +22,11 @@ class Door:
 
     def __init__(self, cluster: Deployed, host: Host) -> None:
         self._context = ssl.create_default_context(cafile=str(cluster.secrets / "ca.crt"))
-        self._where = f"https://{host.ip}:{cluster.wanted('agent_port', 8765)}"
+        self._host, self._port = host, int(cluster.wanted("agent_port", 8765))
 
     def get(self, path: str) -> tuple[int, str]:
         """Status and body."""
-        try:
-            with urllib.request.urlopen(self._where + path, timeout=10, context=self._context) as answer:
-                return answer.status, answer.read().decode()
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, error.read().decode()
+        return self._host.https(self._port, path, self._context)
 
     def status(self, path: str) -> int:
         """The status alone."""
@@ -120,6 +113,7 @@ def test_lag_limits(cluster: Deployed, doors: dict[str, Door]) -> None:
     until("replay", lambda: door.status("/replica?lag=64kB&seconds=2") == 200)
 
 
+@pytest.mark.more
 def test_metrics_of_nodes(cluster: Deployed, doors: dict[str, Door]) -> None:
     """Roles, timelines, slots and senders are what SQL says; what a role does not have is absent."""
     for host in cluster.data_nodes:
@@ -152,6 +146,7 @@ def test_metrics_of_nodes(cluster: Deployed, doors: dict[str, Door]) -> None:
     assert {name[1]: value for name, value in found.items() if name[0] == "sender_sync"} == wanted
 
 
+@pytest.mark.more
 def test_metrics_of_other_hosts(cluster: Deployed, doors: dict[str, Door]) -> None:
     """pgpools have every backend and the right primary; Barman has a backup and receives; a witness has no lag."""
     for host in cluster.group("pgpool"):

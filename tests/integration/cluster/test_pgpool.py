@@ -9,7 +9,8 @@ import json
 import re
 import threading
 import time
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import psycopg
@@ -100,20 +101,22 @@ def test_writes_go_to_the_primary(cluster: Deployed) -> None:
 
 
 def test_reads_are_balanced(cluster: Deployed, pool: Host) -> None:
-    """C8: sessions read on all backends in their turn, but not where the weight is 0; or all on the primary."""
+    """C8: sessions read on all backends in their turn, but not where the weight is 0; or on all standbys, where a session
+    has to ask by its name."""
     weights = cluster.wanted("pgpool_weights", {})
-    allowed = {host.ip: host.name for host in cluster.data_nodes if weights.get(host.name, 1)}
-    if not cluster.wanted("pgpool_read_balancing", True):
-        allowed = {cluster.primary.ip: cluster.primary.name}
+    named = cluster.wanted("pgpool_read_balancing", "named") == "named"
+    candidates = cluster.standbys if named else cluster.data_nodes
+    readers = [host for host in candidates if weights.get(host.name, 1)]
+    allowed = {ip: host.name for host in readers for ip in host.ips}
     seen: collections.Counter[str] = collections.Counter()
     deadline = time.monotonic() + 40
-    while time.monotonic() < deadline and (len(seen) < len(allowed) or sum(seen.values()) < 20):
-        with cluster.through(pool) as client:
+    while time.monotonic() < deadline and (len(seen) < len(readers) or sum(seen.values()) < 20):
+        with cluster.through(pool, application_name="test standby" if named else "test") as client:
             address = str(client.execute(WHERE).fetchone()["address"]).partition("/")[0]
         assert address in allowed, address
         seen[allowed[address]] += 1
     assert set(seen) == set(allowed.values())
-    if len(allowed) > 1:
+    if len(readers) > 1:
         counts = {name: int(row["select_cnt"]) for name, row in nodes(cluster, pool).items()}
         assert all(counts[name] > 0 for name in seen)
 
@@ -161,12 +164,14 @@ def test_settings(cluster: Deployed) -> None:
     """C59: every setting of the inventory as the running pgpool has it, with its commas, colons and quotes."""
     wanted = {key: str(value) for key, value in cluster.wanted("pgpool_settings").items()}
     assert any("'" in value and ":" in value and "," in value for value in wanted.values())
+    joined = wanted.pop("primary_routing_query_pattern_list", "")
     wanted["num_init_children"] = str(cluster.wanted("pgpool_max_clients"))
     for pool in cluster.group("pgpool"):
         with cluster.through(pool) as client:
             rows = client.execute("PGPOOL SHOW ALL").fetchall()
         found = {row["item"]: row["value"] for row in rows}
         assert {key: found.get(key) for key in wanted} == wanted
+        assert found["primary_routing_query_pattern_list"].startswith(joined)
 
 
 def test_routing_by_the_users_pattern(cluster: Deployed, pool: Host) -> None:
@@ -178,6 +183,110 @@ def test_routing_by_the_users_pattern(cluster: Deployed, pool: Host) -> None:
         with cluster.through(pool) as client:
             row = client.execute("SELECT pg_is_in_recovery() AS standby, 'to: the, primary' AS t").fetchone()
         assert row["standby"] is False
+
+
+# What answers for the session, the transaction or the server it runs in; and last what pgpool itself knows to write.
+PRIMARYS = (
+    "current_setting('app.test', true)",
+    "pg_backend_pid()",
+    "pg_current_snapshot()",
+    "pg_current_xact_id()",
+    "pg_current_xact_id_if_assigned()",
+    "txid_current()",
+    "pg_my_temp_schema()",
+    "(SELECT count(*) FROM pg_listening_channels())",
+    "pg_advisory_lock_shared(1)",
+)
+
+
+def reader(cluster: Deployed, pool: Host) -> psycopg.Connection[dict[str, Any]]:
+    """A session whose plain reads go to a standby. It reads as all do that have said nothing yet."""
+    client = cluster.through(pool, application_name="test standby")
+    address = client.execute("SELECT host(inet_server_addr()) AS address").fetchone()["address"]
+    assert address not in cluster.primary.ips
+    return client
+
+
+@contextmanager
+def lag(cluster: Deployed) -> Iterator[None]:
+    """No standby applies what the primary commits."""
+    for host in cluster.standbys:
+        host.sql("SELECT pg_wal_replay_pause()")
+    try:
+        yield
+    finally:
+        for host in cluster.standbys:
+            host.sql("SELECT pg_wal_replay_resume()")
+
+
+@contextmanager
+def made(cluster: Deployed, make: str, drop: str) -> Iterator[None]:
+    """Objects that app owns, on all nodes."""
+    with cluster.connect(cluster.primary, "app") as client:
+        client.execute(make)
+        end = client.execute("SELECT pg_current_wal_insert_lsn()::text AS lsn").fetchone()["lsn"]
+        replayed = f"SELECT pg_last_wal_replay_lsn() >= '{end}'"
+        for host in cluster.standbys:
+            until(f"replay at {host.name}", lambda host=host: host.value(replayed))
+        try:
+            yield
+        finally:
+            client.execute(drop)
+
+
+def test_what_is_the_primarys_goes_there(cluster: Deployed) -> None:
+    """A session that reads on a standby gets from the primary what no standby can answer, and then reads there again."""
+    address = "host(inet_server_addr()) AS address"
+    for pool in cluster.group("pgpool"):
+        with reader(cluster, pool) as client:
+            for one in PRIMARYS:
+                assert client.execute(f"SELECT {address}").fetchone()["address"] not in cluster.primary.ips
+                row = client.execute(f"SELECT {one} AS it, {address}").fetchone()
+                assert row["address"] in cluster.primary.ips, one
+
+
+def test_a_session_reads_what_it_has_set_and_written(cluster: Deployed) -> None:
+    """From its first statement that is no plain read on, a session stays on the primary: row security by a setting holds,
+    and its own last commit is there, however late the standbys are. So it is from the first for one that asks by name."""
+    make = (
+        "CREATE TABLE test_own (v int);"
+        "CREATE VIEW test_setting AS SELECT current_setting('app.test', true) AS v, host(inet_server_addr()) AS address"
+    )
+    with made(cluster, make, "DROP TABLE test_own; DROP VIEW test_setting"), lag(cluster):
+        for number, pool in enumerate(cluster.group("pgpool"), start=1):
+            for verb in ("SELECT set_config('app.test', 'mine', false)", "SET app.test = 'mine'"):
+                with reader(cluster, pool) as client:
+                    assert client.execute("SELECT * FROM test_setting").fetchone()["address"] not in cluster.primary.ips
+                    client.execute(verb)
+                    row = client.execute("SELECT * FROM test_setting").fetchone()
+                    assert (row["v"], row["address"] in cluster.primary.ips) == ("mine", True)
+            with reader(cluster, pool) as client:
+                client.execute("INSERT INTO test_own VALUES (1)")
+                assert client.execute("SELECT count(*) FROM test_own").fetchone()["count"] == number
+            with cluster.through(pool, application_name="test primary") as client:
+                assert client.execute("SELECT count(*) FROM test_own").fetchone()["count"] == number
+
+
+@pytest.mark.parametrize("level", [psycopg.IsolationLevel.REPEATABLE_READ, psycopg.IsolationLevel.SERIALIZABLE])
+def test_a_transaction_is_on_one_server(cluster: Deployed, level: psycopg.IsolationLevel) -> None:
+    """Its snapshot stays, whatever it begins with: of each session that has not asked for standbys, where a session has to
+    ask; elsewhere of one that asks for the primary."""
+    named = cluster.wanted("pgpool_read_balancing", "named") == "named"
+    query = "SELECT v, host(inet_server_addr()) AS address FROM test_moves"
+    make = "CREATE TABLE test_moves (v int); INSERT INTO test_moves VALUES (0)"
+    with made(cluster, make, "DROP TABLE test_moves"), cluster.connect(cluster.primary, "app") as other:
+        for pool in cluster.group("pgpool"):
+            for turn in range(4):  # pgpool chooses for each session
+                other.execute("UPDATE test_moves SET v = %s", [turn])
+                with cluster.through(pool, application_name="test" if named else "test primary") as client:
+                    client.isolation_level = level
+                    with client.transaction(force_rollback=True):
+                        seen = [client.execute(query).fetchone()]
+                        other.execute("UPDATE test_moves SET v = 100")
+                        seen.append(client.execute(query).fetchone())
+                        client.execute("INSERT INTO test_moves VALUES (200)")
+                        seen.append(client.execute(f"{query} WHERE v < 200").fetchone())
+                assert [(row["v"], row["address"] in cluster.primary.ips) for row in seen] == [(turn, True)] * 3
 
 
 def test_more_clients_than_places(cluster: Deployed, pool: Host) -> None:

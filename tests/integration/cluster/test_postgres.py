@@ -157,7 +157,8 @@ def test_listening_sockets(cluster: Deployed) -> None:
 
 
 def test_stop_is_graceful(cluster: Deployed) -> None:
-    """C86: a stop with an idle session open ends soon, clean on the disk, and the standby comes back where it was."""
+    """C86: a stop with an idle session open ends soon, clean on the disk, and the standby comes back where it was, also where
+    its number has become another process'."""
     host = cluster.leaves[-1]
     before = host.value("SELECT sender_host FROM pg_stat_wal_receiver")
     with cluster.connect(host, "app", connect_timeout=5) as client:
@@ -168,8 +169,33 @@ def test_stop_is_graceful(cluster: Deployed) -> None:
             control = f"/usr/lib/postgresql/{cluster.version}/bin/pg_controldata"
             assert re.search(r"state: +shut down in recovery\n", host.run(f"{control} %s", cluster.data_directory))
             assert host.run("systemctl is-failed %s", cluster.unit, rc=None).strip() == "inactive"
+            # As a power cut may leave it: the number of the last postmaster is the agent's now.
+            left = f"{cluster.data_directory}/postmaster.pid"
+            host.run("install -o postgres -g postgres -m 0600 /dev/null %s", left)
+            host.run("systemctl show --value -p MainPID pgherd-agent >%s", left)
     until("its stream", lambda: host.value("SELECT count(*) FROM pg_stat_wal_receiver WHERE status = 'streaming'"))
     assert host.value("SELECT sender_host FROM pg_stat_wal_receiver") == before
+
+
+def test_stop_during_the_start(cluster: Deployed) -> None:
+    """A stop that comes before systemd has seen the start end is a fast shutdown too: of processes that SIGTERM reaches one by
+    one some come back, and the stop lasts an hour."""
+    host = cluster.leaves[-1]
+    slow = f"/run/systemd/system/{cluster.unit}.d/test.conf"
+    log = f"/var/log/postgresql/postgresql-{cluster.version}-main.log"
+    host.run("printf '[Service]\\nExecStartPost=/bin/sleep 60\\n' | install -D -m 0644 /dev/stdin %s", slow)
+    try:
+        host.unit("stop", cluster.unit)
+        host.run("systemctl daemon-reload; systemctl start --no-block %s", cluster.unit)
+        until("the server", lambda: host.result("runuser -u postgres -- psql -XAtqc 'SELECT 1'").rc == 0)
+        assert host.run("systemctl is-active %s", cluster.unit, rc=None).strip() == "activating"
+        with cluster.connect(host, "app", connect_timeout=5):
+            host.run("timeout 20 systemctl stop %s", cluster.unit)
+        requests = re.findall("received (.+) shutdown request", host.run("tail -n 50 %s", log))
+        assert requests[-1] == "fast"
+    finally:
+        host.run("rm %s; systemctl daemon-reload; systemctl start %s", slow, cluster.unit)
+    cluster.settle()
 
 
 def test_killed_server_comes_back(cluster: Deployed) -> None:

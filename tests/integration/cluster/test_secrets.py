@@ -15,7 +15,6 @@ import secrets
 import stat
 import subprocess
 import threading
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -46,6 +45,7 @@ class Watch(threading.Thread):
         self._names = {word.encode(): name for name, word in words.items()}
         self._words = re.compile(b"|".join(map(re.escape, self._names)))
         self._end = threading.Event()
+        self._known: dict[str, bytes] = {}  # by process, its arguments: its environment is another one only with others
         self.seen: dict[tuple[str, str], str] = {}
         self.looks = 0
 
@@ -60,9 +60,14 @@ class Watch(threading.Thread):
     def _look(self, pid: str) -> None:
         for where in ("cmdline", "environ"):
             try:
-                text = Path("/proc", pid, where).read_bytes()
+                with open(f"/proc/{pid}/{where}", "rb") as file:
+                    text = file.read()
             except OSError:
                 continue  # it has ended
+            if where == "cmdline":
+                if self._known.get(pid) == text:
+                    return
+                self._known[pid] = text
             for match in self._words.finditer(text):
                 self.seen.setdefault(
                     (self._names[match[0]], where), text[:300].replace(b"\0", b" ").decode(errors="replace")
@@ -180,19 +185,19 @@ def test_files_and_logs(cluster: Deployed, run: dict[str, Any]) -> None:
     for name, places in found.items():
         assert [place for place in places if place[1].startswith(("/var/log", "the journal"))] == [], name
         assert "ca.key" not in {whose for whose, *_where in places}
-        # What systemd hands a service is the service's through an ACL, whose mask shows as the group's right.
-        wide = [item for item in places if item[2] & (0o007 if item[1].startswith("/run/credentials/") else 0o077)]
-        assert wide == [], name
+        assert [item for item in places if item[2] & 0o077] == [], name
         keys = [item for item in places if item[0].endswith(".key")]
         places_of_keys = {"/etc/pgherd/tls/server.key"}
         if cluster.hosts[name] in cluster.group("pgpool"):
-            # Its agent has a user of its own, for whom the unit copies what it needs.
-            places_of_keys.add("/run/pgherd-agent/server.key")
+            # Its agent has a user of its own.
+            places_of_keys.add("/etc/pgherd/agent/server.key")
         assert {(item[0], item[1]) for item in keys} == {(f"{name}.key", place) for place in places_of_keys}
     for host in cluster.nodes:
         assert {"/etc/pgherd/monitor.pgpass", "/var/lib/postgresql/.pgpass"} <= {item[1] for item in found[host.name]}
+        agent = "/etc/pgherd/agent.pgpass" in {item[1] for item in found[host.name]}
+        assert agent is (host not in cluster.group("witness")), host.name
     for host in cluster.group("pgpool"):
-        assert "/etc/pgpool2/pool_passwd" in {item[1] for item in found[host.name]}
+        assert {"/etc/pgpool2/pool_passwd", "/etc/pgherd/gate.pgpass"} <= {item[1] for item in found[host.name]}
 
 
 def test_server(cluster: Deployed, run: dict[str, Any]) -> None:

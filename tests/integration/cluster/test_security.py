@@ -19,14 +19,18 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from deployed import Deployed, Host, everywhere
 
 MONITOR, POOL = "pgherd_monitor", "pgpool_check"
+AGENT = "pgherd_agent"
 MEMBERSHIPS = {
-    "repmgr": ["pg_checkpoint", "pg_monitor", "pg_signal_backend"],
+    "repmgr": ["pg_monitor"],
+    AGENT: ["pg_checkpoint", "pg_monitor", "pg_signal_backend"],
     MONITOR: ["pg_monitor"],
     POOL: ["pg_monitor"],
     "barman": ["pg_checkpoint", "pg_read_all_settings", "pg_read_all_stats"],
     "streaming_barman": [],
 }
-REPLICATION = {"repmgr", "streaming_barman"}
+REPLICATION = {AGENT, "streaming_barman"}
+# Who has a place when clients have taken all others; PostgreSQL 16 and later.
+PLACES = {"repmgr", AGENT, MONITOR, POOL}
 
 
 @pytest.fixture(params=["node", "pgpool"])
@@ -62,7 +66,7 @@ def test_every_session_is_encrypted(cluster: Deployed) -> None:
         assert rows, name
         assert [row for row in rows if not row["ssl"] or row["version"] not in ("TLSv1.2", "TLSv1.3")] == [], name
         users |= {row["usename"] for row in rows}
-    assert {"repmgr", "streaming_barman", MONITOR} <= users
+    assert {"repmgr", AGENT, "streaming_barman", MONITOR} <= users
 
 
 def test_no_session_without_tls(cluster: Deployed, door: tuple[Host, int]) -> None:
@@ -74,9 +78,9 @@ def test_no_session_without_tls(cluster: Deployed, door: tuple[Host, int]) -> No
 
 
 def test_certificates(cluster: Deployed, door: tuple[Host, int], stranger: Path) -> None:
-    """Servers prove name and address; another authority or another name is not believed."""
+    """Servers prove name and address, where the inventory has that; another authority or another name is not believed."""
     host, port = door
-    for name in (host.name, host.ip):
+    for name in (host.name, *([host.ip] if "ansible_host" in host.vars else [])):
         cluster.connect(host, "app", port, host=name).close()
     with pytest.raises(psycopg.OperationalError, match="certificate verify failed"):
         cluster.connect(host, "app", port, sslrootcert=str(stranger))
@@ -92,8 +96,11 @@ def test_verified_everywhere(cluster: Deployed) -> None:
         line = host.value("SELECT conninfo FROM pg_stat_wal_receiver")
         assert "sslmode=verify-full" in line
         assert "sslrootcert=/etc/pgherd/tls/ca.crt" in line
+        assert "channel_binding=require" in line
+        assert f"user={AGENT}" in line
     for line in cluster.primary.rows("SELECT conninfo FROM repmgr.nodes", "repmgr"):
         assert "sslmode=verify-full" in line["conninfo"]
+        assert "channel_binding=require" in line["conninfo"]
 
 
 def test_from_elsewhere(cluster: Deployed, door: tuple[Host, int]) -> None:
@@ -111,7 +118,9 @@ def test_superuser_stays_at_home(cluster: Deployed) -> None:
     """postgres comes in through the socket as the system's postgres or root; a user of the system's does not."""
     host = cluster.primary
     assert host.run("sudo -u postgres psql -XAtqc %s", "SELECT session_user").strip() == "postgres"
-    done = host.result("setpriv --reuid=65534 --clear-groups psql -XAtqw -U postgres -d postgres -c %s", "SELECT 1")
+    # The host is named, since Debian's psql looks it up in postgresql.conf, which is not everybody's to read.
+    line = "setpriv --reuid=65534 --clear-groups psql -XAtqw -h /var/run/postgresql -U postgres -d postgres -c %s"
+    done = host.result(line, "SELECT 1")
     assert (done.rc, "Peer authentication failed" in done.stderr) == (2, True), done.stderr
 
 
@@ -123,13 +132,15 @@ def test_roles(cluster: Deployed) -> None:
         " array(SELECT roleid::regrole::text FROM pg_auth_members WHERE member = r.oid ORDER BY 1) AS member"
         " FROM pg_roles r WHERE rolname !~ '^pg_'"
     )
+    places = ["pg_use_reserved_connections"] if cluster.version >= 16 else []
     users = {user["name"] for user in cluster.wanted("users")}
     for host in cluster.nodes:
         own = {"repmgr", MONITOR} if host in cluster.group("witness") else {*MEMBERSHIPS, *users}
         found = {row.pop("name"): row for row in host.rows(query)}
         assert set(found) == {"postgres", *own}, host.name
         for name in own & set(MEMBERSHIPS):
-            rights = {"super": False, "more": False, "replication": name in REPLICATION, "member": MEMBERSHIPS[name]}
+            member = sorted(MEMBERSHIPS[name] + (places if name in PLACES else []))
+            rights = {"super": False, "more": False, "replication": name in REPLICATION, "member": member}
             assert found[name] == rights, (host.name, name)
         assert [name for name, row in found.items() if row["super"]] == ["postgres"]
 
@@ -154,7 +165,71 @@ def test_roles_may_not(cluster: Deployed) -> None:
     writes = "has_table_privilege('{}', oid, 'INSERT, UPDATE, DELETE, TRUNCATE')"
     writable = f"SELECT bool_or({writes}) FROM pg_class WHERE relkind = 'r'"
     found = {role: cluster.primary.value(writable.format(role), "repmgr") for role in MEMBERSHIPS}
-    assert found == {role: role == "repmgr" for role in MEMBERSHIPS}
+    assert found == {role: role in ("repmgr", AGENT) for role in MEMBERSHIPS}
+
+
+def test_only_agents_command(cluster: Deployed) -> None:
+    """What seals, fences, promotes and reads files on a data node is the agents' role's, and no one but that locks in
+    repmgr's database, where locks are orders."""
+    functions = ("pg_promote(boolean,integer)", "pg_reload_conf()", "pg_read_binary_file(text)")
+    settings = ("primary_conninfo", "primary_slot_name", "default_transaction_read_only")
+    for role in MEMBERSHIPS:
+        columns = [f"has_function_privilege('{role}', '{name}', 'EXECUTE')" for name in functions]
+        columns += [f"has_parameter_privilege('{role}', '{name}', 'ALTER SYSTEM')" for name in settings]
+        may = cluster.primary.rows(
+            f"SELECT {', '.join(f'{what} AS c{at}' for at, what in enumerate(columns))}", "repmgr"
+        )
+        assert set(may[0].values()) == {role == AGENT}, role
+    query = (
+        "SELECT proname || '(' || pg_get_function_identity_arguments(p.oid) || ')' AS lock, rolname AS role"
+        " FROM pg_proc p, pg_roles r WHERE proname ~ '^pg_(try_)?advisory_(xact_)?lock' AND NOT rolsuper"
+        " AND rolname !~ '^pg_' AND has_function_privilege(r.oid, p.oid, 'EXECUTE')"
+    )
+    for host in cluster.nodes:
+        who = "repmgr" if host in cluster.group("witness") else AGENT
+        assert host.rows(query, "repmgr") == [{"lock": "pg_try_advisory_lock(bigint)", "role": who}], host.name
+
+
+def test_repmgrs_database_is_nobodys_business(cluster: Deployed) -> None:
+    """Its owner is postgres, and of all others only three roles come in."""
+    query = (
+        "SELECT (SELECT datdba::regrole::text FROM pg_database WHERE datname = 'repmgr') AS owner,"
+        " array(SELECT rolname::text FROM pg_roles WHERE NOT rolsuper AND rolname !~ '^pg_'"
+        " AND has_database_privilege(oid, 'repmgr', 'CONNECT') ORDER BY 1) AS may,"
+        " array(SELECT rolname::text FROM pg_roles WHERE NOT rolsuper AND rolname !~ '^pg_'"
+        " AND has_database_privilege(oid, 'repmgr', 'CREATE, TEMPORARY') ORDER BY 1) AS make"
+    )
+    for host in cluster.nodes:
+        own = [] if host in cluster.group("witness") else [AGENT]
+        assert host.rows(query) == [{"owner": "postgres", "may": sorted([*own, MONITOR, "repmgr"]), "make": []}], (
+            host.name
+        )
+
+
+def test_no_user_reaches_repmgrs_database(cluster: Deployed, door: tuple[Host, int]) -> None:
+    with pytest.raises(psycopg.OperationalError, match=r"pg_hba.conf rejects connection|pool_hba"):
+        cluster.connect(door[0], "app", door[1], dbname="repmgr")
+
+
+def test_a_witness_neither_reads_nor_streams(cluster: Deployed) -> None:
+    """With all that is there: repmgr's password. A way into a database is one for a base backup too, for a role that may
+    stream."""
+    for host in cluster.group("witness"):
+        held = host.run("cat /var/lib/postgresql/.pgpass")
+        assert AGENT not in held
+        assert not host.shell.file("/etc/pgherd/agent.pgpass").exists
+        line = f"host={cluster.primary.name} user=repmgr dbname=repmgr sslmode=verify-full sslrootcert=/etc/pgherd/tls/ca.crt"
+        ask = "setpriv --reuid=postgres --regid=postgres --clear-groups env HOME=/var/lib/postgresql psql -XAtqwc %s %s"
+        assert host.run(ask, "SELECT 1", line).strip() == "1"
+        for words in (
+            "SELECT pg_promote()",
+            "SELECT pg_read_binary_file('PG_VERSION')",
+            "SELECT pg_try_advisory_lock(1)",
+        ):
+            done = host.result(ask, words, line)
+            assert (done.rc, "permission denied" in done.stderr) == (1, True), done.stderr
+        done = host.result(ask, "BASE_BACKUP (TARGET 'blackhole')", f"{line} replication=database")
+        assert (done.rc, "walsender" in done.stderr.lower().replace(" ", "")) == (2, True), done.stderr
 
 
 def test_only_repmgr_commands_repmgrd(cluster: Deployed) -> None:
@@ -175,7 +250,8 @@ def test_only_repmgr_commands_repmgrd(cluster: Deployed) -> None:
         found: dict[str, set[str]] = {}
         for row in host.rows(query, "repmgr"):
             found.setdefault(row["role"], set()).add(row["name"])
-        assert found == {"repmgr": every, MONITOR: read}, host.name
+        own = {} if host in cluster.group("witness") else {AGENT: read}
+        assert found == {"repmgr": every, MONITOR: read, **own}, host.name
 
 
 def test_sudo(cluster: Deployed) -> None:
@@ -216,13 +292,12 @@ def test_agent_on_the_barman_host(cluster: Deployed) -> None:
     """It answers over TLS with the host's certificate, and not otherwise."""
     context = ssl.create_default_context(cafile=str(cluster.secrets / "ca.crt"))
     for host in cluster.group("barman"):
-        address = f"{host.ip}:{cluster.wanted('agent_port', 8765)}/barman"
-        with urllib.request.urlopen(f"https://{address}", timeout=5, context=context) as answer:
-            assert answer.status == 200
+        port = int(cluster.wanted("agent_port", 8765))
+        assert host.https(port, "/barman", context)[0] == 200
         with pytest.raises((urllib.error.URLError, ConnectionError, OSError)):
-            urllib.request.urlopen(f"http://{address}", timeout=5)
-        with pytest.raises(urllib.error.URLError, match="CERTIFICATE_VERIFY_FAILED"):
-            urllib.request.urlopen(f"https://{address}", timeout=5, context=ssl.create_default_context())
+            urllib.request.urlopen(f"http://{host.ip}:{port}/barman", timeout=5)
+        with pytest.raises(ssl.SSLError, match="CERTIFICATE_VERIFY_FAILED"):
+            host.https(port, "/barman", ssl.create_default_context())
 
 
 def test_hosts_trust_no_neighbour(cluster: Deployed) -> None:

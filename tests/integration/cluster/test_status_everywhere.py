@@ -6,21 +6,14 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
 
 import jsonschema
-from deployed import CHECKOUT, Deployed, Host, until
+from deployed import CHECKOUT, Deployed, until
 
 
 def ageless(text: str) -> str:
     """A line without ages: the hosts are asked one after the other."""
     return re.sub(r"\b\d+[smhd](\d+[mh])?\b", "AGE", text)
-
-
-def well(cluster: Deployed, host: Host) -> tuple[int, dict[str, Any]] | None:
-    """The status where it is healthy."""
-    code, found = cluster.status(host)
-    return (code, found) if code == 0 else None
 
 
 def test_every_host_says_the_same(cluster: Deployed) -> None:
@@ -31,7 +24,7 @@ def test_every_host_says_the_same(cluster: Deployed) -> None:
     lines = set()
     for name, host in cluster.hosts.items():
         # One at a time, and again where a busy machine kept a part from answering within its short limit.
-        _code, found = until(f"a healthy status on {name}", lambda host=host: well(cluster, host))
+        found = cluster.settle(30.0, host)
         jsonschema.Draft202012Validator(schema).validate(found)
         assert (found["health"], found["exit_code"], found["problems"]) == ("healthy", 0, []), name
         lines.add(ageless(found["line"]))
@@ -46,17 +39,19 @@ def test_every_host_says_the_same(cluster: Deployed) -> None:
 
 
 def test_picture(cluster: Deployed) -> None:
-    """The picture opens with the line, draws the tree, fits 100 columns, and comes from `pgherd status` and the playbook."""
+    """The picture opens with the line, draws the tree, fits 100 columns, and comes from `pgherd status`."""
     host = cluster.nodes[-1]
 
     def shown() -> list[str] | None:
         done = host.result("pgherd status")
         return done.stdout.splitlines() if done.rc == 0 else None
 
-    first, _titles, *rows = until("a healthy status", shown)
+    found = until("a healthy status", shown)
+    titles = next(number for number, row in enumerate(found) if row.startswith("NODE "))
     line = until("a healthy line", lambda: (done := host.result("pgherd status --line")).rc == 0 and done.stdout)
-    assert ageless(first) == ageless(line.strip())
-    assert max(map(len, [first, *rows])) <= 100
+    assert ageless("".join(found[:titles])) == ageless(line.strip())
+    assert max(map(len, found)) <= 100
+    rows = found[titles + 1 :]
     depth = {re.sub(r"^[ |`-]*", "", row).split()[0]: len(re.match(r"[ |`-]*", row)[0]) for row in rows if row.strip()}
     for host in cluster.standbys:
         assert depth[host.name] == depth[cluster.upstream(host)] + 3, rows

@@ -49,6 +49,7 @@ def _nothing_left_behind(primary: Host, standby: Host) -> Iterator[None]:
     for statement in (
         slots,
         "DROP DATABASE IF EXISTS test_shop",
+        "DROP TABLESPACE IF EXISTS test_side",
         "DO $$ DECLARE r name; BEGIN FOR r IN SELECT rolname FROM pg_roles WHERE rolname LIKE 'test\\_%' LOOP"
         " EXECUTE format('DROP OWNED BY %I', r); EXECUTE format('DROP ROLE %I', r); END LOOP; END $$",
     ):

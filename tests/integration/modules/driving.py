@@ -78,7 +78,7 @@ class Host:
 
 def play(pattern: str, tasks: Sequence[Task], verbosity: int = 0) -> tuple[dict[str, list[dict[str, Any]]], str]:
     """Run *tasks* on the hosts of *pattern*: results by host in order, and all that ansible-playbook printed."""
-    plays = [{"hosts": pattern, "gather_facts": False, "tasks": list(tasks)}]
+    plays = [{"hosts": pattern, "gather_facts": False, "become": True, "tasks": list(tasks)}]
     done = subprocess.run(
         ["ansible-playbook", "-i", str(inventory()), "/dev/stdin", *(["-" + "v" * verbosity] if verbosity else [])],
         input=json.dumps(plays),

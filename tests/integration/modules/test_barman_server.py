@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from driving import Host, Task, check, play, sql
 
+pytestmark = pytest.mark.more
+
 RECEIVER, CRON = "barman-receive-wal.service", "barman-cron.timer"
 READ: Task = {"ansible.builtin.slurp": {"src": "/etc/pgherd/cluster.json"}, "register": "description"}
 CLUSTER = "{{ description.content | b64decode | from_json }}"
@@ -65,7 +67,7 @@ def test_what_does_not_run_is_started(host: Host) -> None:
     assert after["stdout_lines"] == ["active", "active"]
     assert [result["changed"] for result in (foretold, real, again)] == [True, True, False]
     assert foretold["steps"] == real["steps"]
-    assert real["steps"][:2] == [f"start {CRON}", f"start {RECEIVER}"]
+    assert real["steps"][:2] == ["start barman-cron", "start barman-receiver"]
     assert bad_checks(checks) == set()
 
 
@@ -75,7 +77,7 @@ def test_the_receiver_of_barmans_cron_makes_room(host: Host) -> None:
     crons = command("systemctl", "start", "barman-cron.service")
     results = host.play(READ, stop, crons, STATE, barman("check"), STATE)
     _read, _stopped, _crons, real, checks, again = results
-    assert f"start {RECEIVER}" in real["steps"]
+    assert "start barman-receiver" in real["steps"]
     assert bad_checks(checks) == set()
     assert [result["changed"] for result in (real, again)] == [True, False]
 

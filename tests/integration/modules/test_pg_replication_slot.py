@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from driving import Host, Task, check, contract, psql, rows, sql
 
+pytestmark = pytest.mark.more
+
 SLOT = "SELECT slot_type, plugin, database, restart_lsn IS NOT NULL AS reserved FROM pg_replication_slots WHERE slot_name = '{}'"
 RESERVED = {"slot_type": "physical", "plugin": None, "database": None, "reserved": True}
 UNRESERVED = {**RESERVED, "reserved": False}

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from driving import Host, Task, check, contract, play, sql
 
+pytestmark = pytest.mark.more
+
 ROLE = (
     "SELECT rolcanlogin, rolreplication, rolcreatedb, rolconnlimit, setconfig, rolpassword LIKE 'SCRAM-SHA-256$%' AS scram,"
     " array(SELECT g.rolname FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid WHERE m.member = r.oid ORDER BY 1)"
@@ -89,7 +91,7 @@ def test_role(primary: Host) -> None:
 
 def login(password: str) -> Task:
     """A task that logs in over TCP as test_login."""
-    argv = ["psql", "-XAtqw", "-h", "{{ ansible_host }}", "-U", "test_login", "-d", "postgres", "-c", "SELECT 1"]
+    argv = ["psql", "-XAtqw", "-h", "{{ lab_addresses[0] }}", "-U", "test_login", "-d", "postgres", "-c", "SELECT 1"]
     return {"ansible.builtin.command": {"argv": argv}, "environment": {"PGPASSWORD": password}}
 
 

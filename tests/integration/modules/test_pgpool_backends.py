@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from driving import Host, Task, check, play
 
+pytestmark = pytest.mark.more
+
 MODULE = "pgherd.cluster.pgpool_backends"
 CONFIG = "/etc/pgpool2/pgpool.conf"
 # A number that no node has.

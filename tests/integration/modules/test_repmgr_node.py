@@ -85,6 +85,7 @@ def _as_it_was(herd: Herd) -> Iterator[None]:
     assert herd.record(herd.leaf.name) == [was]
 
 
+@pytest.mark.more
 def test_right_nodes_need_nothing(herd: Herd) -> None:
     task = herd.node("{{ inventory_hostname }}")
     answers = play("postgres:witness", [check(task), task])[0]
@@ -93,6 +94,7 @@ def test_right_nodes_need_nothing(herd: Herd) -> None:
         assert (foretold["changed"], real["changed"], real["steps"], real["left_alone"]) == (False, False, [], "")
 
 
+@pytest.mark.more
 def test_registers(herd: Herd) -> None:
     """A record that is missing, one with other attributes, and one that calls a living node inactive."""
     name, (was,) = herd.leaf.name, herd.record(herd.leaf.name)
@@ -107,6 +109,7 @@ def test_registers(herd: Herd) -> None:
     assert changed["after"]["record"]["priority"] == was["priority"]
 
 
+@pytest.mark.more
 def test_follows_another_upstream(herd: Herd, hosts: list[tuple[Host, bool]]) -> None:
     """There and back, without a restart."""
     (was,) = herd.record(herd.leaf.name)
@@ -126,6 +129,7 @@ def test_follows_another_upstream(herd: Herd, hosts: list[tuple[Host, bool]]) ->
     assert herd.leaf.read("SELECT pg_postmaster_start_time()::text AS at") == started
 
 
+@pytest.mark.more
 def test_streams_by_what_the_model_says(herd: Herd) -> None:
     """A primary_conninfo that was changed by hand."""
     effect = "SELECT current_setting('primary_conninfo') LIKE '%connect_timeout=2 %' AS right"
@@ -136,6 +140,7 @@ def test_streams_by_what_the_model_says(herd: Herd) -> None:
     contract(herd.leaf, herd.mine(), effect, [{"right": False}], [{"right": True}])
 
 
+@pytest.mark.more
 def test_absent_and_back(herd: Herd) -> None:
     name, (was,) = herd.leaf.name, herd.record(herd.leaf.name)
     absent = herd.mine(state="absent")
@@ -168,7 +173,7 @@ def test_clones_an_empty_node_and_an_unfinished_clone(herd: Herd) -> None:
     assert real["steps"][0].startswith(f"clone {leaf.name} from ")
     # As if the power had gone between the base backup and the last move.
     leaf.run("systemctl", "stop", herd.unit)
-    leaf.run("mkdir", f"{directory}/.pgherd-clone")
+    leaf.run("install", "-d", "-o", "postgres", "-m", "700", f"{directory}/.pgherd-clone")
     leaf.run("mv", f"{directory}/PG_VERSION", f"{directory}/.pgherd-clone")
     leaf.run("rm", f"{directory}/standby.signal")
     leaf.run("systemctl", "start", herd.unit, rc=1)
@@ -200,11 +205,22 @@ def test_never_clones_over_what_it_may_not(herd: Herd) -> None:
     finally:
         leaf.run("rm", "-rf", directory)
         leaf.run("mv", aside, directory)
+    # By pg_control its data are still a standby's: it starts as one.
     leaf.run("rm", f"{directory}/standby.signal")
+    leaf.play(herd.mine())
+    assert leaf.read("SELECT pg_is_in_recovery() AS standby") == [{"standby": True}]
+    leaf.run("systemctl", "stop", herd.unit)
+    leaf.run("rm", f"{directory}/standby.signal")
+    # In single-user mode nothing is archived, and it ends as a primary that was shut down.
+    server = f"/usr/lib/postgresql/{herd.version}/bin/postgres"
+    config = f"config_file=/etc/postgresql/{herd.version}/main/postgresql.conf"
+    alone = f"cd /; exec {server} --single -D {directory} -c {config} postgres </dev/null"
+    leaf.run("runuser", "-u", "postgres", "--", "sh", "-c", alone)
     (left,) = leaf.play(herd.mine())
     assert (left["changed"], left["steps"]) == (False, [])
     assert f"{leaf.name} was a primary" in left["left_alone"]
-    leaf.run("install", "-o", "postgres", "-g", "postgres", "-m", "0600", "/dev/null", f"{directory}/standby.signal")
+    (wiped,) = leaf.play(herd.mine(wipe=True))
+    assert wiped["steps"][0].startswith(f"clone {leaf.name} from "), wiped
 
 
 def test_refusals(herd: Herd) -> None:
@@ -230,6 +246,7 @@ def test_refusals(herd: Herd) -> None:
         assert "switchover" in message
 
 
+@pytest.mark.more
 def test_witness(herd: Herd) -> None:
     witness = next((node["name"] for node in herd.model["nodes"] if node["kind"] == "witness"), "")
     if not witness:
