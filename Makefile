@@ -5,8 +5,8 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help venv images demo demo-dsn demo-status demo-down test test-faults test-chaos check bench-site \
-  bench-failover faults-down clean
+.PHONY: help venv images demo demo-dsn demo-status demo-down test test-more test-faults test-chaos check bench-site \
+  bench-failover bench-crowd faults-down clean
 
 COLLECTIONS := $(CURDIR)/.cache/collections
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -57,6 +57,9 @@ demo-down: ## remove the demo's hosts
 test: venv ## everything that proves the project
 	@python tests/tools/prove.py check package scenarios
 
+test-more: venv ## what guards no rule of safety or security; writes its table into docs/more.md
+	@python tests/tools/prove.py more
+
 test-faults: venv ## every fault, on five nodes in a tree; ONLY=expression, RUNS=3
 	@python tests/faults/prepare.py $(FAULTS) $(FAULTS_INVENTORY)
 	@for run in $$(seq $(or $(RUNS),1)); do \
@@ -74,12 +77,20 @@ check: venv ## lint, types, unit tests, sanity, docs: at every edit
 bench-site: venv ## first and second run of the site playbook on eight fresh hosts; RUNS=3
 	@python tests/bench/site.py --runs $(or $(RUNS),1)
 
-bench-failover: venv ## how long nobody can write when the primary fails; RUNS=5 ONLY=killed,gone,frozen,cut,switchover
+bench-failover: venv ## how long nobody can write when the primary fails; RUNS=5 ONLY=killed,gone,frozen,cut,switchover PEER=patroni
+ifdef PEER
+	@python tests/bench/beside.py --peer $(PEER) --runs $(or $(RUNS),5) $(if $(ONLY),--only $(ONLY))
+else
 	@python tests/faults/prepare.py faults molecule/faults/inventory.yml
 	@python tests/bench/failover.py --runs $(or $(RUNS),5) $(if $(ONLY),--only $(ONLY))
+endif
 
-faults-down: ## remove the hosts of test-faults, test-chaos and bench-failover
-	@for cluster in $(FAULTS) faults; do python3 tests/lab/lab.py down $$cluster; done
+bench-crowd: venv ## the same beside slow clients at every agent's port, and what balancers hear; RUNS=3 CLIENTS=300 ONLY=gone
+	@python tests/faults/prepare.py faults molecule/faults/inventory.yml
+	@python tests/bench/crowd.py --runs $(or $(RUNS),3) --clients $(or $(CLIENTS),300) --only $(or $(ONLY),gone)
+
+faults-down: ## remove the hosts of test-faults, test-chaos, bench-failover and bench-crowd
+	@for cluster in $(FAULTS) faults three patroni; do python3 tests/lab/lab.py down $$cluster; done
 
 clean: demo-down faults-down ## remove the demo and all that was made in this checkout
 	rm -rf .venv .cache .ansible .mypy_cache .pytest_cache .ruff_cache examples/demo/.pgherd *.tar.gz
