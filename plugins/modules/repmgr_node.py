@@ -134,7 +134,7 @@ from ansible_collections.pgherd.cluster.plugins.module_utils._ansible import (
 )
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.agent.asking import Asking
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.model import Cluster
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.nodes.node import STATES, Wish, plan
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.nodes.node import STATES, Desired, plan
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.nodes.node_apply import Executor, look
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.nodes.rejoin import Rejoin
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.host.here import here
@@ -160,11 +160,11 @@ def main() -> None:
         given = module.params
         cluster, name = Cluster.from_dict(given["cluster"]), given["node"]
         mine = here(cluster, name, module.log, given["postgres_version"])
-        wish = Wish(
+        desired = Desired(
             given["state"], given["upstream"], given["wipe"], given["rejoin"], tuple(given["lost"]), given["replaced"]
         )
         seen = look(mine)
-        todo, left_alone = plan(cluster, name, wish, seen, mine.layout)
+        todo, left_alone = plan(cluster, name, desired, seen, mine.layout)
         asking = Asking(name, COMMANDS, lambda _line: None, {"rejoin": Rejoin(mine).run})
         executor = Executor(mine, given["timeout"], asking.rejoin)
         if left_alone:

@@ -267,7 +267,7 @@ def slow_disk(cluster: Cluster, host: str, bytes_per_second: int) -> None:
 
 
 def wreck(cluster: Cluster, host: str) -> None:
-    """What pgpool's processes share is gone, as when one of them ends with the main process' handler (pools/wreck.py)."""
+    """What pgpool's processes share is gone, as when one of them ends with the main process' handler (pools/broken_pgpool.py)."""
     cluster.sh(host, "rm /run/postgresql/.s.PGSQL.*; ipcrm --all=sem; ipcrm --all=shm")
 
 

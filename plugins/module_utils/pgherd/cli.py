@@ -154,7 +154,7 @@ def _rejoin(options: argparse.Namespace) -> int:
 
 
 def _guard(options: argparse.Namespace) -> int:
-    from .data.mark import marked
+    from .data.rejoin_marker import marked
     from .nodes.evidence import take
     from .ports.identity import POSTGRES, become
 

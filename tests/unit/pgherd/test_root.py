@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from pgherd import cli
 from pgherd.agent import command_part
-from pgherd.data import mark, postmaster
+from pgherd.data import postmaster, rejoin_marker
 from pgherd.model import AGENT_DIRECTORY, SYSTEM_ROLES, Barman, Cluster, Node, Pgpool
 from pgherd.nodes import evidence, start
 from pgherd.options import Options
@@ -146,7 +146,7 @@ def told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     (tmp_path / "cluster.json").write_text("{}")
     monkeypatch.setattr(evidence, "take", lambda: done.append("evidence") or evidence.Evidence())
     monkeypatch.setattr(identity, "become", lambda name: done.append(f"become {name}"))
-    monkeypatch.setattr(mark, "marked", lambda: done.append("note") or "")
+    monkeypatch.setattr(rejoin_marker, "marked", lambda: done.append("note") or "")
     monkeypatch.setattr(command_part, "ask", lambda *words, **how: done.append(f"ask {how}"))
     monkeypatch.setattr("pgherd.status.report.read_cluster", lambda path: done.append("cluster") or CLUSTER)
     monkeypatch.setattr(gate, "wait", lambda cluster: done.append("wait") or 0)
@@ -172,7 +172,7 @@ def test_the_guard_looks_who_has_the_postmasters_number(
 
 def test_no_evidence_makes_a_note_good(told: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evidence, "take", lambda: evidence.Evidence(restored=True))
-    monkeypatch.setattr(mark, "marked", lambda: "clone from pg1")
+    monkeypatch.setattr(rejoin_marker, "marked", lambda: "clone from pg1")
     assert cli.main(["guard", "--host", "pg1", "--postgres", "17"]) == 3
     assert told == ["become postgres"]
 
@@ -185,10 +185,10 @@ def test_the_gate_is_not_root_when_it_waits(told: list[str]) -> None:
 GUARD = """
 import os, sys
 sys.path.insert(0, sys.argv[1])
-from pgherd.data import mark
+from pgherd.data import rejoin_marker
 from pgherd.nodes import evidence
 from pgherd.ports import identity
-mark.MARK, evidence.PATH, identity.POSTGRES = sys.argv[2:5]
+rejoin_marker.MARK, evidence.PATH, identity.POSTGRES = sys.argv[2:5]
 import pgherd.places.chosen, pgherd.status.report
 from pgherd.nodes import start
 pgherd.status.report.read_cluster = pgherd.places.chosen.here = lambda *_: None

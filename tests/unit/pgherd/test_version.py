@@ -85,7 +85,7 @@ def test_old_units_begin_with_new_code_and_new_ones_too(
     monkeypatch.setattr("pgherd.agent.secrets.secret_file", str)
     monkeypatch.setattr("pgherd.ports.identity.become", lambda _user: None)
     monkeypatch.setattr("pgherd.data.postmaster.forget_gone", lambda _data: "")
-    monkeypatch.setattr("pgherd.data.mark.marked", lambda: "")
+    monkeypatch.setattr("pgherd.data.rejoin_marker.marked", lambda: "")
     monkeypatch.setattr("pgherd.nodes.evidence.take", lambda: None)
     monkeypatch.setattr(
         "pgherd.nodes.start.decide", lambda here, _: seen.append(here.layout.version) or Verdict(START, "it is alone")

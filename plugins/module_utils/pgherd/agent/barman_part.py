@@ -96,7 +96,7 @@ class BarmanPart(Replaceable):
         # One command a tick; what is due besides must not wait for the next look.
         behind = self._place is None or any(self._due.get(source, now) <= now for source in ("catalogue", "check"))
         self.interval = 0.2 if behind and not self._unread else 5.0
-        return (*_news(before, view), *self._made_way(now))
+        return (*_news(before, view), *self._moved_unusable_wal_aside(now))
 
     def close(self) -> None:
         """Nothing is held."""
@@ -160,7 +160,7 @@ class BarmanPart(Replaceable):
             last_wal_at=look.last_wal_at,
         )
 
-    def _made_way(self, now: float) -> Iterator[Decision]:
+    def _moved_unusable_wal_aside(self, now: float) -> Iterator[Decision]:
         """Where no receiver stays: move the WAL aside that makes it ask for what the primary does not have."""
         place, primary = self._place, self._primary
         if not place or not primary or now - self._restful < RESTLESS or now < self._due.get("timeline", now):
@@ -173,12 +173,12 @@ class BarmanPart(Replaceable):
         except PgherdError:
             # Without a primary there is nothing to receive, and the checks say so.
             return
-        astray = left_behind.astray(names, truth)
-        if astray:
-            to = left_behind.move_aside(place.streaming, astray)
+        unusable = left_behind.unusable(names, truth)
+        if unusable:
+            to = left_behind.move_aside(place.streaming, unusable)
             yield Decision(
                 f"WAL that the primary's history does not have was moved to {to}, so that it is received again: "
-                f"{', '.join(astray)}; the primary is on timeline {truth.timeline}"
+                f"{', '.join(unusable)}; the primary is on timeline {truth.timeline}"
             )
 
     def _asked(self, view: BarmanView, now: float) -> BarmanView:

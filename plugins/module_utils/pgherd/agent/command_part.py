@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: pgherd contributors
-"""The agent's ear: repmgrd's commands, the start guard's question and the verbs of people reach the running agent by a socket.
+"""The agent's socket: repmgrd's commands, the start guard's question and the verbs of people reach the running agent by a socket.
 
 That spares them a program's start, or most of it.
 
@@ -19,7 +19,7 @@ from functools import partial
 from typing import Any, TextIO
 
 from ..errors import PgherdError
-from .ear import Ear
+from .command_socket import CommandSocket
 from .part import Decision, Part, Replaceable, log
 from .verbs import Verbs
 
@@ -27,8 +27,8 @@ Run = Callable[[Callable[[str], None], Mapping[str, Any]], int]
 
 
 class CommandPart(Replaceable):
-    """Runs *commands* for whoever asks at the socket *path*, or by the *ear* that outlives this part, each in a thread of its
-    own, and *verbs*."""
+    """Runs *commands* for whoever asks at the socket *path*, or by the *listener* that outlives this part, each in a thread of
+    its own, and *verbs*."""
 
     name = "command"
     interval = 0.5
@@ -36,16 +36,16 @@ class CommandPart(Replaceable):
     def __init__(
         self,
         commands: Mapping[str, Run],
-        ear: str | Ear[CommandPart],
+        listener: str | CommandSocket[CommandPart],
         say: Callable[[str], None] = log,
         verbs: Verbs | None = None,
     ) -> None:
         self._commands = commands
         self._verbs = verbs
         self._say = say
-        self._ear: Ear[CommandPart] = Ear(ear) if isinstance(ear, str) else ear
+        self._listener: CommandSocket[CommandPart] = CommandSocket(listener) if isinstance(listener, str) else listener
         self._replaced = False
-        self._ear.open(self, partial(_serve, self._ear))
+        self._listener.open(self, partial(_serve, self._listener))
 
     def tick(self, now: float) -> Sequence[Decision]:
         """See part.Part: what is said is said at once."""
@@ -54,28 +54,30 @@ class CommandPart(Replaceable):
     def close(self) -> None:
         """See part.Part."""
         if not self._replaced:
-            self._ear.close()
+            self._listener.close()
             if self._verbs:
                 self._verbs.close()
 
     def pause(self) -> str:
         """See part.Replaceable: what is asked for waits until resume()."""
         # What a verb has begun goes on when whoever asked for it has gone.
-        return ", ".join(filter(None, dict.fromkeys((self._ear.pause(), self._verbs.at_work if self._verbs else ""))))
+        return ", ".join(
+            filter(None, dict.fromkeys((self._listener.pause(), self._verbs.at_work if self._verbs else "")))
+        )
 
     def resume(self) -> None:
         """See part.Replaceable."""
-        self._ear.resume()
+        self._listener.resume()
 
     def take_over(self, before: Part) -> None:
         """See part.Replaceable: from now on, what is asked for is begun here."""
         if isinstance(before, CommandPart):
             before._replaced = True
-            self._ear.resume(self)
+            self._listener.resume(self)
 
     def view(self) -> Mapping[str, tuple[float, int]]:
         """By command when it last ended, in seconds since the epoch, and with which exit code."""
-        return dict(self._ear.ended)
+        return dict(self._listener.ended)
 
     def _answer(self, stream: TextIO, asked: Mapping[str, Any]) -> None:
         def say(line: str) -> None:
@@ -90,14 +92,14 @@ class CommandPart(Replaceable):
         except PgherdError as error:
             say(f"{asked['command']}: {' '.join(str(error).split())}")
             code = 1
-        self._ear.ended[asked["command"]] = (time.time(), code)
+        self._listener.ended[asked["command"]] = (time.time(), code)
         stream.write(f"{code}\n")
 
 
-def _serve(ear: Ear[CommandPart], connection: socket.socket) -> None:
+def _serve(listener: CommandSocket[CommandPart], connection: socket.socket) -> None:
     with suppress(OSError, ValueError), connection, connection.makefile("rw", encoding="utf-8") as stream:
         asked = json.loads(stream.readline())
-        with ear.at_work(str(asked["verb"] if "verb" in asked else asked["command"])) as part:
+        with listener.at_work(str(asked["verb"] if "verb" in asked else asked["command"])) as part:
             if part._verbs and "verb" in asked:
                 part._verbs.serve(connection, stream, asked)
             else:

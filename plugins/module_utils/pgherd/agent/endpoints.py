@@ -55,7 +55,7 @@ def with_health(
     given["certificates"] = {"server": secret_file(SERVER_CERT_FILE), "authority": CA_FILE}
     unanswered = nobody_yet() if unanswered is None else unanswered
     look = HealthPart(cluster, me, kind, begun, **given, unanswered=unanswered, told=told)
-    return [*every, look, *_doors(cluster, me, look.routes(), routes, unanswered)]
+    return [*every, look, *_listeners(cluster, me, look.routes(), routes, unanswered)]
 
 
 def _kind(cluster: Cluster, me: str) -> str:
@@ -76,7 +76,7 @@ def _local(cluster: Cluster, me: str) -> Asker:
     return Sessions({me: lambda: {**local_parameters(cluster, cluster.node(me)), "application_name": "pgherd agent"}})
 
 
-def _doors(
+def _listeners(
     cluster: Cluster, me: str, public: Mapping[str, Route], more: Mapping[str, Route], unanswered: dict[str, int]
 ) -> list[Part]:
     """Where is listened: over TLS for everything, and without where the user has named addresses for that."""

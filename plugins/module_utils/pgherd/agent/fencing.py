@@ -2,7 +2,7 @@
 # SPDX-FileCopyrightText: pgherd contributors
 """How a primary's agent fences it: beside the looks, which would grow late otherwise, and one thing at a time.
 
-Its session is opened as soon as a fence is in sight, and kept until the primary is well again: a machine in need may have
+Its session is opened as soon as a fence is in sight, and kept until the primary has recovered: a machine in need may have
 neither a place nor a process for a new one.
 """
 

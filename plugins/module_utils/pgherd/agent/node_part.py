@@ -15,7 +15,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from ..data.mark import marked
+from ..data.rejoin_marker import marked
 from ..duties import fence
 from ..errors import Conflict
 from ..model import Cluster, Node
@@ -32,7 +32,7 @@ from ..programs.sessions import local_parameters, parameters
 from ..promotion import change, command
 from ..promotion.election import Missed
 from .command_part import CommandPart, Run
-from .ear import Ear
+from .command_socket import CommandSocket
 from .foreign_duty import ForeignDuty
 from .identity_duty import IdentityDuty
 from .part import Decision, Part, Replaceable
@@ -185,9 +185,9 @@ def sessions(cluster: Cluster, me: str) -> Sessions:
     return Sessions({node.name: partial(target, node) for node in cluster.nodes})
 
 
-def parts(here: Here, ear: str | Ear[CommandPart]) -> list[Part]:
+def parts(here: Here, listener: str | CommandSocket[CommandPart]) -> list[Part]:
     """What the agent of a node runs: the node itself unless it only votes, and what answers repmgrd's commands at the socket
-    *ear*, or by an Ear there."""
+    *listener*, or by a CommandSocket there."""
     cluster, me, links = here.cluster, here.me, here.links
     node = NodePart(here, sessions(cluster, me))
     commands: dict[str, Run] = {
@@ -207,7 +207,7 @@ def parts(here: Here, ear: str | Ear[CommandPart]) -> list[Part]:
 
     witness = here.node.kind == "witness"
     verbs = Verbs(me, {} if witness else asked_for(here, node), {"postgres": here.layout.version})
-    answers = CommandPart({**commands, "guard": guard}, ear, verbs=verbs)
+    answers = CommandPart({**commands, "guard": guard}, listener, verbs=verbs)
     return [answers] if witness else [answers, node]
 
 

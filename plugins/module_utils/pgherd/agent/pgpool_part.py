@@ -13,8 +13,8 @@ from ..layout import SOCKETS
 from ..model import Cluster, Pgpool
 from ..observe.ask import parameters
 from ..pools.backends import Change, decide, plan, searches
+from ..pools.broken_pgpool import BrokenPgpoolWatch
 from ..pools.watch import Asker, Watch
-from ..pools.wreck import Wreck
 from ..ports.run import LocalRunner
 from ..programs.pgpool import (
     PCP_PASSFILE,
@@ -49,7 +49,7 @@ class PgpoolPart(Replaceable):
         asker: Asker,
         pcp: Pcp,
         status_file: str = STATUS_FILE,
-        wreck: Wreck | None = None,
+        broken: BrokenPgpoolWatch | None = None,
     ) -> None:
         self.interval = INTERVAL
         self._led_at = float("-inf")
@@ -59,7 +59,7 @@ class PgpoolPart(Replaceable):
         self._watch = Watch(cluster, asker)
         self._pcp = pcp
         self._status_file = status_file
-        self._wreck = wreck
+        self._broken = broken
         self._status = ""
         self._table: dict[int, NodeInfo] = {}
         self._read_at = float("-inf")
@@ -82,11 +82,11 @@ class PgpoolPart(Replaceable):
         asker = Sessions({node.name: target(node.address) for node in cluster.data_nodes})
         pcp = Pcp(LocalRunner(), SOCKETS, cluster.pcp_port, passfile=secret_file(PCP_PASSFILE), timeout=5.0)
         socket = os.path.join(SOCKETS, f".s.PGSQL.{cluster.pcp_port}")
-        return cls(cluster, host, asker, pcp, wreck=Wreck(socket, cluster.pgpool_port, restart))
+        return cls(cluster, host, asker, pcp, broken=BrokenPgpoolWatch(socket, cluster.pgpool_port, restart))
 
     def tick(self, now: float) -> Sequence[Decision]:
         """See agent.Part."""
-        truth, doubt = self._watch.look(now)
+        truth, streaks = self._watch.look(now)
         self._led_at = now if truth.live_primary() else self._led_at
         self.interval = HURRY if 0 < now - self._led_at < HURRIED else INTERVAL
         silent = {node.name: node.why for node in truth.nodes if node.postgres is None and node.why}
@@ -96,10 +96,10 @@ class PgpoolPart(Replaceable):
         except PgherdError as error:
             silent["pgpool"] = " ".join(str(error).split())
         decisions = self._states(silent)
-        wrecked = self._wreck.look(now) if self._wreck else ""
-        if wrecked:
-            decisions.append(Decision(wrecked))
-        changes = decide(self._names, table, truth, doubt)
+        restarted = self._broken.look(now) if self._broken else ""
+        if restarted:
+            decisions.append(Decision(restarted))
+        changes = decide(self._names, table, truth, streaks)
         self._restless = bool(changes)
         self._view = PgpoolSeen(now, truth, dict(table), tuple(changes), silent.get("pgpool", ""))
         due = [change for change in changes if self._due(change, now)]

@@ -8,8 +8,8 @@ import time
 from dataclasses import dataclass
 
 from ..data import datadir
-from ..data.mark import STOPPED, mark, unmark
 from ..data.postmaster import HEAR, HEAR_ASKED, kill_postmaster, stop_postmaster
+from ..data.rejoin_marker import STOPPED, mark, unmark
 from ..duties import fence, successor
 from ..duties.standby import AGAIN
 from ..errors import Conflict
@@ -31,12 +31,12 @@ FENCES = {"fence": SHUT, "lift": OPEN}
 @dataclass(frozen=True)
 class Outlook:
     """What was found about a primary: the *verdict*, the *rival* that it is demoted for ('' also where there are several, and
-    nothing tells which is the primary), the *heir* that asks it to stop for a switchover, whether it has what it needs to go on
-    (*good*), whether it is fenced and has not (*shut*), and how many listed standbys are *connected* to it."""
+    nothing tells which is the primary), the *successor* that asks it to stop for a switchover, whether it has what it needs to
+    go on (*good*), whether it is fenced and has not (*shut*), and how many listed standbys are *connected* to it."""
 
     verdict: fence.Verdict = NO_VERDICT
     rival: str = ""
-    heir: str = ""
+    successor: str = ""
     good: bool = True
     shut: bool = False
     connected: int = 0
@@ -83,18 +83,18 @@ class PrimaryDuty:
             self._left_behind(mine, survey),
             tracker.lasts("stalled", now, stands),
         )
-        heir = self._heir(mine)
-        if heir and not self._work.name:
-            return Outlook(fence.Verdict(fence.BELOW_RIVAL, f"to {heir}, which was asked for"), heir=heir)
+        to = self._asked_by(mine)
+        if to and not self._work.name:
+            return Outlook(fence.Verdict(fence.BELOW_RIVAL, f"to {to}, which was asked for"), successor=to)
         verdict = fence.decide(here.cluster, seen)
         connected = len(set(mine.senders) & set(voters(here.cluster, here.me)))
         return Outlook(verdict, other.name, good=good, shut=mine.read_only and not good, connected=connected)
 
     def act(self, found: Outlook) -> None:
         """Do it. Raises nothing: what fails is said."""
-        if found.heir:
-            self._work.decide("switchover", f"switchover: stops for {found.heir}")
-            self._work.begin("switchover", lambda: self._give(found.heir))
+        if found.successor:
+            self._work.decide("switchover", f"switchover: stops for {found.successor}")
+            self._work.begin("switchover", lambda: self._give(found.successor))
             return
         verdict = found.verdict
         if verdict.action not in FENCES:
@@ -116,12 +116,12 @@ class PrimaryDuty:
         elif verdict.action == fence.STALLED_DISK:
             self._work.begin("demote", self._be_killed)
 
-    def _heir(self, mine: NodeState) -> str:
+    def _asked_by(self, mine: NodeState) -> str:
         """Who asks this primary to stop for a switchover; '' for nobody, and for one that may not take its place."""
         here, asked = self._here, mine.stop_asked
-        heir = asked[len(ASKING) :] if asked.startswith(ASKING) else ""
-        if heir in here.cluster.electable_names and heir != here.me:
-            return heir
+        to = asked[len(ASKING) :] if asked.startswith(ASKING) else ""
+        if to in here.cluster.electable_names and to != here.me:
+            return to
         if asked and asked != self._refused:
             here.say(f"switchover: refused: {asked!r} asks for it, and names no other node that may become primary")
         self._refused = asked
@@ -150,12 +150,12 @@ class PrimaryDuty:
         here.say("demote: another can take its place; its postmaster is killed")
         kill_postmaster(here.layout.data)
 
-    def _give(self, heir: str) -> None:
-        """Stop the primary, and start it as a standby of nobody yet: it is let follow *heir*, or whoever is primary, when its
+    def _give(self, to: str) -> None:
+        """Stop the primary, and start it as a standby of nobody yet: it is let follow *to*, or whoever is primary, when its
         WAL has been compared (see data/diverged.py)."""
         here = self._here
-        mark(f"{STOPPED} to come back below {heir or 'whoever is primary'}")
-        if not stop_postmaster(here.layout.data, 20.0, HEAR_ASKED if heir else HEAR):
+        mark(f"{STOPPED} to come back below {to or 'whoever is primary'}")
+        if not stop_postmaster(here.layout.data, 20.0, HEAR_ASKED if to else HEAR):
             here.say(f"{here.me} does not stop; its postmaster is killed")
             kill_postmaster(here.layout.data)
         here.services.stop(POSTGRES, timeout=60.0)

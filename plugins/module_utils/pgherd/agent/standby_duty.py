@@ -11,7 +11,7 @@ from contextlib import closing
 from ..data import datadir, last_words, wal
 from ..data.diverged import diverged, history_of
 from ..data.foreign_wal import foreign
-from ..data.mark import marked, unmark
+from ..data.rejoin_marker import marked, unmark
 from ..data.unfinished import size, whole
 from ..duties import standby
 from ..errors import PgherdError
@@ -182,7 +182,7 @@ class StandbyDuty:
             # What it still has to replay the primary need not have any more.
             return
         with session(here.links, wanted) as server:
-            theirs = wal.held(server)
+            theirs = wal.available_wal(server)
         if lsn_to_int(mine.replay_lsn or "0/0") // theirs.size < theirs.oldest:
             self._useless = f"it needs WAL from {mine.replay_lsn} on, and {wanted} no longer has that"
 
@@ -199,7 +199,7 @@ class StandbyDuty:
         """Whether *primary* says that it no longer has the segment *name*."""
         try:
             with session(self._here.links, primary) as server:
-                theirs = wal.held(server)
+                theirs = wal.available_wal(server)
         except PgherdError:
             return False
         return wal.segment(name, theirs.size) < theirs.oldest

@@ -25,7 +25,7 @@ from ..render.conf_barman import place
 # Seconds from one look to the next.
 INTERVAL = 5.0
 # Seconds for which repmgrd may not reach the upstream that its node streams from, before it is restarted.
-ASTRAY = 15.0
+OFF_UPSTREAM = 15.0
 ROW = "SELECT type, active, upstream_node_id AS upstream FROM repmgr.nodes WHERE node_id = %s"
 
 
@@ -135,13 +135,13 @@ class Upkeep:
     def _repmgrd(self, now: float, mine: NodeState) -> None:
         """Restart one that runs and has lost its upstream for good, or that its server does not know; one that does not run
         is started by its unit."""
-        astray = mine.in_recovery and mine.repmgrd and not 0 <= mine.upstream_seen_age <= ASTRAY
-        if self._tracker.lasts("repmgrd astray", now, astray) >= ASTRAY:
-            self._tracker.lasts("repmgrd astray", now, False)
+        lost = mine.in_recovery and mine.repmgrd and not 0 <= mine.upstream_seen_age <= OFF_UPSTREAM
+        if self._tracker.lasts("repmgrd off its upstream", now, lost) >= OFF_UPSTREAM:
+            self._tracker.lasts("repmgrd off its upstream", now, False)
             self._say(f"repmgrd: restarted: it has not reached its upstream for {mine.upstream_seen_age} s")
             self._services.restart(REPMGRD)
         # It says who it is once, into memory that a restarted postmaster makes anew, and does not always say it again.
-        unknown = self._tracker.lasts("repmgrd unknown", now, not mine.repmgrd) >= ASTRAY
+        unknown = self._tracker.lasts("repmgrd unknown", now, not mine.repmgrd) >= OFF_UPSTREAM
         if unknown and self._services.state(REPMGRD) == RUNNING:
             self._tracker.lasts("repmgrd unknown", now, False)
             self._say("repmgrd: restarted: it runs, and the server does not know it")

@@ -46,7 +46,7 @@ def ask(server: Server) -> Truth:
     return Truth(path(timeline, read_history(server, timeline)), int(size[:-2]) * UNITS[size[-2:]])
 
 
-def astray(names: Iterable[str], truth: Truth) -> list[str]:
+def unusable(names: Iterable[str], truth: Truth) -> list[str]:
     """Which of the receiver's files make it ask for WAL that the primary does not have: those of a timeline that is not in
     its history, and those from which it would go on behind the end of one that is. It goes on at the beginning of a file
     that is not full (``.partial``), where it must be before that end; and behind a full one. One that is full up to the

@@ -18,7 +18,7 @@ from ..ports.run import Runner
 from ..ports.sql import Server
 from .datadir import Local
 from .diverged import history_of
-from .wal import file_name, held
+from .wal import available_wal, file_name
 
 # Bytes of the WAL's end that are compared.
 COMPARED = 65536
@@ -42,7 +42,7 @@ def foreign(layout: Layout, local: Local, server: Server, runner: Runner) -> str
     misplaced = _misplaced(layout, local, runner)
     if misplaced:
         return misplaced
-    theirs, timeline, end = held(server), local.checkpoint_timeline, local.checkpoint + RECORD
+    theirs, timeline, end = available_wal(server), local.checkpoint_timeline, local.checkpoint + RECORD
     history = history_of(server, theirs.timeline)
     if end > history.get(timeline, end) or timeline not in (*history, theirs.timeline):
         return ""  # it has left their history, which pg_rewind sees

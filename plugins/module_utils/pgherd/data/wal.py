@@ -49,7 +49,7 @@ def recovering(directory: str) -> tuple[str, bool]:
 
 
 @dataclass(frozen=True)
-class Held:
+class AvailableWal:
     """What a server has of the WAL: *oldest*, the number of its first segment on whichever timeline, *size* of a segment in
     bytes, and *timeline*, the one that it is on."""
 
@@ -58,15 +58,15 @@ class Held:
     timeline: int
 
 
-def held(server: Server) -> Held:
+def available_wal(server: Server) -> AvailableWal:
     """What *server* has. Raises PgherdError."""
     size = int(server.rows("SELECT setting FROM pg_settings WHERE name = 'wal_segment_size'")[0]["setting"])
     rows = server.rows("SELECT name FROM pg_ls_waldir() WHERE name ~ '^[0-9A-F]{24}$'")
     numbers = [segment(row["name"], size) for row in rows]
-    return Held(min(numbers, default=0), size, max((int(row["name"][:8], 16) for row in rows), default=0))
+    return AvailableWal(min(numbers, default=0), size, max((int(row["name"][:8], 16) for row in rows), default=0))
 
 
-def needed(directory: str, redo: int, theirs: Held, history: Mapping[int, int]) -> int:
+def needed(directory: str, redo: int, theirs: AvailableWal, history: Mapping[int, int]) -> int:
     """The number of the segment that a recovery from *redo* (bytes) on will ask *theirs* for: the last one that is here
     without a gap before it, since that may be filled in part only; redo's own where that is not here.
 
@@ -80,7 +80,7 @@ def needed(directory: str, redo: int, theirs: Held, history: Mapping[int, int]) 
     return number
 
 
-def file_name(number: int, theirs: Held, history: Mapping[int, int]) -> str:
+def file_name(number: int, theirs: AvailableWal, history: Mapping[int, int]) -> str:
     """The file that has segment *number* on the timeline on which it ends by *history*, in *theirs*."""
     last = (number + 1) * theirs.size - 1
     timeline = min((each for each, end in history.items() if end > last), default=theirs.timeline)

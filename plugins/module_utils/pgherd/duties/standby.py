@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..data.mark import STOPPED
+from ..data.rejoin_marker import STOPPED
 from ..model import Cluster, aliases
 from ..observe.identity import newcomers
 from ..observe.node_state import NodeState, Survey

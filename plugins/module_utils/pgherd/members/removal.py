@@ -52,12 +52,12 @@ def rest(cluster: Cluster, name: str, primary: str) -> Cluster:
     """The cluster without the node called *name*. Who was below it by design is below its upstream; where it was the first
     day's primary, *primary* takes that place."""
     gone = cluster.node(name)
-    heir = gone.upstream or primary
+    to = gone.upstream or primary
 
     def moved(node: Node) -> Node:
-        if node.name == heir and not gone.upstream:
+        if node.name == to and not gone.upstream:
             return replace(node, upstream="")
-        return replace(node, upstream=heir) if node.upstream == name else node
+        return replace(node, upstream=to) if node.upstream == name else node
 
     return replace(cluster, nodes=tuple(moved(node) for node in cluster.nodes if node.name != name))
 

@@ -25,7 +25,7 @@ STATES = ("member", "primary", "standby", "witness", "absent")
 
 
 @dataclass(frozen=True)
-class Wish:
+class Desired:
     """What is asked for. *upstream* is for a standby; '' keeps the one it has, or takes the first day's. *wipe*: a data
     directory that is in the way may be replaced; it never is where the node can live as it is. *lost*: nodes that will not
     become ready while one waits, since this run could not reach them, failed on them or leaves them out. *rejoin*: a former
@@ -47,27 +47,27 @@ def levels(cluster: Cluster) -> list[list[str]]:
     return [[name for name in depths if depths[name] == depth] for depth in range(max(depths.values()) + 1)]
 
 
-def plan(cluster: Cluster, name: str, wish: Wish, seen: Seen, layout: Layout) -> tuple[Plan, str]:
+def plan(cluster: Cluster, name: str, desired: Desired, seen: Seen, layout: Layout) -> tuple[Plan, str]:
     """The plan for the node called *name*, and why it is left alone where it is ('' where it is not).
 
     Raises Conflict, with both names, where it would make a second primary or take another node's place, and ConfigError
     for names that the cluster does not know.
     """
     known = {"": [node.name for node in cluster.nodes], "upstream ": [node.name for node in cluster.data_nodes]}
-    for what, asked in (("", name), ("upstream ", wish.upstream)):
+    for what, asked in (("", name), ("upstream ", desired.upstream)):
         if asked and asked not in known[what]:
             raise ConfigError(
                 [f"{what}{asked} is none of {', '.join(known[what])}, the nodes of cluster {cluster.name}."]
             )
-    return _Decision(cluster, cluster.node(name), wish, seen, layout).plan()
+    return _Decision(cluster, cluster.node(name), desired, seen, layout).plan()
 
 
 class _Decision:
-    def __init__(self, cluster: Cluster, node: Node, wish: Wish, seen: Seen, layout: Layout) -> None:
+    def __init__(self, cluster: Cluster, node: Node, desired: Desired, seen: Seen, layout: Layout) -> None:
         self.cluster = cluster
         self.node = node
         self.name = node.name
-        self.wish = wish
+        self.desired = desired
         self.seen = seen
         self.layout = layout
         self.instance = seen.instance
@@ -81,13 +81,13 @@ class _Decision:
         self.before = self.seen.to_dict(self.cluster, self.node)
         self.after = dict(self.before)
         self._one_primary()
-        if self.wish.state != "absent":
+        if self.desired.state != "absent":
             self._identity()
-        state = self.wish.state
+        state = self.desired.state
         if state == "member" and self.node.kind == "witness":
             state = "witness"
         getattr(self, f"_{state}")()
-        if self.wish.replaced and state != "absent":
+        if self.desired.replaced and state != "absent":
             self._replace()
         return Plan(self.name, self.before, self.after, tuple(self.steps)), self.left_alone
 
@@ -114,10 +114,10 @@ class _Decision:
 
     def _member(self) -> None:
         if self.instance.role == "primary" and self.live not in ("", self.name):
-            if self.wish.rejoin:
+            if self.desired.rejoin:
                 self._rejoin()
                 return
-            if not self.wish.wipe:
+            if not self.desired.wipe:
                 self._second_primary()
             self._clone()
         elif self.instance.role == "primary":
@@ -135,12 +135,12 @@ class _Decision:
         if self._must_be_replaced():
             return
         upstream = self.seen.upstream(self.cluster, self.node)
-        wanted = self.wish.upstream or upstream
+        wanted = self.desired.upstream or upstream
         if not self.live:
             self._start()
             self.left_alone = f"no primary answers, so what {self.name} is registered as stays as it is"
             return
-        if not wanted or (not self.wish.upstream and self.seen.orphaned(self.name, upstream)):
+        if not wanted or (not self.desired.upstream and self.seen.orphaned(self.name, upstream)):
             wanted = self._source()
         if wanted in (self.name, *self.seen.topology.followers(self.name)):
             raise Conflict(f"Let {self.name} follow {wanted}", wanted, f"{wanted} follows {self.name}")
@@ -260,7 +260,7 @@ class _Decision:
         strange = self.instance.data == CLUSTER and "" not in (theirs, mine) and theirs != mine
         if self.instance.data in (OTHER, BROKEN) or strange:
             ours = self.instance.data == BROKEN and "" != mine == theirs
-            if self.wish.wipe or ours:
+            if self.desired.wipe or ours:
                 self._clone()
                 return True
             self._no_strange_files()
@@ -275,9 +275,9 @@ class _Decision:
         if self.instance.standby and not self.seen.interrupted:
             return self._given_up()
         # It was a primary, or an attempt to come back was interrupted.
-        if self.wish.rejoin and self.live:
+        if self.desired.rejoin and self.live:
             self._rejoin()
-        elif self.wish.wipe and self.live:
+        elif self.desired.wipe and self.live:
             self._clone()
         elif self.live:
             self.left_alone = (
@@ -292,7 +292,7 @@ class _Decision:
     def _given_up(self) -> bool:
         """A standby that does not answer would be started and waited for, perhaps for ever, when its recovery lacks WAL. Its
         data may go: clone."""
-        if self.wish.wipe and self.live:
+        if self.desired.wipe and self.live:
             # Its postmaster may live.
             self._do("stop", f"stop what may still be starting on {self.name}")
             self._clone()
@@ -323,7 +323,7 @@ class _Decision:
 
     def _not_in_vain(self, attempted: str, upstream: str) -> None:
         """Raise Conflict where nobody can stream from *upstream* yet and this run will not make it so."""
-        if upstream not in self.wish.lost:
+        if upstream not in self.desired.lost:
             return
         if not self.live:
             found = "no primary that answers"
@@ -380,9 +380,9 @@ class _Decision:
     # What is known of the tree.
 
     def _upstream_of_choice(self) -> str:
-        return self.wish.upstream or self.node.upstream
+        return self.desired.upstream or self.node.upstream
 
     def _source(self) -> str:
         """Where an empty node is cloned from: its upstream while that streams from the primary, else the primary."""
         choice = self._upstream_of_choice()
-        return choice if self.wish.upstream or not self.live or self.seen.connected(choice) else self.live
+        return choice if self.desired.upstream or not self.live or self.seen.connected(choice) else self.live

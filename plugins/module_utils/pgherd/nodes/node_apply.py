@@ -13,8 +13,8 @@ from dataclasses import replace
 from ..data import incarnation
 from ..data.clone import Staging
 from ..data.datadir import SIGNAL, written
-from ..data.mark import alone, mark, marked, unmark
 from ..data.outside import LOCATIONS
+from ..data.rejoin_marker import alone, mark, marked, unmark
 from ..errors import PgherdError, SqlError, Unreachable
 from ..model import REPMGR_DATABASE, Cluster, Node
 from ..objects.identity import MEMBERS_SQL, SETTING, parse_members, renamed

@@ -19,10 +19,10 @@ from ..data.clone import vacant
 from ..data.datadir import BROKEN, Local
 from ..data.diverged import history_of
 from ..data.foreign_wal import foreign
-from ..data.keep import Keeper
 from ..data.last_words import said
-from ..data.mark import STOPPED, STRAY, alone, mark, marked, unmark
 from ..data.postmaster import kill_postmaster, stop_postmaster
+from ..data.rejoin_marker import STOPPED, STRAY, alone, mark, marked, unmark
+from ..data.salvage import Salvage
 from ..data.unfinished import backup_of, size, whole
 from ..errors import PgherdError
 from ..model import Node, int_to_lsn, lsn_to_int
@@ -62,7 +62,7 @@ class Rejoin:
         self._links = here.links
         self._say = here.say
         self._directory = here.layout.data
-        self._keeper = Keeper(here)
+        self._keeper = Salvage(here)
 
     def run(self, target: str, useless: str = "") -> str:
         """Do it, and return what it was: ``rewind`` or ``clone``. *useless*: why the data here cannot be used, where that is
@@ -232,7 +232,7 @@ class Rejoin:
                 match = re.search(r"START WAL LOCATION: ([0-9A-F]+/[0-9A-F]+)", stream.read())
             redo = lsn_to_int(match.group(1)) if match else redo
         with session(self._links, source.name) as server:
-            theirs = wal.held(server)
+            theirs = wal.available_wal(server)
             history = history_of(server, theirs.timeline)
         wanted = wal.needed(self._directory, redo, theirs, history)
         if wanted >= theirs.oldest:

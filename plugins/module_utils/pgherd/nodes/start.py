@@ -8,8 +8,8 @@ from __future__ import annotations
 import time
 
 from ..data import datadir, wal
-from ..data.mark import marked
 from ..data.postmaster import another
+from ..data.rejoin_marker import marked
 from ..errors import PgherdError
 from ..model import Cluster, int_to_lsn
 from ..observe.node_state import Survey

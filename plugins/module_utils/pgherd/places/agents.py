@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ..agent.ear import Ear
+from ..agent.command_socket import CommandSocket
 from ..agent.part import Part
 from ..agent.secrets import secret_file
 from ..model import MONITOR_PASSFILE, Cluster
@@ -21,7 +21,7 @@ def parts(
     cluster: Cluster,
     name: str,
     node: Callable[[Cluster], Here],
-    commands: Ear[CommandPart],
+    commands: CommandSocket[CommandPart],
     restart: Callable[[], None],
 ) -> list[Part]:
     """The parts of the agent beside what is called *name*: on a *node*, which listens with *commands*; beside a pgpool,
@@ -51,12 +51,12 @@ def parts_by(
     restart: Callable[[], None],
     fits: Callable[[Cluster], object],
 ) -> Callable[[Cluster], list[Part]]:
-    """What makes these parts by one description after the other, with one ear at the socket *commands* for all of them. *fits*
-    raises for a description that is not for this place."""
-    ear: Ear[CommandPart] = Ear(commands)
+    """What makes these parts by one description after the other, with one listener at the socket *commands* for all of them.
+    *fits* raises for a description that is not for this place."""
+    listener: CommandSocket[CommandPart] = CommandSocket(commands)
 
     def wanted(cluster: Cluster) -> list[Part]:
         fits(cluster)
-        return parts(cluster, name, node, ear, restart)
+        return parts(cluster, name, node, listener, restart)
 
     return wanted

@@ -8,7 +8,7 @@ from __future__ import annotations
 from ..agent.asking import Asking, who
 from ..errors import PgherdError
 from ..model import Cluster
-from ..nodes.node import Wish, plan
+from ..nodes.node import Desired, plan
 from ..nodes.node_apply import Executor, look
 from ..nodes.rejoin import Rejoin
 from ..promotion import change, choice
@@ -45,7 +45,7 @@ def rejoin(cluster: Cluster, host: str, told: int, check: bool) -> int:
     if not (told or cluster.node(me).version):
         told = who(commands()).get("postgres", 0)
     mine = here(cluster, me, say, told)
-    todo, left_alone = plan(cluster, me, Wish(rejoin=True), look(mine), mine.layout)
+    todo, left_alone = plan(cluster, me, Desired(rejoin=True), look(mine), mine.layout)
     for words in [left_alone] if left_alone else todo.describe() or [f"{me} has nothing to come back from."]:
         say(f"rejoin: {words}")
     if not check:

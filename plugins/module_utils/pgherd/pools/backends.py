@@ -16,7 +16,7 @@ from ..render.backend_list import Backend, label
 
 
 @dataclass(frozen=True)
-class Doubt:
+class Streaks:
     """What one look cannot show. By node's name: *misses*, how often in a row it has not answered; *silent*, for how many
     seconds; *idle*, for how many seconds it has been a standby whose chain of streams does not end at the primary.
     *timeline*: the newest ever seen of this cluster."""
@@ -45,7 +45,7 @@ IDLE = 10.0
 ALONE = 10.0
 
 
-def decide(names: Mapping[int, str], table: Mapping[int, NodeInfo], truth: Topology, doubt: Doubt) -> list[Change]:
+def decide(names: Mapping[int, str], table: Mapping[int, NodeInfo], truth: Topology, streaks: Streaks) -> list[Change]:
     """What to change in a pgpool whose backends are *table*, so that it uses exactly the nodes that serve.
 
     *names* are the cluster's data nodes by backend number; numbers of others are left alone. The rules, each of which
@@ -69,7 +69,7 @@ def decide(names: Mapping[int, str], table: Mapping[int, NodeInfo], truth: Topol
     here = {number: name for number, name in names.items() if number in table}
     if not any(_answers(truth, name) for name in names.values()):
         return []
-    finding = truth.find_primary(doubt.timeline)
+    finding = truth.find_primary(streaks.timeline)
     head = finding.name
     taken = next((number for number, node in table.items() if node.role == "primary"), None)
     for number, name in here.items():
@@ -80,7 +80,7 @@ def decide(names: Mapping[int, str], table: Mapping[int, NodeInfo], truth: Topol
     changes = []
     for number, name in here.items():
         attached = table[number].attached
-        reason = _out(table[number], name, truth, doubt, finding) if attached else _in(name, truth, head)
+        reason = _out(table[number], name, truth, streaks, finding) if attached else _in(name, truth, head)
         if reason:
             changes.append(Change("detach" if attached else "attach", number, name, reason))
     return sorted(changes, key=lambda change: _turn(change, table[change.number], head))
@@ -97,12 +97,12 @@ def searches(change: Change, seen: NodeInfo, primary: str) -> bool:
     return change.node == primary or (change.action == "detach" and seen.role == "primary")
 
 
-def _out(seen: NodeInfo, name: str, truth: Topology, doubt: Doubt, found: Finding) -> str:
+def _out(seen: NodeInfo, name: str, truth: Topology, streaks: Streaks, found: Finding) -> str:
     node, primary = truth.node(name), found.name
     postgres = node.postgres if node else None
     mistaken = seen.role == "primary" and primary not in ("", name)
     if postgres is None:
-        misses, silent = doubt.misses.get(name, 0), doubt.silent.get(name, 0.0)
+        misses, silent = streaks.misses.get(name, 0), streaks.silent.get(name, 0.0)
         if misses < MISSES or (seen.role == "primary" and silent < ALONE and not mistaken):
             return ""
         return f"it has not answered for {silent:.1f} s: {node.why if node and node.why else 'no reason known'}"
@@ -112,7 +112,7 @@ def _out(seen: NodeInfo, name: str, truth: Topology, doubt: Doubt, found: Findin
         return f"it is writable, and {primary} is the primary" if primary and name != primary else ""
     if mistaken:
         return f"pgpool takes it for the primary, which is {primary}"
-    idle = 0.0 if not primary or name in truth.streaming_standbys() else doubt.idle.get(name, 0.0)
+    idle = 0.0 if not primary or name in truth.streaming_standbys() else streaks.idle.get(name, 0.0)
     return f"it has not streamed from {primary} for {idle:.0f} s" if idle >= IDLE else ""
 
 

@@ -19,7 +19,7 @@ from ..ports.services import AGENT, PGPOOL, Services
 from ..programs.pgpool import NodeInfo, Pcp
 from ..programs.pgpool_settings import parse_configuration
 from ..render.backend_list import Backend, configure, parse_backends
-from .backends import MISSES, Doubt, decide, demand, foresee, has_enough_backends, has_write_node, plan
+from .backends import MISSES, Streaks, decide, demand, foresee, has_enough_backends, has_write_node, plan
 from .watch import Watch
 
 
@@ -38,20 +38,20 @@ def node_name(backend: Backend) -> str:
 
 def ask_servers(
     backends: Mapping[int, Backend], login: Mapping[str, Any], sleep: Callable[[float], None] = time.sleep
-) -> tuple[Topology, Doubt]:
+) -> tuple[Topology, Streaks]:
     """What the servers behind *backends* say; one that is silent is asked MISSES times."""
     sessions = Sessions(
         {node_name(item): {**login, "host": item.host, "port": item.port} for item in backends.values()}
     )
     watch = Watch(cluster_of(backends), sessions, described=False)
     try:
-        truth, doubt = watch.look(time.monotonic())
+        truth, streaks = watch.look(time.monotonic())
         for _again in range(MISSES - 1):
             if all(node.postgres for node in truth.nodes):
                 break
             sleep(1.0)
-            truth, doubt = watch.look(time.monotonic())
-        return truth, doubt
+            truth, streaks = watch.look(time.monotonic())
+        return truth, streaks
     finally:
         sessions.close()
 
@@ -91,12 +91,14 @@ def plan_request(request: Request, pcp: Pcp, login: Mapping[str, Any]) -> Plan:
     }
     table = {**table, **given}
     names = {number: node_name(item) for number, item in everything.items()}
-    truth, doubt = ask_servers(everything, login)
+    truth, streaks = ask_servers(everything, login)
     if request.state == "observed":
         numbers = {item.number for item in wanted}
-        changes = [item for item in decide(names, table, truth, doubt) if item.number in numbers]
+        changes = [item for item in decide(names, table, truth, streaks) if item.number in numbers]
         if any(item.action == "promote" for item in changes):
-            changes += [item for item in decide(names, foresee(table, changes), truth, doubt) if item.number in numbers]
+            changes += [
+                item for item in decide(names, foresee(table, changes), truth, streaks) if item.number in numbers
+            ]
     else:
         changes = demand(request.state, wanted, names, table, truth)
     second = plan(pcp.where, table, changes)

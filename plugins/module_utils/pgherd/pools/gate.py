@@ -47,7 +47,7 @@ def wait(
     watch, said = Watch(cluster, asker), ""
     try:
         while True:
-            truth, _doubt = watch.look(time.monotonic())
+            truth, _streaks = watch.look(time.monotonic())
             used = {number_of(node.id): serves(node.name, truth) for node in cluster.data_nodes}
             missing = [
                 f"{node.name}: {node.why or 'neither the primary nor a standby of it'}"

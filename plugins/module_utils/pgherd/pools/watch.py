@@ -14,7 +14,7 @@ from ..observe.ask import STATE, parse_view, reason
 from ..observe.topology import Topology, named
 from ..observe.views import NodeView
 from ..ports.sql import Row
-from .backends import Doubt
+from .backends import Streaks
 
 # Seconds within which a node must answer.
 LIMIT = 2.0
@@ -45,7 +45,7 @@ class Watch:
         self._newest: dict[str, int] = {}
         self._primary = ""
 
-    def look(self, now: float) -> tuple[Topology, Doubt]:
+    def look(self, now: float) -> tuple[Topology, Streaks]:
         """Ask every data node, and return what is known now."""
         rows, failed = self._asker.ask(STATE, LIMIT)
         seen_at = time.time()
@@ -61,9 +61,9 @@ class Watch:
         truth = named(self._cluster, Topology(self._cluster.name, seen_at, tuple(self._views.values())))
         if not self._described:
             truth = replace(truth, electable=(), acknowledgers=None)
-        return truth, self._doubt(truth, now)
+        return truth, self._streaks(truth, now)
 
-    def _doubt(self, truth: Topology, now: float) -> Doubt:
+    def _streaks(self, truth: Topology, now: float) -> Streaks:
         for _node, postgres in truth.seen():
             self._newest[postgres.system_id] = max(self._newest.get(postgres.system_id, 0), postgres.timeline)
         primary = truth.live_primary()
@@ -75,4 +75,4 @@ class Watch:
         self._idle_since = {name: self._idle_since.get(name, now) for name in idle}
         newest = self._newest.get(truth.system_id, 0)
         silent = {name: now - since for name, since in self._silent_since.items()}
-        return Doubt(dict(self._misses), silent, {name: now - at for name, at in self._idle_since.items()}, newest)
+        return Streaks(dict(self._misses), silent, {name: now - at for name, at in self._idle_since.items()}, newest)

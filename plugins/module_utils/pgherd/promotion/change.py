@@ -60,7 +60,7 @@ def promotion(cluster: Cluster, me: str, links: Links, accept_loss: bool) -> tup
 
 
 class Executor:
-    """Carries the plans out on the host of *me*. *confirmed*: see election.Question; an agent knows it."""
+    """Carries the plans out on the host of *me*. *confirmed*: see election.Candidacy; an agent knows it."""
 
     def __init__(
         self,

@@ -55,7 +55,7 @@ LONG_AGO = Missed()
 
 
 @dataclass(frozen=True)
-class Question:
+class Candidacy:
     """May *me* be promoted in the place of *primary* ('' where nobody knows who was)?
 
     *primary_answers*: what a fresh session on the primary said just now, '' when it could not be opened. *handover*:
@@ -76,14 +76,14 @@ class Question:
     short: str = ""
 
 
-def decide(cluster: Cluster, asked: Question) -> Verdict:
+def decide(cluster: Cluster, candidacy: Candidacy) -> Verdict:
     """The verdict, with every number that it rests on in its words."""
-    me, states = asked.me, asked.survey.states
+    me, states = candidacy.me, candidacy.survey.states
     mine = states.get(me)
-    refusal = _about_me(cluster, asked, mine) or _about_primary(cluster, asked)
+    refusal = _about_me(cluster, candidacy, mine) or _about_primary(cluster, candidacy)
     if refusal or mine is None:
         return Verdict(False, refusal or f"{me} does not answer itself")
-    counted = asked.primary if asked.handover else last_followed(cluster, asked.primary, asked.survey)
+    counted = candidacy.primary if candidacy.handover else last_followed(cluster, candidacy.primary, candidacy.survey)
     strangers = [name for name, state in states.items() if _data(cluster, name) and state.system_id != mine.system_id]
     seal = tuple(
         name
@@ -93,10 +93,10 @@ def decide(cluster: Cluster, asked: Question) -> Verdict:
     if me not in seal:
         seal = (*seal, me)
     ours = {name: state for name, state in states.items() if name not in strangers}
-    why = {name: words for name, words in unfit(cluster, ours, asked.confirmed).items() if name in seal}
-    if me in why and not asked.accept_loss:
+    why = {name: words for name, words in unfit(cluster, ours, candidacy.confirmed).items() if name in seal}
+    if me in why and not candidacy.accept_loss:
         return Verdict(False, f"{why[me]}: another has to be promoted")
-    return _counted(cluster, asked, seal, counted, why)
+    return _counted(cluster, candidacy, seal, counted, why)
 
 
 def last_followed(cluster: Cluster, primary: str, survey: Survey) -> str:
@@ -115,18 +115,18 @@ def last_followed(cluster: Cluster, primary: str, survey: Survey) -> str:
     return primary
 
 
-def _about_me(cluster: Cluster, asked: Question, mine: NodeState | None) -> str:
-    node = cluster.node(asked.me)
+def _about_me(cluster: Cluster, candidacy: Candidacy, mine: NodeState | None) -> str:
+    node = cluster.node(candidacy.me)
     if mine is None:
-        return f"{asked.me} does not answer itself: {asked.survey.silent.get(asked.me, 'no reason known')}"
+        return f"{candidacy.me} does not answer itself: {candidacy.survey.silent.get(candidacy.me, 'no reason known')}"
     if not mine.in_recovery:
-        return f"{asked.me} is a primary already"
-    if asked.short:
-        return cannot_replay(asked.me, asked.short)
-    if asked.accept_loss or asked.handover:
-        return "" if node.kind == "postgres" else f"{asked.me} is a witness and holds no data"
-    if asked.me not in cluster.electable_names:
-        return f"{asked.me} is not electable (priority {node.priority}, location {node.location})"
+        return f"{candidacy.me} is a primary already"
+    if candidacy.short:
+        return cannot_replay(candidacy.me, candidacy.short)
+    if candidacy.accept_loss or candidacy.handover:
+        return "" if node.kind == "postgres" else f"{candidacy.me} is a witness and holds no data"
+    if candidacy.me not in cluster.electable_names:
+        return f"{candidacy.me} is not electable (priority {node.priority}, location {node.location})"
     return ""
 
 
@@ -135,21 +135,21 @@ def cannot_replay(me: str, short: str) -> str:
     return f"{me} cannot replay the WAL that it holds: {short}; the site playbook raises that"
 
 
-def _about_primary(cluster: Cluster, asked: Question) -> str:
-    mine = asked.survey.states[asked.me]
-    if asked.primary_answers and asked.handover != "fenced":
-        return f"the primary {asked.primary} answers: {asked.primary_answers}"
-    gone = asked.missed.seconds
-    why = "; ".join(filter(None, (asked.survey.silent.get(asked.primary, ""), asked.missed.why)))
+def _about_primary(cluster: Cluster, candidacy: Candidacy) -> str:
+    mine = candidacy.survey.states[candidacy.me]
+    if candidacy.primary_answers and candidacy.handover != "fenced":
+        return f"the primary {candidacy.primary} answers: {candidacy.primary_answers}"
+    gone = candidacy.missed.seconds
+    why = "; ".join(filter(None, (candidacy.survey.silent.get(candidacy.primary, ""), candidacy.missed.why)))
     limit = max((seconds for words, seconds in COMES_BACK.items() if words in why), default=0.0)
-    if gone < limit and not asked.handover and not asked.accept_loss:
-        return f"{asked.primary} may be restarting where it is: {why}, for {gone:.1f} s"
-    for name, state in asked.survey.states.items():
+    if gone < limit and not candidacy.handover and not candidacy.accept_loss:
+        return f"{candidacy.primary} may be restarting where it is: {why}, for {gone:.1f} s"
+    for name, state in candidacy.survey.states.items():
         if not _data(cluster, name) or state.system_id != mine.system_id:
             continue
-        if not state.in_recovery and (state.timeline >= mine.timeline or name != asked.primary):
+        if not state.in_recovery and (state.timeline >= mine.timeline or name != candidacy.primary):
             return f"{name} is primary (timeline {state.timeline})"
-        if not asked.handover and name != asked.me and sees_primary(cluster, asked.survey, state):
+        if not candidacy.handover and name != candidacy.me and sees_primary(cluster, candidacy.survey, state):
             return f"{name} reached the primary {state.upstream_seen_age} s ago"
     return ""
 
@@ -164,16 +164,16 @@ def sees_primary(cluster: Cluster, survey: Survey, state: NodeState) -> bool:
 
 
 def _counted(
-    cluster: Cluster, asked: Question, seal: tuple[str, ...], primary: str, unfit_: Mapping[str, str]
+    cluster: Cluster, candidacy: Candidacy, seal: tuple[str, ...], primary: str, unfit_: Mapping[str, str]
 ) -> Verdict:
     needed = seals_needed(cluster, primary)
-    missing = ", ".join(f"{name} ({why})" for name, why in asked.survey.silent.items() if name != asked.primary)
+    missing = ", ".join(f"{name} ({why})" for name, why in candidacy.survey.silent.items() if name != candidacy.primary)
     tail = "".join(f"; {words}" for words in unfit_.values()) + (f"; missing: {missing}" if missing else "")
     listed = [name for name in seal if name in cluster.electable_names and name not in unfit_]
-    if asked.accept_loss:
+    if candidacy.accept_loss:
         return Verdict(True, f"{len(listed)} of {needed} needed standbys answer, loss accepted{tail}", seal)
     if not acknowledgers(cluster):
-        here, wanted = len(asked.survey.states), majority(cluster)
+        here, wanted = len(candidacy.survey.states), majority(cluster)
         said = f"{here} of {len(cluster.nodes)} nodes answer, {wanted} are needed (asynchronous){tail}"
         return Verdict(here >= wanted, said, seal)
     by_hand = f" after {primary}, which is not listed" if primary and primary not in cluster.electable_names else ""

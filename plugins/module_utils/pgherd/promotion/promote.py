@@ -17,7 +17,7 @@ from functools import partial
 from typing import TypeVar
 
 from ..data.datadir import SIGNAL
-from ..data.mark import STOPPED, STRAY, mark
+from ..data.rejoin_marker import STOPPED, STRAY, mark
 from ..errors import Busy, Conflict, PgherdError, Unreachable
 from ..model import Cluster, int_to_lsn
 from ..observe.ask import LATE
@@ -29,8 +29,8 @@ from ..ports.sql import Server
 from ..programs.postgres import shortage
 from ..programs.repmgr import streaming_conninfo
 from . import seal as sealing
-from .election import LONG_AGO, Missed, Question, Verdict, cannot_replay, decide, furthest
-from .repoint import Afterwards
+from .election import LONG_AGO, Candidacy, Missed, Verdict, cannot_replay, decide, furthest
+from .repoint import Repointing
 
 T = TypeVar("T")
 # repmgrd's promotion and the agent's own run in one process.
@@ -43,7 +43,7 @@ CATCH_UP, PROMOTE, REPLAY = 30.0, 5, 600.0
 
 
 class Promotion:
-    """One attempt to make *me* the primary in the place of *primary*. *confirmed*: see election.Question."""
+    """One attempt to make *me* the primary in the place of *primary*. *confirmed*: see election.Candidacy."""
 
     def __init__(
         self, cluster: Cluster, me: str, primary: str, links: Links, say: Say, confirmed: Confirmed | None = None
@@ -96,7 +96,7 @@ class Promotion:
             self._let_go()
             raise
         self._promote(verdict, sealed, directory)
-        after = Afterwards(self._cluster, self._me, self._primary, self._servers, self._step)
+        after = Repointing(self._cluster, self._me, self._primary, self._servers, self._step)
         after.repoint(sealed)
         after.record(sealed)
 
@@ -144,7 +144,7 @@ class Promotion:
         primary = "" if back else self._primary
         rest = survey.without(self._primary) if answers else survey
         short = self._short(survey.states.get(self._me))
-        asked = Question(self._me, primary, rest, answers, handover, accept_loss, missed, self._confirmed, short)
+        asked = Candidacy(self._me, primary, rest, answers, handover, accept_loss, missed, self._confirmed, short)
         verdict = decide(self._cluster, asked)
         self._unfit = verdict.unfit
         self._step("considered", verdict.why)
@@ -290,7 +290,7 @@ class Promotion:
             self._step("not marked", f"{text}: {error.strerror}")
 
     def _holding(self, verdict: Verdict, sealed: Mapping[str, NodeState]) -> None:
-        holding, why = self._each(list(sealed), sealing.held)
+        holding, why = self._each(list(sealed), sealing.still_locked)
         kept = [name for name, held in holding.items() if held]
         if not self._enough(verdict, kept):
             raise Conflict(f"promote {self._me}", f"{verdict.needed} nodes locked throughout", counted(kept, why))

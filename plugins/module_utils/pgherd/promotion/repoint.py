@@ -17,7 +17,7 @@ from ..programs.repmgr import record_primary, record_standby, streaming_conninfo
 from . import seal as sealing
 
 
-class Afterwards:
+class Repointing:
     """What follows the promotion of *me* in the place of *primary*. *servers*: the promotion's sessions; *step* says what
     was done and with what."""
 

@@ -96,7 +96,7 @@ def make_slot(server: Server, slot: str) -> None:
         server.rows("SELECT pg_create_physical_replication_slot(%s, true)", (slot,))
 
 
-def held(_name: str, server: Server) -> bool:
+def still_locked(_name: str, server: Server) -> bool:
     """Whether this session still holds the lock, and nobody has let the node follow anyone: a round trip that a session
     which has ended cannot make."""
     query = (

@@ -22,7 +22,7 @@ import pytest
 from here import here_of
 from pgherd.agent import loop, verbs
 from pgherd.agent.command_part import CommandPart, ask
-from pgherd.agent.ear import Ear
+from pgherd.agent.command_socket import CommandSocket
 from pgherd.agent.http import HttpPart, as_json
 from pgherd.agent.loop import Agent
 from pgherd.agent.node_part import NodePart
@@ -82,7 +82,7 @@ class Looker:
 
 
 class Host:
-    """An agent with a node's part, an ear and one that looks; and its description."""
+    """An agent with a node's part, a command socket and one that looks; and its description."""
 
     def __init__(self, directory: Path, unasked: bool = True) -> None:
         self.path, self.where = directory / "cluster.json", str(directory / "command")
@@ -92,7 +92,7 @@ class Host:
         self.going, self.began = threading.Event(), threading.Event()
         self.put(CLUSTER)
         self.watch = Watch(str(self.path), self.said.append)
-        self.ear: Ear[CommandPart] = Ear(self.where)
+        self.listener: CommandSocket[CommandPart] = CommandSocket(self.where)
         self.agent = Agent(self.build(CLUSTER), self.said.append, watch=self.watch, build=self.build, unasked=unasked)
         self.thread = threading.Thread(target=self.agent.run, daemon=True)
         self.thread.start()
@@ -105,7 +105,7 @@ class Host:
         node.tick = lambda _now: ()  # type: ignore[method-assign]
         command = CommandPart(
             {"count": self.command(cluster), "promote": self.promote(cluster)},
-            self.ear,
+            self.listener,
             self.said.append,
             Verbs("pg1", {"switchover": self.switchover(cluster)}, {}, self.said.append),
         )
@@ -220,7 +220,7 @@ def test_what_is_under_way_goes_by_the_one_before_to_its_end(
     elif what.startswith("a switchover"):
         monkeypatch.setattr(verbs, "BEAT", 0.01)
         host.ask_and_go()
-        until(lambda: not host.ear._running)  # nobody is talked with any more
+        until(lambda: not host.listener._running)  # nobody is talked with any more
         waits = "switchover"
     elif what == "work":
         node._work.begin("elect", lambda: release.wait(10))

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: pgherd contributors
-"""The agent's ear: commands over a real socket."""
+"""The agent's socket: commands over a real socket."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ import pytest
 from here import here_of
 from pgherd.agent import guard_client, node_part
 from pgherd.agent.command_part import CommandPart, ask
-from pgherd.data import mark
+from pgherd.data import rejoin_marker
 from pgherd.errors import Conflict
 from pgherd.inventory import versions
 from pgherd.model import COMMAND
@@ -251,7 +251,7 @@ class Agent:
         self.asked = 0
         self.data, self.mark = directory / "data", directory / "mark"
         self.data.mkdir()
-        monkeypatch.setattr(mark, "MARK", str(self.mark))
+        monkeypatch.setattr(rejoin_marker, "MARK", str(self.mark))
         monkeypatch.setattr(start, "decide", self._decide)
         here = here_of(THREE, "pg1", data=str(self.data))
         self.parts = node_part.parts(here, str(host.socket))

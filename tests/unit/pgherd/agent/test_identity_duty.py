@@ -15,7 +15,7 @@ import pytest
 from here import here_of
 from pgherd.agent import identity_duty
 from pgherd.agent.identity_duty import IdentityDuty
-from pgherd.data import incarnation, mark
+from pgherd.data import incarnation, rejoin_marker
 from pgherd.data.incarnation import Note
 from pgherd.data.outside import InTheWay
 from pgherd.errors import Conflict, SqlError
@@ -307,9 +307,9 @@ def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, members: str, wipe: b
     config.touch()
     control = "Latest checkpoint's TimeLineID: 2\nMin recovery ending loc's timeline: 3\n"
     runner = ScriptedRunner([("pg_controldata", control)] if wipe else [])
-    monkeypatch.setattr(mark, "MARK", str(tmp_path / "note"))
+    monkeypatch.setattr(rejoin_marker, "MARK", str(tmp_path / "note"))
     stopped: list[str] = []
-    service = SimpleNamespace(stop=lambda unit, timeout: stopped.append(mark.marked()))
+    service = SimpleNamespace(stop=lambda unit, timeout: stopped.append(rejoin_marker.marked()))
     executor = node_apply.Executor(
         here_of(world, "pg2", runner=runner, services=service, data=str(data), repmgr=str(config)), 0.1
     )
@@ -336,7 +336,7 @@ def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, members: str, wipe: b
     asked = ScriptedServer("pg1", [("pg_tablespace_location", [])])
     monkeypatch.setattr(node_apply, "session", lambda *_: nullcontext(asked))
     executor.clone("pg1", wipe)
-    assert mark.marked() == ""
+    assert rejoin_marker.marked() == ""
     return (data / "postgresql.auto.conf").read_text().splitlines()[1:]
 
 
@@ -363,10 +363,10 @@ def test_nothing_is_noted_of_data_that_stay(tmp_path: Path, monkeypatch: pytest.
     rows = [{"location": str(tmp_path / "ts2"), "name": "ts2"}]
     server = ScriptedServer("pg1", [("pg_tablespace_location", rows)])
     monkeypatch.setattr(node_apply, "session", lambda *_: nullcontext(server))
-    monkeypatch.setattr(mark, "MARK", str(tmp_path / "note"))
+    monkeypatch.setattr(rejoin_marker, "MARK", str(tmp_path / "note"))
     with pytest.raises(InTheWay, match="ts2 is, holds notes: move that away"):
         executor.clone("pg1", wipe=True)
-    assert mark.marked() == ""
+    assert rejoin_marker.marked() == ""
     assert incarnation.current(str(data)) == old
 
 

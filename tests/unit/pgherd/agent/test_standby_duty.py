@@ -14,7 +14,7 @@ from here import here_of
 from pgherd.agent import standby_duty
 from pgherd.agent.standby_duty import StandbyDuty
 from pgherd.agent.work import Work
-from pgherd.data.wal import Held
+from pgherd.data.wal import AvailableWal
 from pgherd.duties import standby
 from pgherd.errors import Conflict
 from pgherd.model import Cluster
@@ -106,7 +106,7 @@ def stuck(monkeypatch: pytest.MonkeyPatch, foreign: str, oldest: int) -> list[st
     monkeypatch.setattr(standby_duty.last_words, "said", lambda *_: "FATAL: could not connect to the primary server")
     monkeypatch.setattr(standby_duty.datadir, "local", lambda *_: None)
     monkeypatch.setattr(standby_duty, "foreign", lambda *_: foreign)
-    monkeypatch.setattr(standby_duty.wal, "held", lambda _server: Held(oldest, 16 * 1024 * 1024, 1))
+    monkeypatch.setattr(standby_duty.wal, "available_wal", lambda _server: AvailableWal(oldest, 16 * 1024 * 1024, 1))
     duty = duty_of(THREE, "pg2")
     links = Links(lambda _name: SimpleNamespace(close=lambda: None), lambda: None)  # type: ignore[arg-type, return-value]
     duty._here = replace(duty._here, links=links)
@@ -185,7 +185,7 @@ def test_a_recovery_that_gets_nowhere_is_looked_into(monkeypatch: pytest.MonkeyP
     seen: list[standby.Down] = []
     monkeypatch.setattr(standby, "decide_down", lambda found: seen.append(found) or standby.Duty(""))
     monkeypatch.setattr(standby_duty.wal, "recovering", lambda _directory: (FIRST, False))
-    monkeypatch.setattr(standby_duty.wal, "held", lambda _server: Held(0, 16 * 1024 * 1024, 1))
+    monkeypatch.setattr(standby_duty.wal, "available_wal", lambda _server: AvailableWal(0, 16 * 1024 * 1024, 1))
     monkeypatch.setattr(standby_duty.datadir, "local", lambda *_: None)
     monkeypatch.setattr(standby_duty, "foreign", lambda *_: foreign)
     duty = duty_of(THREE, "pg2", SimpleNamespace(state=lambda _: STARTING))

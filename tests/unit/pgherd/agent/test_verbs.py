@@ -23,7 +23,7 @@ from pgherd.agent.node_part import NodePart
 from pgherd.agent.seen import NodeSeen
 from pgherd.agent.verbs import Verbs
 from pgherd.agent.work import Work
-from pgherd.data import mark
+from pgherd.data import rejoin_marker
 from pgherd.data.outside import InTheWay
 from pgherd.errors import Conflict, PgherdError
 from pgherd.nodes.rejoin import Rejoin
@@ -39,7 +39,7 @@ Say = Callable[[str], None]
 
 
 class Agent:
-    """An agent's ear that hands over when it is let."""
+    """An agent's socket that hands over when it is let."""
 
     def __init__(self, directory: Path) -> None:
         self.path = str(directory / "command")
@@ -458,7 +458,7 @@ def a_part(look: NodeSeen | None, links: Any = None) -> NodePart:
 def came_back(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     """What pg2 was brought back below."""
     found: list[str] = []
-    monkeypatch.setattr(mark, "MARK", str(tmp_path / "note"))
+    monkeypatch.setattr(rejoin_marker, "MARK", str(tmp_path / "note"))
     monkeypatch.setattr(node_part, "PATIENCE", 0.2)
     monkeypatch.setattr(Rejoin, "run", lambda _self, target: found.append(target) or "rewind")
     return found
@@ -493,7 +493,7 @@ def test_a_node_that_streams_below_the_primary_already_is_left_alone(
     came_back: list[str], look: NodeSeen, note: str, way: str
 ) -> None:
     if note:
-        Path(mark.MARK).write_text(note, encoding="utf-8")
+        Path(rejoin_marker.MARK).write_text(note, encoding="utf-8")
     assert bring_back(a_part(look)) == way
     assert came_back == ([] if way == "none" else ["pg1"])
 

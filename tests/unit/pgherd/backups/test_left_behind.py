@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from pgherd.backups import left_behind
-from pgherd.backups.left_behind import Truth, ask, astray, move_aside
+from pgherd.backups.left_behind import Truth, ask, move_aside, unusable
 from pgherd.data.histories import OPEN, parse_history, path
 from pgherd.errors import PgherdError
 from scripted import ScriptedServer
@@ -43,7 +43,7 @@ def test_what_pg_receivewal_stumbles_over_is_astray(record: dict[str, Any]) -> N
     truth = Truth(path(record["timeline"], parse_history(record["history"])), MB16)
     stumbles = "error: disconnected" in record["said"]
     assert stumbles is (record["exit"] == 1)
-    assert astray(record["files"], truth) == (
+    assert unusable(record["files"], truth) == (
         [name for name in record["files"] if "history" not in name] if stumbles else []
     )
 
@@ -66,12 +66,12 @@ def test_what_pg_receivewal_stumbles_over_is_astray(record: dict[str, Any]) -> N
     ],
 )
 def test_what_is_astray(what: str, name: str, lost: bool) -> None:
-    assert astray([name], FORKED) == ([name] if lost else []), what
+    assert unusable([name], FORKED) == ([name] if lost else []), what
 
 
 @pytest.mark.parametrize(("end", "lost"), [(0x5000000, []), (0x4FFFFFF, ["000000010000000000000004"])])
 def test_a_file_that_is_full_to_the_very_end_is_left_for_the_archive(end: int, lost: list[str]) -> None:
-    assert astray(["000000010000000000000004"], Truth(((1, end), (2, OPEN)), MB16)) == lost
+    assert unusable(["000000010000000000000004"], Truth(((1, end), (2, OPEN)), MB16)) == lost
 
 
 @pytest.mark.parametrize(("size", "expected"), [(b"16MB", MB16), (b"1GB", 1 << 30), (b"64MB", 64 << 20)])

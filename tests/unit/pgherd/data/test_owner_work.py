@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 from pgherd.agent.work import Work
-from pgherd.data import clone, datadir, keep, last_words, mark, postmaster
+from pgherd.data import clone, datadir, last_words, postmaster, rejoin_marker, salvage
 from pgherd.data.clone import STAGE, Staging
 from pgherd.layout import debian
 from pgherd.nodes.node_apply import written_settings
-from test_keep import BEGUN, OWN, RECORDS, Disk
+from test_salvage import BEGUN, OWN, RECORDS, Disk
 from users import OTHER, ROOT, Users
 
 as_root = pytest.mark.skipif(not ROOT, reason="only root can do something as somebody else")
@@ -30,8 +30,8 @@ CONFIG = "node_id = 2\ndata_directory = '/real'\n"
 def users(common_path: Path, monkeypatch: pytest.MonkeyPatch) -> Users:
     users = Users(common_path)
     monkeypatch.setattr(clone, "OWNER", users.owner)
-    monkeypatch.setattr(mark, "MARK", str(users.theirs / "note"))
-    monkeypatch.setattr(keep, "KEPT", str(users.theirs / "kept"))
+    monkeypatch.setattr(rejoin_marker, "MARK", str(users.theirs / "note"))
+    monkeypatch.setattr(salvage, "KEPT", str(users.theirs / "kept"))
     return users
 
 
@@ -83,31 +83,31 @@ def test_settings_are_read_from_a_file_alone(users: Users) -> None:
 def test_a_note_that_was_planted(users: Users, how: str) -> None:
     """Whatever it is, the data are not started; what a link points at is shown to nobody."""
     target = users.planted(how, "note")
-    said = mark.marked()
+    said = rejoin_marker.marked()
     assert said == "old" if how == "a file" else said.startswith("unfinished; ")
     assert "root's" not in said
-    mark.mark("clone from pg1")
-    assert (mark.marked(), target.read_text()) == ("clone from pg1", "root's")
+    rejoin_marker.mark("clone from pg1")
+    assert (rejoin_marker.marked(), target.read_text()) == ("clone from pg1", "root's")
     assert (users.theirs / "note").lstat().st_uid == OTHER
-    mark.unmark()
-    assert mark.marked() == ""
+    rejoin_marker.unmark()
+    assert rejoin_marker.marked() == ""
     assert users.untouched()
 
 
 def test_a_note_is_shown_in_one_line_of_text(users: Users) -> None:
     (users.theirs / "note").write_bytes(b"x\x1b[2J\ny" + b"z" * 100000)
-    said = mark.marked()
+    said = rejoin_marker.marked()
     assert said.startswith("x?[2J?yzzz")
-    assert len(said) <= mark.LONGEST
+    assert len(said) <= rejoin_marker.LONGEST
 
 
 def test_a_note_of_roots_is_the_users_to_replace(users: Users) -> None:
     (users.theirs / "note").write_text("rewind to pg1\n")
     with clone.acting_as(clone.of_user(users.owner)):
-        mark.mark("clone from pg1")
-        assert mark.marked() == "clone from pg1"
-        mark.unmark()
-    assert mark.marked() == ""
+        rejoin_marker.mark("clone from pg1")
+        assert rejoin_marker.marked() == "clone from pg1"
+        rejoin_marker.unmark()
+    assert rejoin_marker.marked() == ""
 
 
 @pytest.mark.parametrize("entries", [("old", STAGE), ("PG_VERSION",)], ids=["again", "wipe"])
@@ -160,7 +160,7 @@ def test_what_is_roots_in_there_is_named_and_stays(users: Users) -> None:
 def test_what_is_kept_is_the_users(users: Users, monkeypatch: pytest.MonkeyPatch, earlier: bool) -> None:
     """A link among the WAL is not followed to where only root may read, and copies are not root's."""
     disk = Disk(users.base, monkeypatch, BEGUN, OWN)
-    monkeypatch.setattr(keep, "KEPT", str(users.theirs / "kept"))
+    monkeypatch.setattr(salvage, "KEPT", str(users.theirs / "kept"))
     if earlier:
         (users.theirs / "kept").mkdir(mode=0o700)
         (users.theirs / "kept/of-root").write_text("x")
@@ -171,7 +171,7 @@ def test_what_is_kept_is_the_users(users: Users, monkeypatch: pytest.MonkeyPatch
     assert [path.read_text() for path in users.theirs.glob("kept-before-*/of-root")] == (["x"] if earlier else [])
     (disk.wal / OWN[0]).unlink()
     (disk.wal / OWN[0]).symlink_to(users.roots / "secret")
-    with pytest.raises(keep.PgherdError, match="Permission denied"):
+    with pytest.raises(salvage.PgherdError, match="Permission denied"):
         disk.run(*programs, stray=True)
 
 

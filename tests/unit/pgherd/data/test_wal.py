@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pgherd.data.wal import Held, held, needed, recovering, segment
+from pgherd.data.wal import AvailableWal, available_wal, needed, recovering, segment
 
 SIZE = 16 * 1024 * 1024
 
@@ -58,7 +58,7 @@ def test_needed(tmp_path: Path, names: list[str], asked: int) -> None:
     (tmp_path / "pg_wal").mkdir()
     for name in names:
         (tmp_path / "pg_wal" / name).touch()
-    assert needed(str(tmp_path), 0x17 * SIZE + 40, Held(0, SIZE, 0x14), HISTORY) == asked
+    assert needed(str(tmp_path), 0x17 * SIZE + 40, AvailableWal(0, SIZE, 0x14), HISTORY) == asked
 
 
 class Source:
@@ -72,8 +72,8 @@ class Source:
 
 
 def test_what_a_server_has() -> None:
-    found = held(Source("000000140000000000000021", "00000013000000000000001F"))  # type: ignore[arg-type]
-    assert found == Held(0x1F, SIZE, 0x14)
+    found = available_wal(Source("000000140000000000000021", "00000013000000000000001F"))  # type: ignore[arg-type]
+    assert found == AvailableWal(0x1F, SIZE, 0x14)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from typing import Any, Optional
 
 import pytest
 from here import here_of
-from pgherd.agent.upkeep import ASTRAY, INTERVAL, Upkeep
+from pgherd.agent.upkeep import INTERVAL, OFF_UPSTREAM, Upkeep
 from pgherd.duties.slots import decide
 from pgherd.model import Barman, Cluster, Node
 from pgherd.observe.node_state import LogicalSlot, NodeState, Survey
@@ -260,8 +260,8 @@ def test_a_repmgrd_that_is_of_no_use_is_restarted_once(
     tracker = Tracker(CLUSTER, "pg1")
     upkeep = Upkeep(here_of(CLUSTER, "pg1", links, services=unit, say=said.append), tracker)
     upkeep._repmgrd(0.0, state)
-    upkeep._repmgrd(ASTRAY - 1, state)
+    upkeep._repmgrd(OFF_UPSTREAM - 1, state)
     assert not unit.restarts, what
-    upkeep._repmgrd(ASTRAY, state)
-    upkeep._repmgrd(ASTRAY + INTERVAL, state)
+    upkeep._repmgrd(OFF_UPSTREAM, state)
+    upkeep._repmgrd(OFF_UPSTREAM + INTERVAL, state)
     assert (unit.restarts, len(said)) == (restarts, restarts), what

@@ -14,7 +14,7 @@ from pgherd.layout import debian
 from pgherd.model import Cluster, Node
 from pgherd.nodes import node_apply
 from pgherd.nodes.instance import Instance
-from pgherd.nodes.node import Seen, Wish, levels, plan
+from pgherd.nodes.node import Desired, Seen, levels, plan
 from pgherd.observe.topology import Topology
 from pgherd.observe.views import Slot
 from pgherd.ports.sql import conninfo, parse_conninfo
@@ -30,7 +30,7 @@ PRIMARY = Instance("", "cluster", False, SYSTEM, 1, True, "primary")
 STANDBY = Instance("", "cluster", True, SYSTEM, 1, True, "standby")
 WITNESS = replace(PRIMARY, system_identifier=WITNESS_SYSTEM)
 HEALTHY = healthy()
-MEMBER = Wish()
+MEMBER = Desired()
 
 
 def off(instance: Instance) -> Instance:
@@ -72,7 +72,7 @@ def seen(
     return replace(found, **changes)
 
 
-def steps(name: str, found: Seen, wish: Wish = MEMBER, cluster: Cluster = CLUSTER) -> list[str]:
+def steps(name: str, found: Seen, wish: Desired = MEMBER, cluster: Cluster = CLUSTER) -> list[str]:
     return [step.what for step in plan(cluster, name, wish, found, debian(17))[0].steps]
 
 
@@ -103,7 +103,7 @@ AFTER_FAILOVER = {
     ("name", "instance"), [("pg1", PRIMARY), ("pg2", STANDBY), ("pg3", STANDBY), ("pg5", STANDBY), ("w1", WITNESS)]
 )
 def test_nothing_to_do_for_a_right_node(name: str, instance: Instance) -> None:
-    done, left_alone = plan(CLUSTER, name, Wish(), seen(name, instance), debian(17))
+    done, left_alone = plan(CLUSTER, name, Desired(), seen(name, instance), debian(17))
     assert (done.changed, done.before, left_alone) == (False, done.after, "")
 
 
@@ -142,8 +142,10 @@ def test_nobody_waits_for_a_first_primary_that_failed_in_this_run() -> None:
         empty = stopped(empty, node.name)
     for name in ("pg2", "w1"):
         with pytest.raises(Conflict, match="Mend pg1 first"):
-            steps(name, seen(name, NOTHING, empty, {}), Wish(lost=("pg1",)))
-    assert steps("pg2", seen("pg2", NOTHING, stopped(HEALTHY, "pg2")), Wish(lost=("pg1",)))[0] == "clone pg2 from pg1"
+            steps(name, seen(name, NOTHING, empty, {}), Desired(lost=("pg1",)))
+    assert (
+        steps("pg2", seen("pg2", NOTHING, stopped(HEALTHY, "pg2")), Desired(lost=("pg1",)))[0] == "clone pg2 from pg1"
+    )
 
 
 # Who is lost; what is seen of the world; what the first step is, or why there is none.
@@ -166,17 +168,17 @@ def test_who_is_waited_for(
     """Where the run fails on a node after its server has started (roles, registration), the others see it and end."""
     world = seen(name, NOTHING, topology, records)
     if found.startswith("clone"):
-        assert steps(name, world, Wish(lost=lost))[0] == found
+        assert steps(name, world, Desired(lost=lost))[0] == found
     else:
         with pytest.raises(Conflict, match=f"{found}.*Mend {lost[0]} first"):
-            steps(name, world, Wish(lost=lost))
+            steps(name, world, Desired(lost=lost))
 
 
 def test_an_upstream_asked_for_that_does_not_stream_is_not_waited_for() -> None:
     world = seen("pg3", STANDBY, stopped(HEALTHY, "pg5"))
     with pytest.raises(Conflict, match="pg5 is not the primary pg1 and does not stream from it"):
-        steps("pg3", world, Wish("standby", "pg5", lost=("pg5",)))
-    assert steps("pg3", world, Wish("standby", "pg5"))[0] == "let pg3 follow pg5"
+        steps("pg3", world, Desired("standby", "pg5", lost=("pg5",)))
+    assert steps("pg3", world, Desired("standby", "pg5"))[0] == "let pg3 follow pg5"
 
 
 @pytest.mark.parametrize(
@@ -199,21 +201,22 @@ def test_the_first_primary_comes_back_empty_as_a_standby() -> None:
 
 def test_what_was_primary_is_left_alone_unless_it_may_be_wiped() -> None:
     found = seen("pg1", off(PRIMARY), promoted(), AFTER_FAILOVER)
-    done, left_alone = plan(CLUSTER, "pg1", Wish(), found, debian(17))
+    done, left_alone = plan(CLUSTER, "pg1", Desired(), found, debian(17))
     assert not done.changed
     assert "pg2 is primary now (timeline 2)" in left_alone
     assert "pgherd.cluster.rejoin" in left_alone
-    assert steps("pg1", found, Wish(rejoin=True)) == [
+    assert steps("pg1", found, Desired(rejoin=True)) == [
         "bring pg1 back below pg2: rewind it, else clone it",
         "register pg1 as standby of pg2 (changed: type, active, upstream_id)",
     ]
-    assert steps("pg1", found, Wish(wipe=True))[0] == "clone pg1 from pg2, over what is in its data directory"
+    assert steps("pg1", found, Desired(wipe=True))[0] == "clone pg1 from pg2, over what is in its data directory"
 
 
 @pytest.mark.parametrize(
-    ("whose", "wish"), [(SYSTEM, Wish()), (SYSTEM, Wish(rejoin=True)), ("1", Wish(wipe=True)), ("", Wish(wipe=True))]
+    ("whose", "wish"),
+    [(SYSTEM, Desired()), (SYSTEM, Desired(rejoin=True)), ("1", Desired(wipe=True)), ("", Desired(wipe=True))],
 )
-def test_a_backup_of_this_cluster_that_never_ended_is_cloned_over(whose: str, wish: Wish) -> None:
+def test_a_backup_of_this_cluster_that_never_ended_is_cloned_over(whose: str, wish: Desired) -> None:
     lost = stopped(HEALTHY, "pg3")
     found = seen("pg3", replace(BROKEN, system_identifier=whose), lost)
     assert steps("pg3", found, wish)[0] == "clone pg3 from pg2, over what is in its data directory"
@@ -225,8 +228,8 @@ def test_an_old_primary_that_runs_is_stopped_and_cloned_only_with_the_word() -> 
     found = seen("pg1", PRIMARY, both, AFTER_FAILOVER)
     with pytest.raises(Conflict, match=r"Two primaries: pg1 .* beside pg2 .*pgherd.cluster.rejoin"):
         steps("pg1", found)
-    assert steps("pg1", found, Wish(rejoin=True))[0] == "bring pg1 back below pg2: rewind it, else clone it"
-    assert steps("pg1", found, Wish(wipe=True)) == [
+    assert steps("pg1", found, Desired(rejoin=True))[0] == "bring pg1 back below pg2: rewind it, else clone it"
+    assert steps("pg1", found, Desired(wipe=True)) == [
         "stop PostgreSQL on pg1",
         "clone pg1 from pg2, over what is in its data directory",
         "start PostgreSQL on pg1",
@@ -237,14 +240,14 @@ def test_an_old_primary_that_runs_is_stopped_and_cloned_only_with_the_word() -> 
 def test_a_way_back_that_was_interrupted_is_gone_again() -> None:
     found = replace(seen("pg3", off(STANDBY), stopped(HEALTHY, "pg3")), interrupted=True)
     assert steps("pg3", found) == []
-    assert steps("pg3", found, Wish(rejoin=True))[0] == "bring pg3 back below pg1: rewind it, else clone it"
+    assert steps("pg3", found, Desired(rejoin=True))[0] == "bring pg3 back below pg1: rewind it, else clone it"
 
 
 def test_wipe_is_a_permission_and_not_an_order() -> None:
-    assert steps("pg2", seen("pg2", STANDBY), Wish(wipe=True)) == []
-    assert steps("pg1", seen("pg1", PRIMARY), Wish(wipe=True)) == []
+    assert steps("pg2", seen("pg2", STANDBY), Desired(wipe=True)) == []
+    assert steps("pg1", seen("pg1", PRIMARY), Desired(wipe=True)) == []
     nobody = stopped(stopped(HEALTHY, "pg1"), "pg2")
-    assert steps("pg1", seen("pg1", off(PRIMARY), nobody, {}), Wish(wipe=True)) == []
+    assert steps("pg1", seen("pg1", off(PRIMARY), nobody, {}), Desired(wipe=True)) == []
 
 
 @pytest.mark.parametrize(
@@ -254,24 +257,24 @@ def test_strange_data_is_never_cloned_over_without_the_word(instance: Instance) 
     found = seen("pg2", instance, stopped(HEALTHY, "pg2"))
     with pytest.raises(Conflict, match="cluster_wipe"):
         steps("pg2", found)
-    assert "clone pg2 from pg1, over what is in its data directory" in steps("pg2", found, Wish(wipe=True))
+    assert "clone pg2 from pg1, over what is in its data directory" in steps("pg2", found, Desired(wipe=True))
 
 
 def test_a_strange_server_is_stopped_before_it_is_cloned_over() -> None:
     found = seen("pg2", replace(STANDBY, system_identifier="5"), stopped(HEALTHY, "pg2"))
-    assert steps("pg2", found, Wish(wipe=True))[0] == "stop PostgreSQL on pg2"
+    assert steps("pg2", found, Desired(wipe=True))[0] == "stop PostgreSQL on pg2"
 
 
 def test_a_standby_that_does_not_answer_is_cloned_with_the_word() -> None:
     """D7: it may be starting for ever."""
     found = seen("pg2", off(STANDBY), stopped(HEALTHY, "pg2"))
-    assert steps("pg2", found, Wish(wipe=True))[:3] == [
+    assert steps("pg2", found, Desired(wipe=True))[:3] == [
         "stop what may still be starting on pg2",
         "clone pg2 from pg1, over what is in its data directory",
         "start PostgreSQL on pg2",
     ]
     nobody = stopped(stopped(HEALTHY, "pg1"), "pg2")
-    assert steps("pg2", seen("pg2", off(STANDBY), nobody, {}), Wish(wipe=True)) == ["start PostgreSQL on pg2"]
+    assert steps("pg2", seen("pg2", off(STANDBY), nobody, {}), Desired(wipe=True)) == ["start PostgreSQL on pg2"]
 
 
 def test_stopped_standby_is_started() -> None:
@@ -296,16 +299,16 @@ def test_changed_attributes_are_registered_anew(changes: dict[str, Any], differs
 
 
 def test_asked_for_another_upstream() -> None:
-    assert steps("pg3", seen("pg3", STANDBY), Wish("standby", "pg4")) == [
+    assert steps("pg3", seen("pg3", STANDBY), Desired("standby", "pg4")) == [
         "let pg3 follow pg4",
         "register pg3 as standby of pg4 (changed: upstream_id)",
     ]
-    assert steps("pg3", seen("pg3", STANDBY), Wish("standby", "pg2")) == []
+    assert steps("pg3", seen("pg3", STANDBY), Desired("standby", "pg2")) == []
 
 
 def test_a_standby_does_not_follow_who_follows_it() -> None:
     with pytest.raises(Conflict, match="pg3 follows pg2"):
-        steps("pg2", seen("pg2", STANDBY), Wish("standby", "pg3"))
+        steps("pg2", seen("pg2", STANDBY), Desired("standby", "pg3"))
 
 
 def test_whose_upstream_is_gone_follows_the_primary() -> None:
@@ -329,7 +332,7 @@ def test_streams_by_other_parameters(changes: dict[str, Any]) -> None:
 
 def test_a_password_in_primary_conninfo_is_not_shown() -> None:
     text = streams_by("pg2", "pg1", port=5433) + " password=secret"
-    found, _left_alone = plan(CLUSTER, "pg2", Wish(), seen("pg2", STANDBY, primary_conninfo=text), debian(17))
+    found, _left_alone = plan(CLUSTER, "pg2", Desired(), seen("pg2", STANDBY, primary_conninfo=text), debian(17))
     assert found.before["primary_conninfo"] != found.after["primary_conninfo"]
     assert "secret" not in repr(found)
 
@@ -367,7 +370,7 @@ def two_primaries() -> Topology:
 @pytest.mark.parametrize("state", ["member", "primary", "standby"])
 def test_second_primary_is_a_conflict_that_names_both(state: str) -> None:
     with pytest.raises(Conflict, match=r"pg1 \(timeline 1\) beside pg2 \(timeline 2\)"):
-        steps("pg1", seen("pg1", PRIMARY, two_primaries(), AFTER_FAILOVER), Wish(state))
+        steps("pg1", seen("pg1", PRIMARY, two_primaries(), AFTER_FAILOVER), Desired(state))
 
 
 def test_of_two_equal_primaries_neither_is_believed() -> None:
@@ -396,7 +399,7 @@ def test_of_two_equal_primaries_neither_is_believed() -> None:
 )
 def test_refusals(name: str, instance: Instance, state: str, says: str) -> None:
     with pytest.raises(Conflict, match=says):
-        steps(name, seen(name, instance), Wish(state))
+        steps(name, seen(name, instance), Desired(state))
 
 
 @pytest.mark.parametrize("changes", [{"node_name": "other"}, {"node_id": 77}])
@@ -408,7 +411,7 @@ def test_another_nodes_identity_is_not_taken(changes: dict[str, Any]) -> None:
 
 def test_standby_while_no_primary_answers() -> None:
     found = seen("pg2", STANDBY, stopped(HEALTHY, "pg1"), {})
-    done, left_alone = plan(CLUSTER, "pg2", Wish(), found, debian(17))
+    done, left_alone = plan(CLUSTER, "pg2", Desired(), found, debian(17))
     assert not done.changed
     assert "no primary answers" in left_alone
     assert steps("pg2", replace(found, instance=replace(off(STANDBY), name="pg2"))) == ["start PostgreSQL on pg2"]
@@ -426,21 +429,21 @@ def test_witness() -> None:
 def test_absent() -> None:
     slots = (Slot("repmgr_slot_3", "physical", True, "reserved", 0),)
     found = seen("pg3", STANDBY, with_postgres(HEALTHY, "pg2", slots=slots))
-    assert steps("pg3", found, Wish("absent")) == [
+    assert steps("pg3", found, Desired("absent")) == [
         "unregister pg3",
         "stop PostgreSQL on pg3",
         "drop slot repmgr_slot_3 on pg2",
     ]
     gone = seen("pg3", off(STANDBY), with_postgres(stopped(HEALTHY, "pg3"), "pg2", slots=()), without("pg3"))
-    assert steps("pg3", gone, Wish("absent")) == []
+    assert steps("pg3", gone, Desired("absent")) == []
     with pytest.raises(Conflict, match="the upstream of pg3"):
-        steps("pg2", seen("pg2", STANDBY), Wish("absent"))
+        steps("pg2", seen("pg2", STANDBY), Desired("absent"))
 
 
 @pytest.mark.parametrize(("name", "upstream"), [("pg9", ""), ("pg2", "pg9"), ("pg2", "w1")])
 def test_names_that_the_cluster_does_not_know(name: str, upstream: str) -> None:
     with pytest.raises(ConfigError, match=r"(pg9|w1) is none of pg1, "):
-        plan(CLUSTER, name, Wish("standby", upstream), seen("pg2", STANDBY), debian(17))
+        plan(CLUSTER, name, Desired("standby", upstream), seen("pg2", STANDBY), debian(17))
 
 
 def test_levels() -> None:
@@ -516,7 +519,7 @@ def test_a_primary_that_stays_silent_is_asked_for_a_time_only(monkeypatch: pytes
 def test_a_person_s_word_for_who_is_gone() -> None:
     table = {"pg1": "pg1", "pg2": "old"}
     anew = with_postgres(with_postgres(HEALTHY, "pg1", members=table), "pg2", incarnation="b")
-    wish = Wish(replaced=True)
+    wish = Desired(replaced=True)
     said = "let pg2 take the place of old, which is gone for good"
     assert steps("pg2", seen("pg2", STANDBY, topology=anew), wish) == [said]
     assert steps("pg2", seen("pg2", STANDBY, topology=anew)) == []

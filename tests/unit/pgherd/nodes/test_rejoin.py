@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from here import here_of
-from pgherd.data import datadir, incarnation, mark
+from pgherd.data import datadir, incarnation, rejoin_marker
 from pgherd.data.outside import InTheWay
 from pgherd.errors import Conflict, PgherdError, Unreachable
 from pgherd.layout import debian
@@ -154,15 +154,15 @@ def test_what_state_data_are_in(tmp_path: Path, state: str, recovering: bool, cl
 
 
 def test_the_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mark, "MARK", str(tmp_path / "note"))
-    assert mark.marked() == ""
-    mark.mark("clone from pg1")
-    assert mark.marked() == "clone from pg1"
+    monkeypatch.setattr(rejoin_marker, "MARK", str(tmp_path / "note"))
+    assert rejoin_marker.marked() == ""
+    rejoin_marker.mark("clone from pg1")
+    assert rejoin_marker.marked() == "clone from pg1"
     (tmp_path / "note").write_text("")
-    assert mark.marked() == "unfinished"
-    mark.unmark()
-    mark.unmark()
-    assert mark.marked() == ""
+    assert rejoin_marker.marked() == "unfinished"
+    rejoin_marker.unmark()
+    rejoin_marker.unmark()
+    assert rejoin_marker.marked() == ""
 
 
 class Host:
@@ -191,7 +191,7 @@ class Host:
         (self.directory / "standby.signal").touch()
         if note:
             self._note.write_text(note)
-        monkeypatch.setattr(mark, "MARK", str(self._note))
+        monkeypatch.setattr(rejoin_marker, "MARK", str(self._note))
         monkeypatch.setattr(rejoin, "Executor", lambda *args: self)
         monkeypatch.setattr(rejoin, "foreign", lambda *args: foreign)
         monkeypatch.setattr(rejoin, "ask", lambda name, server: standby(name))
@@ -244,7 +244,7 @@ class Host:
 
     def start(self, name: str, wait: bool) -> None:
         """Of the service. The guard refuses data with a note."""
-        assert mark.marked() == ""
+        assert rejoin_marker.marked() == ""
         assert (self.directory / "standby.signal").exists()
         nobody = "primary_conninfo = ''" in (self.directory / "postgresql.auto.conf").read_text()
         self.done.append("start as a standby of nobody" if nobody else "start")
@@ -256,7 +256,7 @@ class Host:
 
     def copy(self, target: str, wipe: bool) -> None:
         """Of the node's executor, which marks what it wipes."""
-        mark.mark(f"clone from {target}")
+        rejoin_marker.mark(f"clone from {target}")
         (self.directory / "global").mkdir(parents=True, exist_ok=True)
         (self.directory / "pg_wal").mkdir(exist_ok=True)
         (self.directory / "global/pg_control").write_bytes(bytes(8192))
@@ -267,8 +267,8 @@ class Host:
     ("what", "note", "steps"),
     [
         ("nothing noted", "", ["keep", "rewind", "start"]),
-        ("stopped for it", f"{mark.STOPPED} to come back below pg1", ["keep", "rewind", "start"]),
-        ("promoted without its locks", mark.STRAY, ["keep all of its own", "clone from pg1", "start"]),
+        ("stopped for it", f"{rejoin_marker.STOPPED} to come back below pg1", ["keep", "rewind", "start"]),
+        ("promoted without its locks", rejoin_marker.STRAY, ["keep all of its own", "clone from pg1", "start"]),
         ("half-rewound", "rewind to pg1", ["clone from pg1", "start"]),
         ("half-cloned", "clone from pg1", ["clone from pg1", "start"]),
     ],
@@ -277,7 +277,7 @@ def test_the_way_back(what: str, note: str, steps: list[str], tmp_path: Path, mo
     host = Host(tmp_path, monkeypatch, note)
     host.rejoin.run("pg1")
     assert host.done == steps, what
-    assert mark.marked() == ""
+    assert rejoin_marker.marked() == ""
 
 
 @pytest.mark.parametrize(
@@ -313,7 +313,7 @@ def test_no_recovery_is_ended_for_a_rewind(state: str, tmp_path: Path, monkeypat
     host = Host(tmp_path, monkeypatch, state=state)
     host.rejoin.run("pg1")
     assert host.done == ["start as a standby of nobody", "keep", "rewind", "start"]
-    assert mark.marked() == ""
+    assert rejoin_marker.marked() == ""
 
 
 def test_what_does_not_start_is_no_reason_for_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -399,7 +399,7 @@ def test_data_that_cannot_be_seen_stay(tmp_path: Path, monkeypatch: pytest.Monke
     assert host.done == []
 
 
-@pytest.mark.parametrize("note", ["", f"{mark.STOPPED} to come back below pg1", "clone from pg1"])
+@pytest.mark.parametrize("note", ["", f"{rejoin_marker.STOPPED} to come back below pg1", "clone from pg1"])
 def test_data_stay_where_a_copy_would_fail(note: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """B15: and what is noted of them stays true."""
     host = Host(tmp_path, monkeypatch, note, foreign="its WAL ends otherwise")
@@ -407,7 +407,7 @@ def test_data_stay_where_a_copy_would_fail(note: str, tmp_path: Path, monkeypatc
     with pytest.raises(InTheWay):
         host.rejoin.run("pg1")
     assert not [step for step in host.done if not step.startswith("keep")]
-    assert mark.marked().startswith(note or mark.STOPPED)
+    assert rejoin_marker.marked().startswith(note or rejoin_marker.STOPPED)
 
 
 def test_a_rewind_that_reaches_nobody_is_no_reason_for_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -416,7 +416,7 @@ def test_a_rewind_that_reaches_nobody_is_no_reason_for_a_copy(tmp_path: Path, mo
     with pytest.raises(PgherdError, match="pg_rewind does not reach pg1"):
         host.rejoin.run("pg1")
     assert host.done == ["keep", "rewind"]
-    assert mark.marked().startswith(mark.STOPPED)
+    assert rejoin_marker.marked().startswith(rejoin_marker.STOPPED)
 
 
 def test_a_rewind_that_fails_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -426,10 +426,10 @@ def test_a_rewind_that_fails_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert host.done == ["keep", "rewind", "clone from pg1", "start"]
 
 
-@pytest.mark.parametrize("note", ["", mark.STRAY])
+@pytest.mark.parametrize("note", ["", rejoin_marker.STRAY])
 def test_nothing_goes_that_could_not_be_kept(note: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     host = Host(tmp_path, monkeypatch, note, PgherdError("keep WAL: No space left on device."))
     with pytest.raises(PgherdError, match="No space left"):
         host.rejoin.run("pg1")
     assert [step for step in host.done if not step.startswith("keep")] == []
-    assert mark.marked().startswith(note or mark.STOPPED)
+    assert rejoin_marker.marked().startswith(note or rejoin_marker.STOPPED)

@@ -17,7 +17,7 @@ from pgherd.observe.identity import Admission, admissions, may_take, newcomers, 
 from pgherd.observe.node_state import NodeState, parse_state
 from pgherd.ports.sql import parse_conninfo
 from pgherd.promotion.choice import Found, Limits, candidates, problems
-from pgherd.promotion.election import Question, decide, rank
+from pgherd.promotion.election import Candidacy, decide, rank
 from states import SYSTEM, cluster, primary, standby, streaming, survey, witness
 from test_seal import row
 
@@ -117,8 +117,8 @@ def test_unfit(what: str, which: Any, states: list[NodeState], confirmed: Any, w
     assert set(unfit(which, survey(*states).states, confirmed)) == who, what
 
 
-def asked(*states: NodeState, me: str = "pg3", gone: str = "pg1", **more: Any) -> Question:
-    return Question(me, gone, survey(*states), **more)
+def asked(*states: NodeState, me: str = "pg3", gone: str = "pg1", **more: Any) -> Candidacy:
+    return Candidacy(me, gone, survey(*states), **more)
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def asked(*states: NodeState, me: str = "pg3", gone: str = "pg1", **more: Any) -
         ("no table anywhere", THREE, asked(standby("pg2"), standby("pg3")), True, "2 listed"),
     ],
 )
-def test_promotion(what: str, which: Any, question: Question, allowed: bool, why: str) -> None:
+def test_promotion(what: str, which: Any, question: Candidacy, allowed: bool, why: str) -> None:
     import re
 
     verdict = decide(which, question)

@@ -17,7 +17,7 @@ from pgherd.observe.primary import Shown, decide, only_primary, seen_primary
 from pgherd.observe.topology import Topology, named
 from pgherd.observe.tracker import FRESH, Tracker
 from pgherd.observe.views import NodeView, PostgresView
-from pgherd.pools.backends import Doubt
+from pgherd.pools.backends import Streaks
 from pgherd.pools.backends import decide as backends
 from pgherd.programs.pgpool import NodeInfo
 from states import SYSTEM, cluster, primary, standby, streaming, survey
@@ -270,7 +270,7 @@ def by_pgpool(nodes: tuple[NodeState, ...]) -> str:
         node.id - 1: NodeInfo(node.id - 1, node.name, 5432, "down", "unknown", 0.0, "standby") for node in THREE.nodes
     }
     names = {node.id - 1: node.name for node in THREE.nodes}
-    changes = backends(names, table, named(THREE, viewed(nodes)), Doubt())
+    changes = backends(names, table, named(THREE, viewed(nodes)), Streaks())
     return next((change.node for change in changes if change.why == "it is the primary"), "")
 
 

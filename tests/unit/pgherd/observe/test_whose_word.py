@@ -38,7 +38,7 @@ def test_streams_count_by_role() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "heir"),
+    ("asked", "to"),
     [
         ("pgherd handover to pg2", "pg2"),
         ("pgherd handover to pg1", ""),
@@ -48,14 +48,14 @@ def test_streams_count_by_role() -> None:
         ("", ""),
     ],
 )
-def test_a_primary_stops_for_who_may_take_its_place(asked: str, heir: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_primary_stops_for_who_may_take_its_place(asked: str, to: str, capsys: pytest.CaptureFixture[str]) -> None:
     duty: Any = duty_of("pg1", None)  # type: ignore[arg-type]
     for now in (1.0, 1.5):
         seen = primary("pg1", stop_asked=asked)
         found = duty.look(now, seen, survey(seen))
-        assert (found.heir, found.verdict.action == "rival") == (heir, bool(heir))
+        assert (found.successor, found.verdict.action == "rival") == (to, bool(to))
     said = capsys.readouterr().out.splitlines()
-    assert len(said) == (1 if asked and not heir else 0)
+    assert len(said) == (1 if asked and not to else 0)
 
 
 def test_who_an_agent_is(tmp_path: Path) -> None:

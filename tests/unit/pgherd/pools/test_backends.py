@@ -13,7 +13,17 @@ from pgherd.errors import ConfigError, Conflict
 from pgherd.observe.topology import Topology
 from pgherd.observe.views import NodeView, PostgresView
 from pgherd.pools import backends_apply
-from pgherd.pools.backends import ALONE, IDLE, Doubt, decide, demand, foresee, has_enough_backends, has_write_node, plan
+from pgherd.pools.backends import (
+    ALONE,
+    IDLE,
+    Streaks,
+    decide,
+    demand,
+    foresee,
+    has_enough_backends,
+    has_write_node,
+    plan,
+)
 from pgherd.programs.pgpool import NodeInfo
 from pgherd.programs.pgpool_settings import parse_configuration
 from pgherd.render.backend_list import Backend, configure, parse_backends, rewrite
@@ -152,210 +162,210 @@ def truth(**said: str) -> Topology:
     return Topology("t", 0.0, tuple(views))
 
 
-def doubt(misses: int = 0, silent: float = 0.0, idle: float = 0.0, timeline: int = 0) -> Doubt:
-    """The same doubt about every node."""
+def streaks(misses: int = 0, silent: float = 0.0, idle: float = 0.0, timeline: int = 0) -> Streaks:
+    """The same streaks of every node."""
     every = NAMES.values()
-    return Doubt(dict.fromkeys(every, misses), dict.fromkeys(every, silent), dict.fromkeys(every, idle), timeline)
+    return Streaks(dict.fromkeys(every, misses), dict.fromkeys(every, silent), dict.fromkeys(every, idle), timeline)
 
 
 CASES = {
     "all is well": (
         table(pg1="primary", pg2="up", pg3="waiting"),
         truth(pg1="primary", pg2="from pg1", pg3="from pg2"),
-        doubt(),
+        streaks(),
         [],
     ),
     "a standby that streams comes in": (
         table(pg1="primary", pg2="down", pg3="up"),
         truth(pg1="primary", pg2="from pg1", pg3="from pg1"),
-        doubt(),
+        streaks(),
         ["attach pg2: it streams from pg1"],
     ),
     "so does one at the end of a chain": (
         table(pg1="primary", pg2="up", pg3="down"),
         truth(pg1="primary", pg2="from pg1", pg3="from pg2"),
-        doubt(),
+        streaks(),
         ["attach pg3: it streams from pg2"],
     ),
     "one whose chain leads elsewhere does not": (
         table(pg1="primary", pg2="down", pg3="down"),
         truth(pg1="primary", pg2="idle", pg3="from pg2"),
-        doubt(),
+        streaks(),
         [],
     ),
     "one that answers and does not stream does not": (
         table(pg1="primary", pg2="down", pg3="up"),
         truth(pg1="primary", pg2="idle", pg3="from pg1"),
-        doubt(),
+        streaks(),
         [],
     ),
     "one miss is none": (
         table(pg1="primary", pg2="up", pg3="up"),
         truth(pg1="primary", pg2="silent", pg3="from pg1"),
-        doubt(misses=1, silent=1),
+        streaks(misses=1, silent=1),
         [],
     ),
     "two are": (
         table(pg1="primary", pg2="up", pg3="up"),
         truth(pg1="primary", pg2="silent", pg3="from pg1"),
-        doubt(misses=2, silent=1.5),
+        streaks(misses=2, silent=1.5),
         ["detach pg2: it has not answered for 1.5 s: refused"],
     ),
     "a silent primary stays while nobody is in its place": (
         table(pg1="primary", pg2="up", pg3="up"),
         truth(pg1="silent", pg2="idle", pg3="idle"),
-        doubt(misses=9, silent=ALONE - 0.1),
+        streaks(misses=9, silent=ALONE - 0.1),
         [],
     ),
     "but not for ever": (
         table(pg1="primary", pg2="up", pg3="up"),
         truth(pg1="silent", pg2="idle", pg3="idle"),
-        doubt(misses=9, silent=ALONE),
+        streaks(misses=9, silent=ALONE),
         ["detach pg1: it has not answered for 10.0 s: refused"],
     ),
     "it goes at once when another is promoted": (
         table(pg1="primary", pg2="up", pg3="up"),
         truth(pg1="silent", pg2="primary@2", pg3="idle"),
-        doubt(misses=1, silent=0.5),
+        streaks(misses=1, silent=0.5),
         ["promote pg2: it is the primary, and pgpool takes pg1 for it"],
     ),
     "also a stale primary that answers": (
         table(pg1="primary", pg2="up", pg3="up"),
         truth(pg1="primary@1", pg2="primary@2", pg3="from pg2@2"),
-        doubt(timeline=2),
+        streaks(timeline=2),
         ["promote pg2: it is the primary, and pgpool takes pg1 for it"],
     ),
     "one that is not taken for the primary goes alone": (
         table(pg1="up", pg2="primary", pg3="up"),
         truth(pg1="primary@1", pg2="primary@2", pg3="from pg2@2"),
-        doubt(timeline=2),
+        streaks(timeline=2),
         ["detach pg1: it is a stale primary: on timeline 1, and there is 2"],
     ),
     "also when the one that replaced it does not answer": (
         table(pg1="up", pg2="primary", pg3="up"),
         truth(pg1="primary@1", pg2="silent", pg3="idle@2"),
-        doubt(misses=1),
+        streaks(misses=1),
         ["detach pg1: it is a stale primary: on timeline 1, and there is 2"],
     ),
     "also when only memory tells": (
         table(pg1="up", pg2="gone", pg3="down"),
         truth(pg1="primary@1", pg2="silent", pg3="silent"),
-        doubt(misses=1, timeline=2),
+        streaks(misses=1, timeline=2),
         ["detach pg1: it is a stale primary: on timeline 1, and there is 2"],
     ),
     "and it never comes in": (
         table(pg1="down", pg2="primary", pg3="up"),
         truth(pg1="primary@1", pg2="primary@2", pg3="from pg2@2"),
-        doubt(timeline=2),
+        streaks(timeline=2),
         [],
     ),
     "a stray that was promoted by hand is not told to pgpool, but goes": (
         table(pg1="primary", pg2="up", pg3="up"),
         truth(pg1="sync@1", pg2="from pg1", pg3="sync@2"),
-        doubt(timeline=2),
+        streaks(timeline=2),
         ["detach pg3: it is writable, and pg1 is the primary"],
     ),
     "and its timeline is not waited for when it has yielded": (
         table(pg1="gone", pg2="up", pg3="down"),
         truth(pg1="sync@1", pg2="from pg1", pg3="from pg1"),
-        doubt(timeline=2),
+        streaks(timeline=2),
         ["attach pg1: it is the primary", "attach pg3: it streams from pg1"],
     ),
     "one that nobody follows is stale all the same": (
         table(pg1="primary", pg2="up", pg3="up"),
         truth(pg1="sync@1", pg2="idle", pg3="silent"),
-        doubt(timeline=2),
+        streaks(timeline=2),
         ["detach pg1: it is a stale primary: on timeline 1, and there is 2"],
     ),
     "pgpool without the true primary loses the stale one first": (
         table(pg1="primary", pg2="down", pg3="up"),
         truth(pg1="primary@1", pg2="primary@2", pg3="from pg2@2"),
-        doubt(timeline=2),
+        streaks(timeline=2),
         ["detach pg1: it is a stale primary: on timeline 1, and there is 2", "attach pg2: it is the primary"],
     ),
     "or the one that was the primary": (
         table(pg1="primary", pg2="down", pg3="up"),
         truth(pg1="from pg2@2", pg2="primary@2", pg3="from pg2@2"),
-        doubt(timeline=2),
+        streaks(timeline=2),
         ["detach pg1: pgpool takes it for the primary, which is pg2", "attach pg2: it is the primary"],
     ),
     "after a switchover pgpool is told": (
         table(pg1="primary", pg2="up", pg3="up"),
         truth(pg1="from pg2@2", pg2="primary@2", pg3="from pg2@2"),
-        doubt(timeline=2),
+        streaks(timeline=2),
         ["promote pg2: it is the primary, and pgpool takes pg1 for it"],
     ),
     "which leaves the others to be attached again": (
         table(pg1="down", pg2="primary", pg3="down"),
         truth(pg1="from pg2@2", pg2="primary@2", pg3="from pg2@2"),
-        doubt(timeline=2),
+        streaks(timeline=2),
         ["attach pg1: it streams from pg2", "attach pg3: it streams from pg2"],
     ),
     "and comes back": (
         table(pg1="down", pg2="primary", pg3="up"),
         truth(pg1="from pg2@2", pg2="primary@2", pg3="from pg2@2"),
-        doubt(timeline=2),
+        streaks(timeline=2),
         ["attach pg1: it streams from pg2"],
     ),
     "pgpool without a primary is told": (
         table(pg1="up", pg2="up", pg3="up"),
         truth(pg1="silent", pg2="primary@2", pg3="from pg2@2"),
-        doubt(timeline=2),
+        streaks(timeline=2),
         ["promote pg2: it is the primary, and pgpool takes none for it"],
     ),
     "but not while it still looks for one": (
         table(pg1="gone", pg2="up", pg3="up"),
         truth(pg1="silent", pg2="primary@2", pg3="from pg2@2"),
-        doubt(timeline=2),
+        streaks(timeline=2),
         [],
     ),
     "of two that go, the primary goes last, lest the search hang on the other": (
         table(pg1="primary", pg2="up", pg3="up"),
         truth(pg1="silent", pg2="idle", pg3="silent"),
-        doubt(misses=2, silent=12),
+        streaks(misses=2, silent=12),
         ["detach pg3: it has not answered for 12.0 s: refused", "detach pg1: it has not answered for 12.0 s: refused"],
     ),
     "a standby that has lost its stream stays for a while": (
         table(pg1="primary", pg2="up", pg3="up"),
         truth(pg1="primary", pg2="idle", pg3="from pg1"),
-        doubt(idle=IDLE - 1),
+        streaks(idle=IDLE - 1),
         [],
     ),
     "and goes then": (
         table(pg1="primary", pg2="up", pg3="up"),
         truth(pg1="primary", pg2="idle", pg3="from pg1"),
-        doubt(idle=IDLE),
+        streaks(idle=IDLE),
         ["detach pg2: it has not streamed from pg1 for 10 s"],
     ),
     "but not while there is no primary: reads go on": (
         table(pg1="down", pg2="up", pg3="up"),
         truth(pg1="silent", pg2="idle", pg3="idle"),
-        doubt(misses=9, silent=99, idle=99),
+        streaks(misses=9, silent=99, idle=99),
         [],
     ),
     "two primaries that nothing tells apart: nothing changes": (
         table(pg1="primary", pg2="up", pg3="down"),
         truth(pg1="primary@2", pg2="primary@2", pg3="idle@2"),
-        doubt(timeline=2),
+        streaks(timeline=2),
         [],
     ),
     "nobody answers: the fault is here": (
         table(pg1="primary", pg2="up", pg3="up"),
         truth(pg1="silent", pg2="silent", pg3="silent"),
-        doubt(misses=99, silent=99),
+        streaks(misses=99, silent=99),
         [],
     ),
     "numbers that pgpool does not have yet are left alone": (
         table(pg1="primary", pg2="up"),
         truth(pg1="primary", pg2="from pg1", pg3="from pg1"),
-        doubt(),
+        streaks(),
         [],
     ),
 }
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
-def test_decide(case: tuple[dict[int, NodeInfo], Topology, Doubt, list[str]]) -> None:
+def test_decide(case: tuple[dict[int, NodeInfo], Topology, Streaks, list[str]]) -> None:
     seen, said, uncertain, expected = case
     changes = decide(NAMES, seen, said, uncertain)
     assert [f"{change.action} {change.node}: {change.why}" for change in changes] == expected
@@ -363,7 +373,7 @@ def test_decide(case: tuple[dict[int, NodeInfo], Topology, Doubt, list[str]]) ->
 
 def test_strangers_are_left_alone() -> None:
     seen = {**table(pg1="primary"), 9: NodeInfo(9, "other", 5432, "up")}
-    assert decide(NAMES, seen, truth(pg1="primary"), doubt()) == []
+    assert decide(NAMES, seen, truth(pg1="primary"), streaks()) == []
 
 
 class TestDemand:
@@ -388,7 +398,7 @@ class TestDemand:
 
 def test_the_plan_says_what_and_why() -> None:
     seen, said = table(pg1="primary", pg2="down"), truth(pg1="primary", pg2="from pg1")
-    todo = plan("pool1", seen, decide(NAMES, seen, said, doubt()))
+    todo = plan("pool1", seen, decide(NAMES, seen, said, streaks()))
     assert todo.describe() == ["attach backend 1 (pg2): it streams from pg1"]
     assert todo.before == {"backend 1 (pg2)": "down"}
     assert todo.after == {"backend 1 (pg2)": "attached"}
@@ -397,13 +407,13 @@ def test_the_plan_says_what_and_why() -> None:
 
 def test_what_follows_a_promotion_is_foreseen() -> None:
     seen, said = table(pg1="primary", pg2="up", pg3="up"), truth(pg1="from pg2@2", pg2="primary@2", pg3="from pg1@2")
-    first = decide(NAMES, seen, said, doubt())
+    first = decide(NAMES, seen, said, streaks())
     later = foresee(seen, first)
     assert [change.action for change in first] == ["promote"]
     assert has_write_node(later)
-    then = decide(NAMES, later, said, doubt())
+    then = decide(NAMES, later, said, streaks())
     assert [(change.action, change.node) for change in then] == [("attach", "pg1"), ("attach", "pg3")]
-    assert decide(NAMES, foresee(later, then), said, doubt()) == []
+    assert decide(NAMES, foresee(later, then), said, streaks()) == []
 
 
 class TestHealth:
@@ -435,7 +445,7 @@ def test_without_names_a_backend_that_left_the_configuration_is_left_alone(
         def nodes(self) -> dict[int, NodeInfo]:
             return table(pg1="primary", pg2="down", pg3="down")
 
-    monkeypatch.setattr(backends_apply, "ask_servers", lambda *_args: (said, Doubt()))
+    monkeypatch.setattr(backends_apply, "ask_servers", lambda *_args: (said, Streaks()))
     for given, attached in (("", {1, 3}), (str(config), {3})):
         steps = backends_apply.plan_request(backends_apply.Request(config=given), Pool(), {}).steps  # type: ignore[arg-type]
         assert {step.args["number"] for step in steps if step.action == "attach"} == attached
@@ -466,9 +476,9 @@ def test_a_list_of_servers_says_nothing_of_how_many_confirm(
 ) -> None:
     """The module has no description; what it makes of its backends was taken for one that asks for nobody."""
     monkeypatch.setattr(backends_apply, "Sessions", lambda _logins: Servers(stray))
-    truth, doubt = backends_apply.ask_servers({0: Backend(0, "pg1"), 1: Backend(1, "pg2"), 3: Backend(3, "pg3")}, {})
+    truth, streaks = backends_apply.ask_servers({0: Backend(0, "pg1"), 1: Backend(1, "pg2"), 3: Backend(3, "pg3")}, {})
     assert truth.find_primary().name == "pg1"
-    changes = decide(NAMES, table(pg1="primary", pg2="up", pg3="up"), truth, doubt)
+    changes = decide(NAMES, table(pg1="primary", pg2="up", pg3="up"), truth, streaks)
     assert [change for change in changes if change.node == "pg1"] == []
 
 
@@ -482,5 +492,5 @@ def test_a_pgpool_keeps_the_primary_that_may_be_the_real_one() -> None:
     )  # fmt: skip
     seen = replace(seen, nodes=nodes, electable=("pg1", "pg2", "pg3"), acknowledgers=2)
     assert (seen.find_primary().name, seen.find_primary().doubted) == ("", ("pg1",))
-    changes = decide(NAMES, table(pg1="primary", pg2="up", pg3="up"), seen, Doubt())
+    changes = decide(NAMES, table(pg1="primary", pg2="up", pg3="up"), seen, Streaks())
     assert [change for change in changes if change.node == "pg1"] == []

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from pgherd.model import Node
-from pgherd.promotion.election import RECOVERY, RESTART, Missed, Question, decide, furthest, rank, sees_primary
+from pgherd.promotion.election import RECOVERY, RESTART, Candidacy, Missed, decide, furthest, rank, sees_primary
 from states import cluster, primary, standby, streaming, survey, witness
 
 THREE = cluster(3)
@@ -23,8 +23,8 @@ FAR = replace(THREE, nodes=(*THREE.nodes, *ELSEWHERE))
 SEEN = {"upstream": "pg1", "receiver": "streaming", "upstream_seen_age": 1}
 
 
-def asked(*states: Any, me: str = "pg2", gone: str = "pg1", **more: Any) -> Question:
-    return Question(me, gone, survey(*states), **more)
+def asked(*states: Any, me: str = "pg2", gone: str = "pg1", **more: Any) -> Candidacy:
+    return Candidacy(me, gone, survey(*states), **more)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def asked(*states: Any, me: str = "pg2", gone: str = "pg1", **more: Any) -> Ques
         ("and promotes elsewhere", FAR, asked(standby("pg5"), PG2, me="pg5", accept_loss=True), {"pg5", "pg2"}),
     ],
 )
-def test_may(what: str, found: Any, question: Question, sealed: set[str]) -> None:
+def test_may(what: str, found: Any, question: Candidacy, sealed: set[str]) -> None:
     verdict = decide(found, question)
     assert verdict.allowed, (what, verdict.why)
     assert set(verdict.seal) == sealed
@@ -93,7 +93,7 @@ def test_may(what: str, found: Any, question: Question, sealed: set[str]) -> Non
         ("loss accepted, and a primary answers", THREE, asked(PG2, primary("pg3"), accept_loss=True), "pg3 is primary"),
     ],
 )
-def test_may_not(what: str, found: Any, question: Question, why: str) -> None:
+def test_may_not(what: str, found: Any, question: Candidacy, why: str) -> None:
     verdict = decide(found, question)
     assert not verdict.allowed, what
     import re
@@ -121,7 +121,7 @@ BY_HAND = standby("pg3", follows="pg4")
         ("it follows a host that is no node", asked(PG2, standby("pg3", follows="old.example")), 2),
     ],
 )
-def test_a_primary_that_is_not_listed_is_seen_by_who_follows_it(what: str, question: Question, needed: int) -> None:
+def test_a_primary_that_is_not_listed_is_seen_by_who_follows_it(what: str, question: Candidacy, needed: int) -> None:
     verdict = decide(FAR, question)
     assert verdict.needed == needed, (what, verdict.why)
     assert verdict.allowed is (needed == 2)
@@ -144,7 +144,7 @@ def test_a_primary_that_is_not_listed_is_seen_by_who_follows_it(what: str, quest
 )
 def test_f01_f02_a_server_that_comes_back_is_waited_for_but_not_for_long(why: str, limit: float) -> None:
     def allowed(gone: float, **more: Any) -> bool:
-        asked_now = Question("pg2", "pg1", survey(PG2, PG3, pg1=why), missed=Missed(gone), **more)
+        asked_now = Candidacy("pg2", "pg1", survey(PG2, PG3, pg1=why), missed=Missed(gone), **more)
         # One look may be too short for the answer; what was heard before counts too.
         before = replace(asked_now, survey=survey(PG2, PG3, pg1="timeout"), missed=Missed(gone, f"no answer; {why}"))
         verdicts = {decide(THREE, question).allowed for question in (asked_now, before)}
@@ -162,7 +162,7 @@ def test_a_foreign_primary_is_nobody_here() -> None:
 
 
 def test_missing_ones_are_named_with_their_reasons() -> None:
-    question = Question("pg2", "pg1", survey(PG2, pg3="no route to host"))
+    question = Candidacy("pg2", "pg1", survey(PG2, pg3="no route to host"))
     assert "missing: pg3 (no route to host)" in decide(THREE, question).why
 
 

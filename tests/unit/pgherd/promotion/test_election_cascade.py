@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 from pgherd.model import Cluster, Node
 from pgherd.observe.node_state import NodeState, Survey
-from pgherd.promotion.election import Question, decide
+from pgherd.promotion.election import Candidacy, decide
 
 UPSTREAMS = {"pg1": "", "pg2": "pg1", "pg3": "pg2", "pg4": "pg1", "pg5": "pg4"}
 CLUSTER = Cluster(
@@ -38,5 +38,5 @@ def named(name: str, seen: int = -1, **more: object) -> NodeState:
     ids=["the primary is gone", "it is there for pg4", "it is back", "pg4 cannot be asked"],
 )
 def test_only_who_reaches_the_primary_itself_has_seen_it(states: tuple[NodeState, ...], why: str) -> None:
-    verdict = decide(CLUSTER, Question("pg2", "pg1", Survey({one.name: one for one in states})))
+    verdict = decide(CLUSTER, Candidacy("pg2", "pg1", Survey({one.name: one for one in states})))
     assert (verdict.allowed, why in verdict.why) == (not why, True), verdict

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pgherd.data import mark
+from pgherd.data import rejoin_marker
 from pgherd.errors import Conflict, PgherdError, SqlError, Unreachable
 from pgherd.model import Cluster, Node
 from pgherd.ports.links import Links
@@ -113,7 +113,7 @@ def recorded() -> Steps:
 
 @pytest.fixture(autouse=True)
 def note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(mark, "MARK", str(tmp_path / "note"))
+    monkeypatch.setattr(rejoin_marker, "MARK", str(tmp_path / "note"))
     monkeypatch.setattr(promote, "LIMIT", 5.0)
     monkeypatch.setattr(seal, "STOP", 0.05)
     return tmp_path / "note"
@@ -357,7 +357,7 @@ def test_one_that_was_stopped_before_it_left_recovery_may_start_again(note: Path
     with pytest.raises(Unreachable):
         world.run()
     assert world.stopped
-    assert note.read_text().startswith(mark.STOPPED)
+    assert note.read_text().startswith(rejoin_marker.STOPPED)
 
 
 def test_long_replay_is_waited_for_under_the_locks() -> None:

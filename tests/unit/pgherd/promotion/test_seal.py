@@ -103,7 +103,7 @@ def test_held_asks_for_all_three() -> None:
     """The lock, nobody to follow, and no receiver."""
     three = "primary_conninfo.* = ''.*NOT EXISTS.*pg_stat_wal_receiver.*pid = pg_backend_pid"
     server = ScriptedServer("pg2", [(three, [{"held": False}])])
-    assert not seal.held("pg2", server)
+    assert not seal.still_locked("pg2", server)
 
 
 def test_point() -> None:

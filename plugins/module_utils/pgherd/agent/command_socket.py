@@ -17,7 +17,7 @@ T = TypeVar("T")
 AGAIN = 0.1
 
 
-class Ear(Generic[T]):
+class CommandSocket(Generic[T]):
     """Listens at the socket *path* once it is opened. What is begun is begun for the part that there is *now*."""
 
     def __init__(self, path: str) -> None:

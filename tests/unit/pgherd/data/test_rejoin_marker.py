@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from here import here_of
-from pgherd.data import mark
+from pgherd.data import rejoin_marker
 from pgherd.errors import Conflict
 from pgherd.nodes import node_apply
 from states import cluster
@@ -17,29 +17,29 @@ from states import cluster
 
 @pytest.fixture(autouse=True)
 def note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(mark, "MARK", str(tmp_path / "note"))
+    monkeypatch.setattr(rejoin_marker, "MARK", str(tmp_path / "note"))
     return tmp_path / "note"
 
 
 def test_another_is_refused_or_waits(note: Path) -> None:
-    with mark.alone("pg2") as waited:
+    with rejoin_marker.alone("pg2") as waited:
         assert not waited
         # Any user may lock what any user may open.
         assert Path(f"{note}.lock").stat().st_mode & 0o777 == 0o600
         with (
             pytest.raises(Conflict, match="Bring pg2 back: another attempt is running already") as refused,
-            mark.alone("pg2"),
+            rejoin_marker.alone("pg2"),
         ):
             pass
         assert "look again when that has ended" in str(refused.value)
-        with pytest.raises(Conflict), mark.alone("pg2", 0.3):
+        with pytest.raises(Conflict), rejoin_marker.alone("pg2", 0.3):
             pass
-    with mark.alone("pg2") as waited:
+    with rejoin_marker.alone("pg2") as waited:
         assert not waited
     entered, leave = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with mark.alone("pg2"):
+        with rejoin_marker.alone("pg2"):
             entered.set()
             leave.wait(10)
 
@@ -47,14 +47,14 @@ def test_another_is_refused_or_waits(note: Path) -> None:
     holder.start()
     assert entered.wait(10)
     threading.Timer(0.3, leave.set).start()
-    with mark.alone("pg2", 10.0) as waited:
+    with rejoin_marker.alone("pg2", 10.0) as waited:
         assert waited
     holder.join()
 
 
 def test_no_link_is_followed(note: Path, tmp_path: Path) -> None:
     Path(f"{note}.lock").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(OSError, match="symbolic links"), mark.alone("pg2"):
+    with pytest.raises(OSError, match="symbolic links"), rejoin_marker.alone("pg2"):
         pass
 
 
@@ -84,11 +84,11 @@ def test_what_the_agent_has_made_is_taken(
     entered = threading.Event()
 
     def agent() -> None:
-        with mark.alone("pg2"):
+        with rejoin_marker.alone("pg2"):
             entered.set()
             threading.Event().wait(0.3)
             if left:
-                mark.mark(left)
+                rejoin_marker.mark(left)
 
     holder = threading.Thread(target=agent)
     holder.start()
@@ -96,7 +96,7 @@ def test_what_the_agent_has_made_is_taken(
     executor.clone("pg1", wipe)
     holder.join()
     assert done == (["pg1"] if copies else []), what
-    assert mark.marked() == ""
+    assert rejoin_marker.marked() == ""
 
 
 @pytest.mark.parametrize(("wipe", "copies"), [(False, False), (True, True)])

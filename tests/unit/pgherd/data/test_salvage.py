@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 from here import here_of
-from pgherd.data import keep
+from pgherd.data import salvage
 from pgherd.data.datadir import Local
 from pgherd.data.histories import OPEN, Fork, earlier, fork, parse_history, path
-from pgherd.data.keep import Keeper, _begins, _beyond
+from pgherd.data.salvage import Salvage, _begins, _beyond
 from pgherd.errors import PgherdError
 from pgherd.ports.links import Links
 from scripted import ScriptedRunner, ScriptedServer
@@ -99,7 +99,7 @@ class Disk:
         for name in segments:
             (self.wal / name).write_text(name)
         (self.wal / "00000002.history").write_text(BEGUN)
-        monkeypatch.setattr(keep, "KEPT", str(self.kept))
+        monkeypatch.setattr(salvage, "KEPT", str(self.kept))
         self.lines: list[str] = []
         self._timeline = 3 if theirs == THEIRS else 2 if theirs else 1
         if theirs:
@@ -108,7 +108,7 @@ class Disk:
             def connect(name: str, parameters: object) -> Iterator[ScriptedServer]:
                 yield ScriptedServer(name, [("TIMELINE_HISTORY", [{"content": theirs}])])
 
-            monkeypatch.setattr(keep, "connect", connect)
+            monkeypatch.setattr(salvage, "connect", connect)
 
     def run(self, *programs: tuple[str, str], standby: bool = False, stray: bool = False) -> bool:
         """Keep what has to be kept; *programs* are those that are called for it."""
@@ -116,7 +116,7 @@ class Disk:
         primary = ScriptedServer("pg1", [("pg_walfile_name", [{"name": walfile}])])
         found, runner = cluster(3), ScriptedRunner(programs)
         links = Links(lambda name: primary, lambda: None)
-        keeper = Keeper(
+        keeper = Salvage(
             here_of(found, "pg2", links, runner, say=self.lines.append, version=15, data=str(self.wal.parent))
         )
         return keeper.run(found.node("pg1"), Local(standby, "7", 2), stray)
@@ -185,7 +185,7 @@ def test_half_of_it_does_not_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         (Path(target) / Path(source).name).write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(keep.shutil, "copy2", full)
+    monkeypatch.setattr(salvage.shutil, "copy2", full)
     with pytest.raises(PgherdError, match="No space left on device"):
         disk.run(("pg_controldata", CONTROL), ("pg_waldump", RECORDS), stray=True)
     assert list(disk.kept.iterdir()) == []

@@ -10,7 +10,7 @@ import threading
 from typing import Any
 
 import pytest
-from pgherd.agent import ear
+from pgherd.agent import command_socket
 
 
 class Listener:
@@ -33,11 +33,11 @@ class Listener:
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ECONNABORTED, errno.ENOMEM])
 def test_it_listens_on_after_an_error(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
-    monkeypatch.setattr(ear, "AGAIN", 0.0)
+    monkeypatch.setattr(command_socket, "AGAIN", 0.0)
     mine, theirs = socket.socketpair()
     served = threading.Event()
     listener: Any = Listener(OSError(number, "for a while"), mine)
-    ear._listen(listener, lambda _connection: served.set())
+    command_socket._listen(listener, lambda _connection: served.set())
     assert served.wait(5)
     mine.close()
     theirs.close()
@@ -45,7 +45,7 @@ def test_it_listens_on_after_an_error(monkeypatch: pytest.MonkeyPatch, number: i
 
 def test_one_for_whom_there_is_no_thread_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
     """It asks again, or fails; it does not wait for ever."""
-    monkeypatch.setattr(ear, "AGAIN", 0.0)
+    monkeypatch.setattr(command_socket, "AGAIN", 0.0)
     starts, start = [], threading.Thread.start
 
     def sometimes(thread: threading.Thread) -> None:
@@ -58,7 +58,7 @@ def test_one_for_whom_there_is_no_thread_is_told_so(monkeypatch: pytest.MonkeyPa
     (first, asks), (second, theirs) = socket.socketpair(), socket.socketpair()
     served = threading.Event()
     listener: Any = Listener(first, second)
-    ear._listen(listener, lambda _connection: served.set())
+    command_socket._listen(listener, lambda _connection: served.set())
     assert served.wait(5)
     asks.settimeout(5)
     assert asks.recv(1) == b""

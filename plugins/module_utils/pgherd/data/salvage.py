@@ -30,7 +30,7 @@ from .wal import segment
 KEPT = "/var/lib/postgresql/pgherd-kept"
 
 
-class Keeper:
+class Salvage:
     """Keeps what only this node has, whose server is stopped."""
 
     def __init__(self, here: Here) -> None:

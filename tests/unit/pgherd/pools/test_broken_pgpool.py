@@ -7,7 +7,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from pgherd.pools.wreck import AGAIN, LASTING, STARTING, Wreck
+from pgherd.pools.broken_pgpool import AGAIN, LASTING, STARTING, BrokenPgpoolWatch
 
 
 class World:
@@ -19,8 +19,8 @@ class World:
         self.serves = True
         self.restarts = 0
         self.denied = False
-        self.wreck = Wreck(str(socket), 9999, self.restart, lambda port: self.serves and port == 9999)
-        self.wreck.look(-1.0)
+        self.watch = BrokenPgpoolWatch(str(socket), 9999, self.restart, lambda port: self.serves and port == 9999)
+        self.watch.look(-1.0)
 
     def restart(self) -> None:
         self.restarts += 1
@@ -34,28 +34,28 @@ def world(tmp_path: Path) -> World:
 
 
 def test_one_that_has_its_socket_is_left_alone(world: World) -> None:
-    assert [world.wreck.look(float(at)) for at in range(100)] == [""] * 100
+    assert [world.watch.look(float(at)) for at in range(100)] == [""] * 100
 
 
 def test_one_that_does_not_serve_is_left_alone(world: World) -> None:
     world.socket.unlink()
     world.serves = False
-    assert [world.wreck.look(float(at)) for at in range(100)] == [""] * 100
+    assert [world.watch.look(float(at)) for at in range(100)] == [""] * 100
 
 
 def test_a_moment_without_is_no_wreck(world: World) -> None:
     world.socket.unlink()
-    assert world.wreck.look(0.0) == ""
-    assert world.wreck.look(LASTING - 0.1) == ""
+    assert world.watch.look(0.0) == ""
+    assert world.watch.look(LASTING - 0.1) == ""
     world.socket.touch()
-    assert world.wreck.look(LASTING) == ""
+    assert world.watch.look(LASTING) == ""
     world.socket.unlink()
-    assert world.wreck.look(LASTING + 0.5) == ""
+    assert world.watch.look(LASTING + 0.5) == ""
 
 
 def test_it_is_asked_for_once_and_again_when_nothing_came_of_it(world: World) -> None:
     world.socket.unlink()
-    said = [world.wreck.look(at / 2) for at in range(int(2 * (LASTING + AGAIN)) + 1)]
+    said = [world.watch.look(at / 2) for at in range(int(2 * (LASTING + AGAIN)) + 1)]
     assert world.restarts == 2
     assert [line for line in said if line] == [
         f"restart: pgpool serves, but {world.socket} has been gone for {lasting:.0f} s"
@@ -69,25 +69,25 @@ def test_one_that_starts_has_more_time(world: World, what: str, stale: bool) -> 
     if not stale:
         world.socket.unlink()
     world.serves = False
-    world.wreck.look(0.0)
+    world.watch.look(0.0)
     world.serves = True
     if stale:
         world.socket.unlink()
-    looks = [world.wreck.look(1.0 + at) for at in range(int(STARTING))]
+    looks = [world.watch.look(1.0 + at) for at in range(int(STARTING))]
     assert looks == [""] * int(STARTING), what
-    assert world.wreck.look(1.0 + STARTING) != ""
+    assert world.watch.look(1.0 + STARTING) != ""
 
 
 def test_an_agent_that_starts_beside_a_wreck_finds_it(tmp_path: Path) -> None:
     asked: list[str] = []
-    wreck = Wreck(str(tmp_path / "gone"), 9999, lambda: asked.append("restart"), lambda _port: True)
+    watch = BrokenPgpoolWatch(str(tmp_path / "gone"), 9999, lambda: asked.append("restart"), lambda _port: True)
     for at in range(int(STARTING) + 1):
-        wreck.look(float(at))
+        watch.look(float(at))
     assert asked == ["restart"]
 
 
 def test_a_restart_that_cannot_be_asked_for_is_said(world: World) -> None:
     world.socket.unlink()
     world.denied = True
-    world.wreck.look(0.0)
-    assert world.wreck.look(LASTING).endswith("; failed: [Errno 13] Permission denied")
+    world.watch.look(0.0)
+    assert world.watch.look(LASTING).endswith("; failed: [Errno 13] Permission denied")

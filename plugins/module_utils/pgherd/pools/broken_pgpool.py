@@ -22,7 +22,7 @@ LASTING, STARTING = 2.0, 30.0
 AGAIN = 30.0
 
 
-class Wreck:
+class BrokenPgpoolWatch:
     """Watches for it. *socket* is the path of PCP's socket, *port* that on which pgpool serves its clients, *serving* says
     whether something listens there, *restart* asks for pgpool's restart."""
 
