@@ -12,7 +12,7 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.errors import ConfigError, PgherdError
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.model import Cluster
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.nodes.found import Found
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.nodes.found import Holdings
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.nodes.recognise import holders, problems
 from ansible_collections.pgherd.cluster.plugins.plugin_utils._cluster import (
     AUTHORITY,
@@ -65,7 +65,7 @@ class ActionModule(ActionBase):
 def _recognise(
     cluster: Cluster,
     secret_store: SecretStore,
-    said: Mapping[str, Found],
+    said: Mapping[str, Holdings],
     variables: Mapping[str, Any],
 ) -> None:
     """Raise ConfigError where hosts hold something else than the inventory, or the secrets here, are for."""

@@ -98,7 +98,7 @@ from ansible_collections.pgherd.cluster.plugins.module_utils._ansible import (
     reporting_errors,
 )
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.backups.backup import observe, opener, plan
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.backups.backup_apply import Executor
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.backups.backup_apply import BackupExecutor
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.model import CLUSTER_FILE, Cluster
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.observe.gather import ask_agent
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.host.files.barman import services_and_files
@@ -129,7 +129,7 @@ def main() -> None:
         client = Client(runner, here.server)
         host = next(item for item in cluster.barmans if item.name == given["host"])
         limits = given["timeout"], given["backup_timeout"]
-        executor = Executor(here, client, service, open_, *limits, told=lambda: ask_agent(cluster, host))
+        executor = BackupExecutor(here, client, service, open_, *limits, told=lambda: ask_agent(cluster, host))
         reads, agents = services_and_files(cluster), Agents(service, 0.0 if module.check_mode else LIMIT)
         reads[AGENT] = without(CLUSTER_FILE, reads[AGENT], agents, AGENT)
         state = executor.settled(

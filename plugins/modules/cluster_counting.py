@@ -126,7 +126,7 @@ def main() -> None:
             cluster = Cluster.from_dict(given["cluster"])
             todo = counting_apply.plan(cluster, given["stage"])
             links = links_from(cluster, given["via"])
-            conclude(module, todo, counting_apply.Executor(cluster, links, log.append), log=log)
+            conclude(module, todo, counting_apply.CountingExecutor(cluster, links, log.append), log=log)
         # Not reached in a playbook: the action plugin of this name answers, on the control machine.
         answer = counting.answer(given["cluster"], given["found"], given["initialize_blind"])
         module.exit_json(changed=False, **answer)

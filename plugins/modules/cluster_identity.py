@@ -54,7 +54,7 @@ from ansible_collections.pgherd.cluster.plugins.module_utils._ansible import (
     reporting_errors,
     sessions,
 )
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.objects.identity import Executor, look, plan
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.objects.identity import IdentityExecutor, look, plan
 
 
 def main() -> None:
@@ -62,7 +62,7 @@ def main() -> None:
     module = Discreet(argument_spec=login_spec(), supports_check_mode=True)
     with reporting_errors(module), sessions(module) as server:
         found = look(server) if server else {}
-        conclude(module, plan(found), Executor(server))
+        conclude(module, plan(found), IdentityExecutor(server))
 
 
 if __name__ == "__main__":

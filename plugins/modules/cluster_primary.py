@@ -153,14 +153,14 @@ def main() -> None:
             module.log(line)
 
         # The agent's own lines are in the journal already.
-        own = change.Executor(cluster, me, links, say)
+        own = change.ChangeExecutor(cluster, me, links, say)
         executor = Asking(me, COMMANDS, log.append, {"switchover": own.switchover, "promote": own.promote})
         if given["how"] == "promote":
             todo, against = change.promotion(cluster, me, links, given["accept_loss"])
             target, against = me, [against] if against else []
         else:
             found, target = choice.look(cluster, links, given["to"])
-            limits = choice.Limits(given["max_lag"], given["max_transaction"], given["max_unarchived"])
+            limits = choice.SwitchoverLimits(given["max_lag"], given["max_transaction"], given["max_unarchived"])
             todo, against = change.switchover(cluster, found, target, limits, given["force"])
             if not module.check_mode:
                 command.refuse_elsewhere(me, target, todo.changed)

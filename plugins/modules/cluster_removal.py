@@ -142,7 +142,7 @@ def main() -> None:
         links = links_from(cluster, given["via"])
         found = removal_apply.look(cluster, links, given["reached"], name)
         todo = removal.plan(cluster, name, found, given["stages"])
-        executor = removal_apply.Executor(cluster, links, log.append)
+        executor = removal_apply.RemovalExecutor(cluster, links, log.append)
         # The action plugin of this name adds, on the control machine, what follows from who is primary.
         conclude(module, todo, executor, primary=found.primary, log=log)
 

@@ -102,9 +102,9 @@ from ansible_collections.pgherd.cluster.plugins.module_utils._ansible import (
     sessions,
 )
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.objects.extensions import (
-    Executor,
     Extension,
-    State,
+    ExtensionExecutor,
+    FoundExtensions,
     observe,
     plan,
     waiting,
@@ -124,9 +124,14 @@ def main() -> None:
     module = Discreet(argument_spec={**login_spec(), **SPEC}, supports_check_mode=True)
     with reporting_errors(module), sessions(module) as server:
         extensions = [Extension(**item) for item in module.params["extensions"]]
-        found = observe(server, extensions) if server else State()
+        found = observe(server, extensions) if server else FoundExtensions()
         todo = plan(extensions, found, missing_ok=module.check_mode)
-        conclude(module, todo, Executor(server), waiting=[str(extension) for extension in waiting(extensions, found)])
+        conclude(
+            module,
+            todo,
+            ExtensionExecutor(server),
+            waiting=[str(extension) for extension in waiting(extensions, found)],
+        )
 
 
 if __name__ == "__main__":

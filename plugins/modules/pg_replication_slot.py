@@ -150,15 +150,15 @@ def main() -> None:
     params = module.params
     with reporting_errors(module), sessions(module) as session:
         options = {key: params[key] for key in ("name", "reserve", "plugin", "two_phase", "failover")}
-        wanted = slots.Slot(type=params["type"] or "physical", database=params["login_db"], **options)
+        wanted = slots.WantedSlot(type=params["type"] or "physical", database=params["login_db"], **options)
         server = session(params["login_db"]) if session else None
-        found = slots.observe(server, wanted.name) if server else slots.State()
+        found = slots.observe(server, wanted.name) if server else slots.FoundSlots()
         is_absent = params["state"] == "absent"
         todo = slots.absent(wanted.name, found, params["type"]) if is_absent else slots.present(wanted, found)
         if not todo.changed or module.check_mode:
             finish(module, todo)
         walsender = partial(session, params["login_db"], replication="database")
-        apply_plan(module, todo, slots.Executor(server, walsender, params["timeout"]))
+        apply_plan(module, todo, slots.SlotExecutor(server, walsender, params["timeout"]))
         finish(module, todo, after=dict(slots.observe(server, wanted.name).slot or {}))
 
 

@@ -171,10 +171,10 @@ from ansible_collections.pgherd.cluster.plugins.module_utils._ansible import (
 )
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.objects.roles import (
     KINDS,
-    Executor,
+    FoundRoles,
     Grant,
     Role,
-    State,
+    RoleExecutor,
     observe,
     plan,
 )
@@ -211,9 +211,9 @@ def main() -> None:
     with reporting_errors(module), sessions(module) as server:
         roles = [Role.from_dict(item) for item in params["roles"]]
         grants = [Grant.from_dict(item) for item in params["grants"]]
-        found = observe(server, roles, grants, params["absent"]) if server else State()
+        found = observe(server, roles, grants, params["absent"]) if server else FoundRoles()
         todo = plan(roles, grants, params["passwords"], found, params["absent"], missing_ok=module.check_mode)
-        conclude(module, todo, Executor(server))
+        conclude(module, todo, RoleExecutor(server))
 
 
 if __name__ == "__main__":

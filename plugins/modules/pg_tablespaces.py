@@ -82,9 +82,9 @@ from ansible_collections.pgherd.cluster.plugins.module_utils._ansible import (
     sessions,
 )
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.objects.tablespaces import (
-    Executor,
-    State,
+    FoundTablespaces,
     Tablespace,
+    TablespaceExecutor,
     observe,
     plan,
 )
@@ -102,8 +102,8 @@ def main() -> None:
     module = Discreet(argument_spec={**login_spec(), **SPEC}, supports_check_mode=True)
     with reporting_errors(module), sessions(module) as server:
         tablespaces = [Tablespace(**item) for item in module.params["tablespaces"]]
-        found = observe(server) if server else State()
-        conclude(module, plan(tablespaces, found), Executor(server))
+        found = observe(server) if server else FoundTablespaces()
+        conclude(module, plan(tablespaces, found), TablespaceExecutor(server))
 
 
 if __name__ == "__main__":

@@ -140,7 +140,7 @@ from ansible_collections.pgherd.cluster.plugins.module_utils._ansible import (
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.host.systemd import services
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.pools.backends import has_write_node
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.pools.backends_apply import (
-    Executor,
+    BackendExecutor,
     Request,
     plan_request,
 )
@@ -171,7 +171,7 @@ def main() -> None:
     with reporting_errors(module):
         given, runner = module.params, LocalRunner()
         pcp = pcp_client(module, runner)
-        executor = Executor(pcp, services(), given["timeout"])
+        executor = BackendExecutor(pcp, services(), given["timeout"])
         login = {
             "user": given["login_user"],
             "password": given["login_password"],

@@ -64,7 +64,7 @@ from ansible_collections.pgherd.cluster.plugins.module_utils._ansible import (
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.host.systemd import services
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.pools.pgpool_service import (
     FILES,
-    Executor,
+    PgpoolExecutor,
     observe,
     plan,
 )
@@ -90,7 +90,7 @@ def main() -> None:
                 content = module.params["foretold"][path].get("content", "")
                 pending[path] = None if content.startswith("(") else content
         todo = plan(observe(service, pcp), pending)
-        apply_plan(module, todo, Executor(service, pcp, module.params["timeout"]))
+        apply_plan(module, todo, PgpoolExecutor(service, pcp, module.params["timeout"]))
         finish(module, todo)
 
 

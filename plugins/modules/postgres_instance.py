@@ -120,7 +120,7 @@ from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.nodes.instan
     observe,
     plan,
 )
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.nodes.instance_apply import Executor
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.nodes.instance_apply import InstanceExecutor
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.nodes.writable import writable
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.host.here import here
 
@@ -162,7 +162,7 @@ def main() -> None:
             wipe=given["wipe"],
             failed=given["failed"] if given["previous"] else (),
         )
-        apply_plan(module, todo, Executor(mine, given["previous"]))
+        apply_plan(module, todo, InstanceExecutor(mine, given["previous"]))
         after = observe(mine)
         unlike = made_a_standby(before, todo, after)
         if unlike:

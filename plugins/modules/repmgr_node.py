@@ -135,7 +135,7 @@ from ansible_collections.pgherd.cluster.plugins.module_utils._ansible import (
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.agent.asking import Asking
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.model import Cluster
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.nodes.node import STATES, Desired, plan
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.nodes.node_apply import Executor, look
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.nodes.node_apply import NodeExecutor, look
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.nodes.rejoin import Rejoin
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.host.here import here
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.host.runtime import COMMANDS
@@ -166,7 +166,7 @@ def main() -> None:
         seen = look(mine)
         todo, left_alone = plan(cluster, name, desired, seen, mine.layout)
         asking = Asking(name, COMMANDS, lambda _line: None, {"rejoin": Rejoin(mine).run})
-        executor = Executor(mine, given["timeout"], asking.rejoin)
+        executor = NodeExecutor(mine, given["timeout"], asking.rejoin)
         if left_alone:
             module.warn(left_alone)
         member = bool(todo.after.get("running")) and not left_alone

@@ -9,14 +9,14 @@ from dataclasses import replace
 from typing import Any
 
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.model import CA_FILE, PCP_USER, SYSTEM_ROLES
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.nodes.found import Found
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.nodes.found import Holdings
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.text import cleaned
 from ansible_collections.pgherd.cluster.plugins.plugin_utils._certificates import authority_keys
 
 FLAG = "cluster_new_secrets"
 
 
-def trusting(said: Mapping[str, Found], authority: str) -> set[str]:
+def trusting(said: Mapping[str, Holdings], authority: str) -> set[str]:
     """The hosts that trust a certificate with a key of *authority*, which is PEM."""
     keys = authority_keys(authority)
     return {name for name, one in said.items() if keys & authority_keys(one.authority)}
@@ -25,7 +25,7 @@ def trusting(said: Mapping[str, Found], authority: str) -> set[str]:
 def secret_problems(
     place: str,
     cluster: str,
-    living: Mapping[str, Found],
+    living: Mapping[str, Holdings],
     *,
     authority: str,
     own: bool,
@@ -74,8 +74,8 @@ def _way() -> str:
     )
 
 
-def believed(found: Mapping[str, Any]) -> dict[str, Found]:
+def believed(found: Mapping[str, Any]) -> dict[str, Holdings]:
     """What hosts said, as host_info returns it, by host; one without an answer is left out."""
-    said = {name: Found.from_dict(one) for name, one in found.items() if one}
+    said = {name: Holdings.from_dict(one) for name, one in found.items() if one}
     # Names and paths are shown to people; a certificate has its lines.
     return {name: replace(cleaned(one), name=name, authority=str(one.authority)) for name, one in said.items()}

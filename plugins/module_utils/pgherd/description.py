@@ -75,7 +75,7 @@ def digest_of(path: str) -> str:
     return digest(_content(path)[1])
 
 
-class Watch:
+class DescriptionWatch:
     """The description in the file *path*: gone by from when this is made, until another one is taken. *say* gets a line for each
     change. Raises PgherdError where there is none."""
 

@@ -17,7 +17,7 @@ from ansible_collections.pgherd.cluster.plugins.action import cluster_secrets
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.errors import ConfigError
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.inventory.build import Host, build
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.model import PCP_USER, SYSTEM_ROLES
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.nodes.found import Described, Found, Server
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.nodes.found import Described, HeldServer, Holdings
 from ansible_collections.pgherd.cluster.plugins.plugin_utils import _cluster, _heard, _living, _run
 from ansible_collections.pgherd.cluster.plugins.plugin_utils._secrets import SecretStore
 
@@ -30,7 +30,7 @@ HOSTS = [
 MODEL: dict[str, Any] = _cluster.plain(build(HOSTS, DEFAULTS).to_dict())
 NODES = tuple({key: node[key] for key in ("name", "kind", "id", "address", "ip")} for node in MODEL["nodes"])
 HEARD = _heard.Heard({"pg1": ["10.0.0.1"]}, {"pg1": 17})
-SERVER = Server(("/var/lib/postgresql/17/main",), 17, "17/main", 5432, True, "7")
+SERVER = HeldServer(("/var/lib/postgresql/17/main",), 17, "17/main", 5432, True, "7")
 
 
 def authority(place: Path) -> str:
@@ -38,15 +38,17 @@ def authority(place: Path) -> str:
     return SecretStore(str(place)).authority("", "")[0]
 
 
-def living(certificate: str, passwords: str = "same") -> dict[str, Found]:
-    one = Found("", Described("demo", nodes=NODES, others=("pool1",)), authority=certificate, passwords=passwords)
+def living(certificate: str, passwords: str = "same") -> dict[str, Holdings]:
+    one = Holdings("", Described("demo", nodes=NODES, others=("pool1",)), authority=certificate, passwords=passwords)
     return {
         **{name: replace(one, name=name, servers=(SERVER,)) for name in ("pg1", "pg2")},
         "pool1": replace(one, name="pool1"),
     }
 
 
-def wrong(said: Mapping[str, Found], certificate: str, passwords: Any = SYSTEM_ROLES, own: bool = False) -> list[str]:
+def wrong(
+    said: Mapping[str, Holdings], certificate: str, passwords: Any = SYSTEM_ROLES, own: bool = False
+) -> list[str]:
     return _living.secret_problems("/s", "demo", said, authority=certificate, own=own, passwords=passwords)
 
 
@@ -100,7 +102,7 @@ def test_an_own_authority_is_changed_in_steps(tmp_path: Path) -> None:
 
 
 def test_what_a_host_says_is_shown_as_text() -> None:
-    one = Found("pg1", Described("\x1b[2J"), authority="a\nb\n").to_dict()
+    one = Holdings("pg1", Described("\x1b[2J"), authority="a\nb\n").to_dict()
     (found,) = _living.believed({"pg1": one, "pg2": None}).values()
     assert found.described
     assert (found.described.name, found.authority) == ("?[2J", "a\nb\n")
@@ -134,7 +136,7 @@ def act(monkeypatch: pytest.MonkeyPatch, place: Path, said: Mapping[str, Any], *
     return action.run(task_vars={"inventory_hostname": "pg1", "hostvars": hostvars})
 
 
-def plain(said: Mapping[str, Found]) -> dict[str, Any]:
+def plain(said: Mapping[str, Holdings]) -> dict[str, Any]:
     return {name: one.to_dict() for name, one in said.items()}
 
 
@@ -142,7 +144,7 @@ def test_made_for_a_cluster_that_is_not_there_yet(place: Path, monkeypatch: pyte
     variables = {"cluster_secrets_path": str(place)}
     with pytest.raises(ConfigError, match=r"let role pgherd\.cluster\.cluster come first"):
         _cluster.store(variables, forecast=True)
-    made = act(monkeypatch, place, plain({name: Found(name) for name in ("pg1", "pg2", "pool1")}))
+    made = act(monkeypatch, place, plain({name: Holdings(name) for name in ("pg1", "pg2", "pool1")}))
     assert made["changed"]
     assert "certificate of pool1" in made["made"]
     assert _cluster.store(variables, forecast=True).kept(["repmgr"])
@@ -160,7 +162,7 @@ def test_nothing_is_made_beside_a_living_cluster(place: Path, tmp_path: Path, mo
         _cluster.store({"cluster_secrets_path": str(place)}, forecast=True)
     # One of the hosts is enough, as when the others do not answer.
     with pytest.raises(AnsibleActionFail, match="pool1: cluster demo lives there"):
-        act(monkeypatch, place, {"pool1": said["pool1"], "pg1": Found("pg1").to_dict(), "pg2": None})
+        act(monkeypatch, place, {"pool1": said["pool1"], "pg1": Holdings("pg1").to_dict(), "pg2": None})
     # By word, as a vault would say it in text.
     made = act(monkeypatch, place, said, cluster_new_secrets="true")
     assert "the certificate authority" in made["made"]

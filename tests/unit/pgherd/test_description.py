@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from pgherd.description import UNREADABLE, Told, Watch, digest, digest_of, parse_told, read
+from pgherd.description import UNREADABLE, DescriptionWatch, Told, digest, digest_of, parse_told, read
 from pgherd.errors import PgherdError
 from pgherd.render.conf_cluster import text
 from world import CLUSTER
@@ -25,7 +25,7 @@ class OnDisk:
     def __init__(self, path: Path) -> None:
         self.path, self.said = path, []  # type: ignore[var-annotated]
         self.put(TEXT)
-        self.watch = Watch(str(path), self.said.append)
+        self.watch = DescriptionWatch(str(path), self.said.append)
 
     def put(self, content: str) -> None:
         """Replace the file as host_files does."""
@@ -137,7 +137,7 @@ def test_one_that_is_written_while_another_is_taken_is_not_missed(told: OnDisk) 
 
 def test_no_description_at_first_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(PgherdError, match="The site playbook writes it"):
-        Watch(str(tmp_path / "none"), print)
+        DescriptionWatch(str(tmp_path / "none"), print)
 
 
 @pytest.mark.parametrize(

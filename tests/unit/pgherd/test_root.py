@@ -150,7 +150,7 @@ def told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     monkeypatch.setattr(command_part, "ask", lambda *words, **how: done.append(f"ask {how}"))
     monkeypatch.setattr("pgherd.status.report.read_cluster", lambda path: done.append("cluster") or CLUSTER)
     monkeypatch.setattr(gate, "wait", lambda cluster: done.append("wait") or 0)
-    decision = start.Verdict(start.START, "nobody else")
+    decision = start.StartVerdict(start.START, "nobody else")
     monkeypatch.setattr(start, "decide", lambda *words: done.append("decide") or decision)
     return done
 
@@ -192,7 +192,7 @@ rejoin_marker.MARK, evidence.PATH, identity.POSTGRES = sys.argv[2:5]
 import pgherd.places.chosen, pgherd.status.report
 from pgherd.nodes import start
 pgherd.status.report.read_cluster = pgherd.places.chosen.here = lambda *_: None
-start.decide = lambda _here, evidence: start.Verdict(start.START, f"restored: {evidence.restored}")
+start.decide = lambda _here, evidence: start.StartVerdict(start.START, f"restored: {evidence.restored}")
 from pgherd.cli import main
 code = main(["guard", "--host", "pg1", "--postgres", "17"])
 print(code, os.getresuid())

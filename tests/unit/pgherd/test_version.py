@@ -15,7 +15,7 @@ from pgherd.errors import Conflict, PgherdError
 from pgherd.inventory import versions
 from pgherd.layout import version_of
 from pgherd.model import Cluster
-from pgherd.nodes.verdict import START, Verdict
+from pgherd.nodes.verdict import START, StartVerdict
 from pgherd.places import chosen
 from pgherd.places.host import here as host
 from pgherd.places.host.systemd import SystemdServices
@@ -88,7 +88,8 @@ def test_old_units_begin_with_new_code_and_new_ones_too(
     monkeypatch.setattr("pgherd.data.rejoin_marker.marked", lambda: "")
     monkeypatch.setattr("pgherd.nodes.evidence.take", lambda: None)
     monkeypatch.setattr(
-        "pgherd.nodes.start.decide", lambda here, _: seen.append(here.layout.version) or Verdict(START, "it is alone")
+        "pgherd.nodes.start.decide",
+        lambda here, _: seen.append(here.layout.version) or StartVerdict(START, "it is alone"),
     )
     monkeypatch.setattr("pgherd.agent.node_part.parts", lambda here, _socket: seen.append(here.layout.version) or [])
     monkeypatch.setattr(

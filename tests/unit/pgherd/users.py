@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pgherd.ports import place
+from pgherd.ports import directories
 from pgherd.ports.hostfiles import File
 
 MINE = os.geteuid()
@@ -60,9 +60,9 @@ class Users:
 
     def trust(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Take *base* for a directory that only root may change: in truth everybody may in one above it, /tmp."""
-        began = place._place
+        began = directories._opened
 
-        def trusting(handle: int, path: str, above: place.Place | None) -> place.Place:
+        def trusting(handle: int, path: str, above: directories.Directory | None) -> directories.Directory:
             return began(handle, path, None if path == str(self.base) else above)
 
-        monkeypatch.setattr(place, "_place", trusting)
+        monkeypatch.setattr(directories, "_opened", trusting)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..errors import PgherdError, ProtocolError
-from ..ports.place import as_owner
+from ..ports.directories import as_owner
 from ..text import cleaned
 
 # Seconds until it has to be ready, and for which it may then be silent. It gives a sign of life every five.

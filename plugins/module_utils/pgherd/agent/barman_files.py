@@ -14,7 +14,7 @@ from ..programs.barman import process
 
 
 @dataclass(frozen=True)
-class Place:
+class Directories:
     """Barman's directories for the server."""
 
     wals: str
@@ -41,7 +41,7 @@ class Look:
         return bool(self.receiver)
 
 
-def look_at(place: Place, server: str) -> Look:
+def look_at(place: Directories, server: str) -> Look:
     """What the files say now. Raises OSError; a directory that Barman has not made yet is empty."""
     partial = max((entry for entry in entries(place.streaming) if entry[0].endswith(".partial")), default=None)
     wal = _last_wal(place.wals)

@@ -23,7 +23,7 @@ from ..ports.sql import Server, connect, parse_conninfo
 from ..programs.barman import Client
 from ..programs.barman_view import Backup, BarmanView
 from ..render.conf_barman import MAIN_FILE, server_file, settings
-from .barman_files import Look, Place, entries, look_at
+from .barman_files import Directories, Look, entries, look_at
 from .part import Decision, Part, Replaceable
 
 # Seconds after which a command's answer is old: of the checks when all are good and when not, of the catalogue (backups
@@ -61,7 +61,7 @@ class BarmanPart(Replaceable):
         self._view = BarmanView(host, client.server, clock())
         self._unread: dict[str, str] = {}
         self._due: dict[str, float] = {}
-        self._place: Place | None = None
+        self._place: Directories | None = None
         self._place_of: tuple[float, ...] = ()
         self._look: Look | None = None
         self._shown: dict[str, Backup] = {}
@@ -119,7 +119,7 @@ class BarmanPart(Replaceable):
         def ask() -> BarmanView:
             found = self._client.configuration()
             backups = str(found["backup_directory"])
-            self._place = Place(
+            self._place = Directories(
                 str(found["wals_directory"]),
                 str(found["streaming_wals_directory"]),
                 str(found["basebackups_directory"]),

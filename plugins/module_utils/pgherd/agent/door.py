@@ -18,7 +18,7 @@ from contextlib import suppress
 from typing import Any
 
 from .exchange import READ, Exchange, Reply
-from .seats import Limits, leaves, source
+from .seats import SeatLimits, leaves, source
 
 # Seconds from when a client is let in to the last byte of its answer.
 PATIENCE = 5.0
@@ -28,7 +28,7 @@ BACKLOG, AT_ONCE = 2048, 128
 REST = 0.2
 # Seconds that a round may take before it is said: what is asked for has hung, and nobody else is answered.
 HUNG = 10.0
-LIMITS = Limits()
+LIMITS = SeatLimits()
 
 
 def nobody_yet() -> dict[str, int]:
@@ -49,7 +49,7 @@ class Door:
         context: Callable[[], ssl.SSLContext] | None = None,
         known: Callable[[str], bool] = _nobody,
         patience: float = PATIENCE,
-        limits: Limits = LIMITS,
+        limits: SeatLimits = LIMITS,
         unanswered: dict[str, int] | None = None,
     ) -> None:
         self._reply = reply

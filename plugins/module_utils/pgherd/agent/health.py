@@ -17,12 +17,12 @@ from ..errors import ConfigError
 from ..model import Cluster
 from ..observe.node_state import NodeState
 from ..observe.primary import chain, enough
-from ..observe.topology import Topology
+from ..observe.topology import Lag, Topology
 from ..quorum import acknowledgers
 from ..render.backend_list import number_of
 from . import seen as limits
 from .part import STUCK
-from .seen import Lag, Seen
+from .seen import AgentView
 
 # As PostgreSQL writes sizes.
 _UNITS = {"": 1, "B": 1, "kB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30, "TB": 1 << 40}
@@ -38,7 +38,7 @@ class Health:
     known: bool = True
 
 
-def primary(cluster: Cluster, seen: Seen) -> Health:
+def primary(cluster: Cluster, seen: AgentView) -> Health:
     """Whether this host is the primary that may acknowledge writes: the real one, neither fenced nor about to be."""
     unknown = _about_node(cluster, seen)
     if unknown:
@@ -63,7 +63,7 @@ def primary(cluster: Cluster, seen: Seen) -> Health:
     return Health(True, f"{seen.host} is the primary on timeline {mine.timeline}{doubt}", more)
 
 
-def replica(cluster: Cluster, seen: Seen, most: Lag) -> Health:
+def replica(cluster: Cluster, seen: AgentView, most: Lag) -> Health:
     """Whether this host is a standby whose chain of streams ends at the primary, at *most* so far behind it."""
     unknown = _about_node(cluster, seen)
     if unknown:
@@ -97,7 +97,7 @@ def _late(unit: str, found: float | None, most: float | None) -> Health | None:
     return Health(False, f"it is {found:.15g} {unit} behind, {most:.15g} are allowed") if found > most else None
 
 
-def health(cluster: Cluster, seen: Seen) -> Health:
+def health(cluster: Cluster, seen: AgentView) -> Health:
     """Whether this host's main program answers, whatever its role is just now."""
     if seen.kind == "pgpool":
         return _pgpool(seen) or Health(True, "pgpool answers")
@@ -109,7 +109,7 @@ def health(cluster: Cluster, seen: Seen) -> Health:
     return Health(True, "PostgreSQL answers", {"words": words}) if _mine(seen) else _silent(seen)
 
 
-def ready(cluster: Cluster, seen: Seen) -> Health:
+def ready(cluster: Cluster, seen: AgentView) -> Health:
     """Whether this host does what it is for: the primary takes writes, a standby streams from it, a witness votes, a
     pgpool has the primary attached, a Barman host receives WAL."""
     if seen.kind == "pgpool":
@@ -129,7 +129,7 @@ def ready(cluster: Cluster, seen: Seen) -> Health:
     return replica(cluster, seen, Lag()) if mine and mine.in_recovery else primary(cluster, seen)
 
 
-def live(cluster: Cluster, seen: Seen) -> Health:
+def live(cluster: Cluster, seen: AgentView) -> Health:
     """Whether the agent works: each of its parts has begun a tick lately. A clone or a recovery takes nothing from that."""
     late = {name: seen.now - begun for name, begun in seen.begun.items() if seen.now - begun > STUCK}
     if not late:
@@ -160,7 +160,7 @@ def shown_primary(truth: Topology) -> str:
     return found.name if found else ""
 
 
-def _about_node(cluster: Cluster, seen: Seen) -> Health | None:
+def _about_node(cluster: Cluster, seen: AgentView) -> Health | None:
     """Why a question about a data node cannot be answered with yes here; None when it can be looked into."""
     if seen.kind != "postgres":
         return Health(False, f"{seen.host} is a {seen.kind} host and holds no data to ask for")
@@ -168,11 +168,11 @@ def _about_node(cluster: Cluster, seen: Seen) -> Health | None:
     return _old(seen.now, at) if _stale(seen.now, at, limits.NODE) else None
 
 
-def _mine(seen: Seen) -> NodeState | None:
+def _mine(seen: AgentView) -> NodeState | None:
     return seen.node.mine if seen.node else None
 
 
-def _silent(seen: Seen) -> Health:
+def _silent(seen: AgentView) -> Health:
     words = seen.node.words if seen.node else ""
     return Health(
         False, f"PostgreSQL on {seen.host} does not answer" + (f": {words}" if words else ""), {"words": words}
@@ -188,7 +188,7 @@ def _old(now: float, at: float | None) -> Health:
     return Health(False, said, {}, False)
 
 
-def _pgpool(seen: Seen) -> Health | None:
+def _pgpool(seen: AgentView) -> Health | None:
     """Why pgpool does not answer, None when it does."""
     at = seen.pgpool.at if seen.pgpool else None
     if not seen.listens:
@@ -198,7 +198,7 @@ def _pgpool(seen: Seen) -> Health | None:
     return Health(False, "pgpool does not answer") if seen.pgpool.why else None
 
 
-def _serves(cluster: Cluster, seen: Seen) -> Health:
+def _serves(cluster: Cluster, seen: AgentView) -> Health:
     look = seen.pgpool
     if look is None:
         return _old(seen.now, None)
@@ -216,7 +216,7 @@ def _serves(cluster: Cluster, seen: Seen) -> Health:
     return Health(True, f"pgpool serves, with the primary {real}", more)
 
 
-def _barman(seen: Seen) -> Health | None:
+def _barman(seen: AgentView) -> Health | None:
     """Why Barman does not answer, None when it does."""
     at = seen.barman.collected_at if seen.barman and seen.barman.version else None
     if seen.barman and "config" in seen.barman.unread:

@@ -21,6 +21,7 @@ from ..errors import ConfigError, PgherdError
 from ..model import SCHEMA_VERSION, Cluster, build, lsn_to_int
 from ..observe.ask import DETAILS, PASSWORDS
 from ..observe.node_state import QUERY, Survey, parse_state
+from ..observe.topology import Lag
 from ..observe.views import Sender, Slot
 from ..pools.watch import Asker
 from ..ports.certificates import ends
@@ -33,7 +34,7 @@ from .http import Answer, Route, as_json
 from .lag import LagWatch
 from .metrics import samples
 from .part import Decision, Part, Replaceable
-from .seen import Details, Lag, NodeSeen, PgpoolSeen, Seen
+from .seen import AgentView, Details, NodeSeen, PgpoolSeen
 
 if TYPE_CHECKING:
     from .barman_part import BarmanPart
@@ -181,10 +182,10 @@ class HealthPart(Replaceable):
             self._looked, self._started = before._looked, before._started
             self._primary, self._changed, self._changed_at = before._primary, before._changed, before._changed_at
 
-    def seen(self) -> Seen:
+    def seen(self) -> AgentView:
         """All that is known now."""
         look = self._node.view() if self._node else None
-        return Seen(
+        return AgentView(
             self._me,
             self._kind,
             time.monotonic(),
@@ -209,7 +210,7 @@ class HealthPart(Replaceable):
     def routes(self) -> dict[str, Route]:
         """What is answered by path."""
         cluster = self._cluster
-        plain: dict[str, Callable[[Cluster, Seen], health.Health]] = {
+        plain: dict[str, Callable[[Cluster, AgentView], health.Health]] = {
             "/primary": health.primary,
             "/health": health.health,
             "/ready": health.ready,
@@ -217,7 +218,7 @@ class HealthPart(Replaceable):
         }
         exposition = Exposition(lambda: samples(cluster, self.seen()))
 
-        def one(question: Callable[[Cluster, Seen], health.Health], _query: Mapping[str, str]) -> Answer:
+        def one(question: Callable[[Cluster, AgentView], health.Health], _query: Mapping[str, str]) -> Answer:
             return self._answer(question(cluster, self.seen()))
 
         def replica(query: Mapping[str, str]) -> Answer:

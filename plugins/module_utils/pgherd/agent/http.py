@@ -20,7 +20,7 @@ from ..model import SERVER_CERT_FILE, SERVER_KEY_FILE
 from .door import LIMITS, PATIENCE, Door
 from .exchange import LONGEST
 from .part import Decision, Part, Replaceable
-from .seats import Limits
+from .seats import SeatLimits
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class HttpPart(Replaceable):
         name: str = "http",
         known: Callable[[str], bool] = lambda _address: False,
         patience: float = PATIENCE,
-        limits: Limits = LIMITS,
+        limits: SeatLimits = LIMITS,
         unanswered: dict[str, int] | None = None,
     ) -> None:
         self.name = name

@@ -21,7 +21,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..description import Description, Watch
+from ..description import Description, DescriptionWatch
 from ..errors import PgherdError
 from ..model import Cluster
 from .bytecode import written_first
@@ -52,7 +52,7 @@ class Agent:
         parts: Iterable[Part],
         say: Callable[[str], None] = log,
         begun: dict[str, float] | None = None,
-        watch: Watch | None = None,
+        watch: DescriptionWatch | None = None,
         build: Callable[[Cluster], Iterable[Part]] = lambda _cluster: (),
         unasked: bool = False,
     ) -> None:
@@ -115,7 +115,7 @@ class Agent:
     def _status(self) -> str:
         return f"\nSTATUS={self._watch.told.line()}" if self._watch else ""
 
-    def _look(self, watch: Watch) -> list[threading.Thread]:
+    def _look(self, watch: DescriptionWatch) -> list[threading.Thread]:
         """See whether another description is there, and take it up: as _turn_to(), which is tried again until it is settled."""
         found = watch.look()
         threads = self._turn_to(watch, found) if found else []
@@ -123,7 +123,7 @@ class Agent:
         self._asked = self._asked or not settled
         return threads
 
-    def _turn_to(self, watch: Watch, found: Description) -> list[threading.Thread]:
+    def _turn_to(self, watch: DescriptionWatch, found: Description) -> list[threading.Thread]:
         """Have parts of the description *found* in the place of these, between two looks of each, while nothing that goes by
         the one before is under way: the threads of the new ones. None where it is not to be had, or not yet."""
         with ExitStack() as held:
@@ -152,7 +152,7 @@ class Agent:
                 beat.part.resume()
         return []
 
-    def _replace(self, watch: Watch, found: Description, fresh: tuple[_Beat, ...]) -> list[threading.Thread]:
+    def _replace(self, watch: DescriptionWatch, found: Description, fresh: tuple[_Beat, ...]) -> list[threading.Thread]:
         before = {beat.part.name: beat.part for beat in self._beats}
         for beat in self._beats:
             beat.over = True
@@ -213,7 +213,7 @@ def run(path: str, name: str, parts: Callable[[Cluster], list[Part]], unasked: b
     """Run the agent of the host called *name*, until SIGTERM or SIGINT: the *parts* that it has by the description in the file
     *path*, and others when that has changed and SIGHUP comes, or *unasked*. Raises PgherdError where there is none."""
     begun: dict[str, float] = {}
-    watch, unanswered = Watch(path, log), nobody_yet()
+    watch, unanswered = DescriptionWatch(path, log), nobody_yet()
 
     def build(cluster: Cluster) -> list[Part]:
         if name not in {host.name for host in cluster.hosts}:

@@ -13,12 +13,13 @@ from dataclasses import dataclass
 
 from ..model import SCHEMA_VERSION, Cluster
 from ..observe.foreign_streams import foreign
+from ..observe.topology import Lag
 from ..observe.tracker import primaries
 from ..quorum import acknowledgers
 from ..render.backend_list import number_of
 from . import health
 from . import seen as limits
-from .seen import Details, Lag, NodeSeen, Seen
+from .seen import AgentView, Details, NodeSeen
 
 NODE, WITNESS, PGPOOL, BARMAN = "postgres", "witness", "pgpool", "barman"
 EVERY = (NODE, WITNESS, PGPOOL, BARMAN)
@@ -158,7 +159,7 @@ class _Sheet:
             self.samples.setdefault(metric.name, {})[labels] = float(value)
 
 
-def samples(cluster: Cluster, seen: Seen) -> Samples:
+def samples(cluster: Cluster, seen: AgentView) -> Samples:
     """By metric its samples, of what is known at ``seen.now``."""
     sheet = _Sheet()
     for name, answer in (("health", health.health(cluster, seen)), ("ready", health.ready(cluster, seen))):
@@ -186,7 +187,7 @@ def _known(answer: health.Health) -> float | None:
     return float(answer.ok) if answer.known else None
 
 
-def _server(sheet: _Sheet, cluster: Cluster, seen: Seen) -> None:
+def _server(sheet: _Sheet, cluster: Cluster, seen: AgentView) -> None:
     """Of data nodes and witnesses."""
     mine = seen.node.mine if seen.node and seen.now - seen.node.at <= limits.NODE else None
     if mine:
@@ -200,7 +201,7 @@ def _server(sheet: _Sheet, cluster: Cluster, seen: Seen) -> None:
         sheet.put("command_exit_code", code, command)
 
 
-def _data(sheet: _Sheet, cluster: Cluster, seen: Seen) -> None:
+def _data(sheet: _Sheet, cluster: Cluster, seen: AgentView) -> None:
     """Of data nodes."""
     sheet.put("primary", _known(health.primary(cluster, seen)))
     sheet.put("replica", _known(health.replica(cluster, seen, Lag())))
@@ -214,7 +215,7 @@ def _data(sheet: _Sheet, cluster: Cluster, seen: Seen) -> None:
         _details(sheet, cluster, seen.details)
 
 
-def _node(sheet: _Sheet, cluster: Cluster, seen: Seen, look: NodeSeen) -> None:
+def _node(sheet: _Sheet, cluster: Cluster, seen: AgentView, look: NodeSeen) -> None:
     heard = look.survey.states
     sheet.put("nodes_answering", len(heard))
     for node in cluster.nodes:
@@ -262,7 +263,7 @@ def _details(sheet: _Sheet, cluster: Cluster, details: Details) -> None:
     sheet.put("archive_failing", details.archive_failing)
 
 
-def _pgpool(sheet: _Sheet, cluster: Cluster, seen: Seen) -> None:
+def _pgpool(sheet: _Sheet, cluster: Cluster, seen: AgentView) -> None:
     look = seen.pgpool
     if look is None or not health.health(cluster, seen).ok:
         return
@@ -274,7 +275,7 @@ def _pgpool(sheet: _Sheet, cluster: Cluster, seen: Seen) -> None:
         sheet.put("pgpool_backend_primary", node.attached and node.role == "primary", names.get(number, node.host))
 
 
-def _barman(sheet: _Sheet, cluster: Cluster, seen: Seen) -> None:
+def _barman(sheet: _Sheet, cluster: Cluster, seen: AgentView) -> None:
     view = seen.barman
     if view is None or seen.clock - view.collected_at > limits.BARMAN:
         return
@@ -294,11 +295,11 @@ def _barman(sheet: _Sheet, cluster: Cluster, seen: Seen) -> None:
         sheet.put("barman_checks_age_seconds", _age(seen, view.checked_at))
 
 
-def _age(seen: Seen, at: float | None) -> float | None:
+def _age(seen: AgentView, at: float | None) -> float | None:
     return None if at is None else max(0.0, seen.clock - at)
 
 
-_PUT: tuple[tuple[tuple[str, ...], Callable[[_Sheet, Cluster, Seen], None]], ...] = (
+_PUT: tuple[tuple[tuple[str, ...], Callable[[_Sheet, Cluster, AgentView], None]], ...] = (
     ((NODE, WITNESS), _server),
     ((NODE,), _data),
     ((PGPOOL,), _pgpool),

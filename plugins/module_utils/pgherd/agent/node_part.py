@@ -151,7 +151,7 @@ class NodePart(Replaceable):
             self._work.take_over(before._work)
             self._primary.fencing.take_over(before._primary.fencing)
 
-    def _show(self, now: float, survey: Survey, primary: str, verdict: fence.Verdict = NO_VERDICT) -> None:
+    def _show(self, now: float, survey: Survey, primary: str, verdict: fence.FenceVerdict = NO_VERDICT) -> None:
         """Let others see what was seen, before anything is done about it."""
         backed = self._tracker.backed(now, self._me)
         decided = dict(self._work.decided)
@@ -214,8 +214,8 @@ def parts(here: Here, listener: str | CommandSocket[CommandPart]) -> list[Part]:
 def asked_for(here: Here, node: NodePart) -> dict[str, Verb]:
     """The steps of plans that people and playbooks have done on this data node."""
 
-    def executor(say: Callable[[str], None]) -> change.Executor:
-        return change.Executor(here.cluster, here.me, here.links, say, node.confirmed())
+    def executor(say: Callable[[str], None]) -> change.ChangeExecutor:
+        return change.ChangeExecutor(here.cluster, here.me, here.links, say, node.confirmed())
 
     def switchover(say: Callable[[str], None], asked: Mapping[str, Any]) -> dict[str, Any]:
         # Beside the part, like what repmgrd asks for: locks keep the two apart, and a new primary may have to give way at once.

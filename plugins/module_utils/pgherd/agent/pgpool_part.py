@@ -12,9 +12,9 @@ from ..errors import PgherdError
 from ..layout import SOCKETS
 from ..model import Cluster, Pgpool
 from ..observe.ask import parameters
-from ..pools.backends import Change, decide, plan, searches
+from ..pools.backends import BackendChange, decide, plan, searches
 from ..pools.broken_pgpool import BrokenPgpoolWatch
-from ..pools.watch import Asker, Watch
+from ..pools.watch import Asker, ServersWatch
 from ..ports.run import LocalRunner
 from ..programs.pgpool import (
     PCP_PASSFILE,
@@ -56,7 +56,7 @@ class PgpoolPart(Replaceable):
         self._names = {number_of(node.id): node.name for node in cluster.data_nodes}
         self._host = host
         self._asker = asker
-        self._watch = Watch(cluster, asker)
+        self._watch = ServersWatch(cluster, asker)
         self._pcp = pcp
         self._status_file = status_file
         self._broken = broken
@@ -129,7 +129,7 @@ class PgpoolPart(Replaceable):
         if isinstance(before, PgpoolPart):
             self._view = before._view
 
-    def _due(self, change: Change, now: float) -> bool:
+    def _due(self, change: BackendChange, now: float) -> bool:
         if change.action == "promote" and now - self._searching_since < SETTLING:
             return False
         return now - self._told.get((change.action, change.number), float("-inf")) >= PATIENCE
@@ -156,7 +156,7 @@ class PgpoolPart(Replaceable):
         self._silent = silent
         return lines
 
-    def _forget(self, changes: Sequence[Change]) -> None:
+    def _forget(self, changes: Sequence[BackendChange]) -> None:
         """Something told that is no longer asked for may be told again at once the next time."""
         wanted = {(change.action, change.number) for change in changes}
         self._told = {key: at for key, at in self._told.items() if key in wanted}

@@ -34,7 +34,7 @@ class Outlook:
     nothing tells which is the primary), the *successor* that asks it to stop for a switchover, whether it has what it needs to
     go on (*good*), whether it is fenced and has not (*shut*), and how many listed standbys are *connected* to it."""
 
-    verdict: fence.Verdict = NO_VERDICT
+    verdict: fence.FenceVerdict = NO_VERDICT
     rival: str = ""
     successor: str = ""
     good: bool = True
@@ -85,7 +85,7 @@ class PrimaryDuty:
         )
         to = self._asked_by(mine)
         if to and not self._work.name:
-            return Outlook(fence.Verdict(fence.BELOW_RIVAL, f"to {to}, which was asked for"), successor=to)
+            return Outlook(fence.FenceVerdict(fence.BELOW_RIVAL, f"to {to}, which was asked for"), successor=to)
         verdict = fence.decide(here.cluster, seen)
         connected = len(set(mine.senders) & set(voters(here.cluster, here.me)))
         return Outlook(verdict, other.name, good=good, shut=mine.read_only and not good, connected=connected)

@@ -31,7 +31,7 @@ G = TypeVar("G", bound=Guest)
 
 
 @dataclass(frozen=True)
-class Limits:
+class SeatLimits:
     """How many may be inside at once: *strangers*, *known* ones, and *each*, from one source."""
 
     strangers: int = 128
@@ -46,7 +46,7 @@ def source(address: str) -> str:
     return ip_address(address.partition("%")[0]).packed[:8].hex()
 
 
-def leaves(inside: Iterable[G], comes: Guest, limits: Limits) -> G | None:
+def leaves(inside: Iterable[G], comes: Guest, limits: SeatLimits) -> G | None:
     """Who of those *inside*, the oldest first, gives up its place to one that *comes*; None where one is free.
 
     One whose source has as many as it may have replaces its own oldest; else the oldest of the source that has most."""

@@ -11,15 +11,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ..description import UNKNOWN, Told
-from ..duties.fence import Verdict
+from ..duties.fence import FenceVerdict
 from ..observe.node_state import NodeState, Survey
-from ..observe.topology import Topology
+from ..observe.topology import Lag, Topology
 from ..observe.views import Sender, Slot
-from ..pools.backends import Change
+from ..pools.backends import BackendChange
 from ..programs.barman_view import BarmanView
 from ..programs.pgpool import NodeInfo
 
-NO_VERDICT = Verdict("")
+NO_VERDICT = FenceVerdict("")
 # Seconds after which a look says nothing any more: of a node, of its details, of a pgpool (which asks all servers before it
 # answers, dead ones too), of Barman (one command of Barman's lies between two looks).
 NODE, DETAILS, PGPOOL, BARMAN = 4.0, 15.0, 8.0, 45.0
@@ -36,7 +36,7 @@ class NodeSeen:
     survey: Survey
     primary: str = ""
     backed: tuple[str, ...] = ()
-    verdict: Verdict = NO_VERDICT
+    verdict: FenceVerdict = NO_VERDICT
     job: str = ""
     decided: Mapping[str, float] = field(default_factory=dict)
     words: str = ""
@@ -69,20 +69,12 @@ class PgpoolSeen:
     at: float
     truth: Topology
     table: Mapping[int, NodeInfo] = field(default_factory=dict)
-    changes: tuple[Change, ...] = ()
+    changes: tuple[BackendChange, ...] = ()
     why: str = ""
 
 
 @dataclass(frozen=True)
-class Lag:
-    """How far replay here is behind what the primary has written: *size* in bytes, *seconds*; None for not known."""
-
-    size: int | None = None
-    seconds: float | None = None
-
-
-@dataclass(frozen=True)
-class Seen:
+class AgentView:
     """All that this host's agent knows at *now*. One of *node*, *pgpool* and *barman* is what the host is for, None before
     the first look. *clock*: seconds since the epoch. *listens*: whether something listens on pgpool's port.
     *changed*: how often the primary has changed since the agent started, and when last, in seconds since the epoch.
@@ -98,7 +90,7 @@ class Seen:
     clock: float
     node: NodeSeen | None = None
     details: Details | None = None
-    lag: Lag = Lag()
+    lag: Lag = field(default_factory=Lag)
     pgpool: PgpoolSeen | None = None
     listens: bool = False
     barman: BarmanView | None = None

@@ -84,7 +84,7 @@ class Upkeep:
             self._told_at, self._current = written, _holds(self._told, self._cluster)
         return self._current
 
-    def _change(self, server: Server, change: slots.Change) -> None:
+    def _change(self, server: Server, change: slots.SlotChange) -> None:
         if change.action == "create":
             make_slot(server, change.name)
         elif change.action == "drop":

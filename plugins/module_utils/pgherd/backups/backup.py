@@ -19,7 +19,7 @@ from ..programs import barman, barman_view
 from ..programs.barman import Client
 from ..programs.barman_view import Backup, Check
 from ..render import conf_barman
-from ..render.conf_barman import Place
+from ..render.conf_barman import BarmanLayout
 
 # Opens a session on the primary; its argument bounds each statement, in seconds.
 Open = Callable[[float], AbstractContextManager[Server]]
@@ -32,7 +32,7 @@ SELECT slot_type AS type, active, restart_lsn IS NOT NULL AS used, coalesce(wal_
 
 
 @dataclass(frozen=True)
-class Slot:
+class BarmanSlot:
     """Barman's replication slot on the primary. *used*: somebody has received through it. *lost*: its WAL is gone."""
 
     active: bool
@@ -41,7 +41,7 @@ class Slot:
 
 
 @dataclass(frozen=True)
-class State:
+class BackupState:
     """What is there; the default is a host where nothing is yet.
 
     *why* says why the primary could not be asked, '' when it was. *idle* are services that do not run, *stale* those that
@@ -51,7 +51,7 @@ class State:
 
     configured: bool = False
     why: str = ""
-    slot: Slot | None = None
+    slot: BarmanSlot | None = None
     idle: tuple[str, ...] = ()
     stale: tuple[str, ...] = ()
     checks: tuple[Check, ...] = ()
@@ -118,22 +118,22 @@ def opener(cluster: Cluster) -> Open:
 
 
 def observe(
-    place: Place,
+    place: BarmanLayout,
     client: Client,
     services: Services,
     open_: Open,
     reads: Mapping[str, tuple[str, ...]],
     written: Callable[[str], float | None] | None = None,
-) -> State:
+) -> BackupState:
     """What is there on this host. *reads* has the services to run, each with the files it reads at its start.
 
     *written* gives a file's time of writing in seconds since the epoch, None when there is none (default: the disk's).
-    Raises what Barman's commands raise; that the primary does not answer is part of the State.
+    Raises what Barman's commands raise; that the primary does not answer is part of the BackupState.
     """
     written = written or _written
     times = {service: [written(path) for path in paths] for service, paths in reads.items()}
     if None in times[RECEIVER]:
-        return State()
+        return BackupState()
     slot, why = None, ""
     try:
         slot = observe_slot(open_, place.slot)
@@ -141,7 +141,7 @@ def observe(
         why = str(error)
     since = {service: services.since(service) for service in reads}
     running = {service: at for service, at in since.items() if at is not None}
-    return State(
+    return BackupState(
         configured=True,
         why=why,
         slot=slot,
@@ -162,7 +162,7 @@ def _written(path: str) -> float | None:
         return None
 
 
-def observe_slot(open_: Open, name: str) -> Slot | None:
+def observe_slot(open_: Open, name: str) -> BarmanSlot | None:
     """The slot called *name* on the primary. Raises Unreachable without a primary, Conflict for a logical slot."""
     with open_(10.0) as server:
         rows = server.rows(_SLOT, [name])
@@ -176,10 +176,10 @@ def observe_slot(open_: Open, name: str) -> Slot | None:
             f"a {row['type']} one",
             "Drop it if nobody needs it, or set slot_name in cluster_barman_settings.",
         )
-    return Slot(row["active"], row["used"], row["wal_status"] == "lost")
+    return BarmanSlot(row["active"], row["used"], row["wal_status"] == "lost")
 
 
-def plan(place: Place, state: State) -> Plan:
+def plan(place: BarmanLayout, state: BackupState) -> Plan:
     """The way to the one state. Every step is safe to repeat: a run that was interrupted goes on where it ended.
 
     Raises Conflict when the backups that are there are of another cluster.
@@ -211,7 +211,7 @@ def plan(place: Place, state: State) -> Plan:
     return Plan(f"backups of {place.server}", state.shown(), after if steps else state.shown(), tuple(steps))
 
 
-def _refuse_other_cluster(state: State) -> None:
+def _refuse_other_cluster(state: BackupState) -> None:
     for check in state.failed:
         if check.name == barman.CHECK_IDENTITY:
             raise Conflict(
@@ -222,7 +222,7 @@ def _refuse_other_cluster(state: State) -> None:
             )
 
 
-def _slot_steps(place: Place, state: State, lost: bool) -> list[Step]:
+def _slot_steps(place: BarmanLayout, state: BackupState, lost: bool) -> list[Step]:
     steps = []
     if lost:
         steps.append(Step("stop", f"stop {RECEIVER}", {"service": RECEIVER}))
@@ -234,7 +234,7 @@ def _slot_steps(place: Place, state: State, lost: bool) -> list[Step]:
     return steps
 
 
-def _service_steps(state: State, lost: bool) -> list[Step]:
+def _service_steps(state: BackupState, lost: bool) -> list[Step]:
     steps = [Step("restart", f"restart {name}, whose files changed", {"service": name}) for name in state.stale]
     idle = state.idle
     if not state.configured:

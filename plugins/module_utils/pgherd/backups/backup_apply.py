@@ -10,13 +10,13 @@ from contextlib import suppress
 from functools import partial
 
 from ..errors import CommandError, PgherdError, Unreachable
-from ..ports.place import around
+from ..ports.directories import around
 from ..ports.services import AGENT, BACKUP, RECEIVER, RUNNING, Services
 from ..programs import barman, barman_view
 from ..programs.barman import Client
 from ..programs.barman_view import BarmanView, Check
-from ..render.conf_barman import Place
-from .backup import Open, State, observe_slot, plan
+from ..render.conf_barman import BarmanLayout
+from .backup import BackupState, Open, observe_slot, plan
 
 # What to do about a check that stays bad, by Barman's key.
 # Its log says what is wrong.
@@ -36,13 +36,13 @@ LOG = "See /var/log/barman/barman.log on the Barman host."
 INTERVAL = 1.0
 
 
-class Executor:
+class BackupExecutor:
     """Runs the steps. *timeout* bounds, in seconds, each wait for the primary, for WAL and for good checks;
     *backup_timeout* bounds a backup. *told* asks this host's agent, and raises Unreachable while it does not answer."""
 
     def __init__(
         self,
-        place: Place,
+        place: BarmanLayout,
         client: Client,
         services: Services,
         open_: Open,
@@ -147,7 +147,7 @@ class Executor:
         if self._told:
             self._wait("hear from this host's agent", self._reason(AGENT), self._tells)
 
-    def settled(self, observe: Callable[[], State], wait: bool, forecast: bool = False) -> State:
+    def settled(self, observe: Callable[[], BackupState], wait: bool, forecast: bool = False) -> BackupState:
         """What *observe* says once it can be planned from. With *wait*, the primary and checks that no step makes good
         are waited for. Raises Unreachable without a primary, PgherdError for such checks.
 

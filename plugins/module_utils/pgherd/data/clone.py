@@ -24,8 +24,8 @@ from contextlib import AbstractContextManager, suppress
 
 from ..errors import Conflict, PgherdError
 from ..layout import Layout
+from ..ports.directories import directory as open_directory
 from ..ports.identity import POSTGRES, acting_as, of_user
-from ..ports.place import directory as open_directory
 from ..ports.processes import end, naming
 from . import outside
 from .datadir import OWN, RESTORE, SIGNAL, lines

@@ -13,7 +13,7 @@ from ..errors import PgherdError
 from ..layout import Layout
 from ..model import lsn_to_int
 from ..objects.identity import SETTING
-from ..ports.place import around, as_owner
+from ..ports.directories import around, as_owner
 from ..ports.run import Runner
 from ..ports.sql import parse_conninfo
 from ..programs.postgres import RECOVERING, control_data, newest_timeline

@@ -13,7 +13,7 @@ import re
 
 from ..layout import Layout
 from ..model import int_to_lsn, lsn_to_int
-from ..ports.place import as_owner
+from ..ports.directories import as_owner
 from ..ports.run import Runner
 from ..ports.sql import Server
 from .datadir import Local

@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass, replace
 from ..errors import PgherdError
 from ..model import build
 from ..objects.identity import Incarnation
-from ..ports.place import around, as_owner
+from ..ports.directories import around, as_owner
 
 FILE = "/var/lib/postgresql/pgherd-incarnation"
 LINK = ".pgherd-control"

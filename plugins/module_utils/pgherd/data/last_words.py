@@ -13,7 +13,7 @@ import re
 import time
 
 from ..layout import Layout
-from ..ports.place import as_owner
+from ..ports.directories import as_owner
 
 # Bytes of a log's end that are read, and characters of it that are shown; seconds after which words are not about now.
 TAIL, SHOWN, FRESH = 65536, 400, 120.0

@@ -8,7 +8,7 @@ import os
 import signal
 import time
 
-from ..ports.place import around, as_owner
+from ..ports.directories import around, as_owner
 
 # Seconds in which a postmaster has heard the signal, or never will: what hangs lets its clients' sessions go on meanwhile. One
 # that is stopped for a switchover is fenced, and was well a moment ago: it may only be slow.

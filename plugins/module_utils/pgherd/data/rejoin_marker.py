@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from ..errors import Busy
-from ..ports.place import around, as_owner
+from ..ports.directories import around, as_owner
 
 # Says that a rewind or a clone was begun here and not finished: such data must not be started. It lies outside of the
 # data directory, which both of them empty.

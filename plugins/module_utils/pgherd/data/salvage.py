@@ -15,9 +15,9 @@ import time
 
 from ..errors import PgherdError
 from ..model import Node, int_to_lsn, lsn_to_int
+from ..ports.directories import as_owner
 from ..ports.here import Here
 from ..ports.links import session
-from ..ports.place import as_owner
 from ..ports.sql import connect
 from ..programs.postgres import control_data
 from ..programs.sessions import parameters

@@ -14,7 +14,7 @@ import struct
 import time
 
 from ..errors import PgherdError
-from ..ports.place import as_owner
+from ..ports.directories import as_owner
 from ..ports.processes import naming
 
 # PG_CONTROL_FILE_SIZE (pg_control.h): the file has always that many bytes.

@@ -59,35 +59,39 @@ DEMOTIONS = (BELOW_RIVAL, LEFT_BEHIND, STALLED_DISK)
 
 
 @dataclass(frozen=True)
-class Verdict:
+class FenceVerdict:
     """*action*: ``fence``, ``lift``, one of DEMOTIONS, or '' for none; and why."""
 
     action: str
     why: str = ""
 
 
-def decide(cluster: Cluster, seen: Primary) -> Verdict:
+def decide(cluster: Cluster, seen: Primary) -> FenceVerdict:
     """What a primary has to do about itself now."""
     needed = acknowledgers(cluster)
     enough = len(seen.backed) >= needed if needed else seen.reached >= majority(cluster)
     if seen.rival:
         lost = _lost_to(seen, enough, needed)
         if lost:
-            return Verdict(BELOW_RIVAL, lost)
+            return FenceVerdict(BELOW_RIVAL, lost)
     if seen.newer and not seen.rival and not enough and seen.alone >= FENCE:
-        return Verdict(LEFT_BEHIND, f"{seen.newer} has followed a later primary than {seen.me}, and its rows count")
+        return FenceVerdict(
+            LEFT_BEHIND, f"{seen.newer} has followed a later primary than {seen.me}, and its rows count"
+        )
     if len(cluster.electable) < 2:
-        return Verdict("lift", "it is the only electable node") if seen.fenced else Verdict("")
+        return FenceVerdict("lift", "it is the only electable node") if seen.fenced else FenceVerdict("")
     if enough and not seen.rival and not seen.locked and seen.stalled >= STALLED:
-        return Verdict(STALLED_DISK, f"its disk has taken no WAL for {seen.stalled:.0f} s, and commits wait for that")
+        return FenceVerdict(
+            STALLED_DISK, f"its disk has taken no WAL for {seen.stalled:.0f} s, and commits wait for that"
+        )
     limit = FENCE if needed else FENCE_ASYNC
     if not enough and not seen.fenced and seen.alone >= limit:
         who = f"{len(seen.backed)} of {needed} needed standbys stream" if needed else f"{seen.reached} nodes answer"
-        return Verdict("fence", f"{who} for {seen.alone:.1f} s")
+        return FenceVerdict("fence", f"{who} for {seen.alone:.1f} s")
     if enough and seen.fenced and not seen.locked and seen.together >= BACK:
         who = ", ".join(seen.backed) if needed else f"{seen.reached} nodes"
-        return Verdict("lift", f"{who} are back, and nobody else is primary")
-    return Verdict("")
+        return FenceVerdict("lift", f"{who} are back, and nobody else is primary")
+    return FenceVerdict("")
 
 
 def _lost_to(seen: Primary, enough: bool, needed: int) -> str:

@@ -19,7 +19,7 @@ OURS = re.compile(r"repmgr_slot_(\d+)")
 
 
 @dataclass(frozen=True)
-class Change:
+class SlotChange:
     """``create``, ``advance`` (to *lsn*) or ``drop`` the slot *name*."""
 
     action: str
@@ -30,7 +30,7 @@ class Change:
 
 def decide(
     cluster: Cluster, me: str, primary: str, survey: Survey, barman_slots: tuple[str, ...], current: bool = True
-) -> list[Change]:
+) -> list[SlotChange]:
     """What to change on *me*, so that every reader finds its slot here if this becomes the primary.
 
     *current*: whether *cluster* is what this host has been told last. Else a slot of a node that it does not know may be
@@ -41,7 +41,7 @@ def decide(
         return []
     wanted = _wanted(cluster, me, primary, barman_slots)
     changes = [
-        Change("create", name, "", f"{reader} may come to read it here")
+        SlotChange("create", name, "", f"{reader} may come to read it here")
         for name, reader in wanted.items()
         if name not in mine.slots
     ]
@@ -50,24 +50,24 @@ def decide(
         if active or (match is None and name not in barman_slots):
             continue
         if match and not lsn:
-            changes.append(Change("drop", name, "", "it keeps nothing any more, and nobody can use it"))
+            changes.append(SlotChange("drop", name, "", "it keeps nothing any more, and nobody can use it"))
         elif name in wanted:
             to = _position(wanted[name], name, primary, me, survey)
             if mine.in_recovery and lsn and to and lsn_to_int(to) > lsn_to_int(lsn):
-                changes.append(Change("advance", name, to))
+                changes.append(SlotChange("advance", name, to))
         elif match and _left_over(cluster, int(match.group(1)), me, survey, current):
-            changes.append(Change("drop", name, "", "its reader is gone or reads elsewhere"))
+            changes.append(SlotChange("drop", name, "", "its reader is gone or reads elsewhere"))
     return changes + _in_the_way(me, primary, survey)
 
 
-def _in_the_way(me: str, primary: str, survey: Survey) -> list[Change]:
+def _in_the_way(me: str, primary: str, survey: Survey) -> list[SlotChange]:
     """A former primary's own logical slots that the primary has now: while one is there, the server copies none at all
     (PostgreSQL 17, slotsync.c: "same name slot already exists on the standby")."""
     mine, head = survey.states[me], survey.states.get(primary)
     if head is None or primary == me or not mine.in_recovery:
         return []
     return [
-        Change("drop", name, "", f"{primary} has it now, and it is copied from there")
+        SlotChange("drop", name, "", f"{primary} has it now, and it is copied from there")
         for name, slot in mine.logical.items()
         if slot.failover
         and not slot.synced

@@ -28,7 +28,7 @@ def plan(cluster: Cluster, stage: Mapping[str, Any]) -> Plan:
     return Plan(cluster.name, {}, {}, (Step("confirm", what, {"names": names, "needed": needed}),))
 
 
-class Executor:
+class CountingExecutor:
     """Does the plan's step, from the host of any node; *say* gets lines for people."""
 
     def __init__(self, cluster: Cluster, links: Links, say: Callable[[str], None]) -> None:

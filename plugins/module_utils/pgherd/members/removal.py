@@ -27,7 +27,7 @@ STAGES = ("leave", "forget")
 
 
 @dataclass(frozen=True)
-class Found:
+class RemovalFacts:
     """What was found. *names* are in the primary's synchronous_standby_names now, and *needed* is how many of them it asks
     for (0 where that is not known); *records* are its repmgr.nodes; *reached* are the nodes whose hosts this run can
     configure."""
@@ -105,7 +105,7 @@ def advice(cluster: Cluster, name: str, smaller: Cluster) -> str:
     )
 
 
-def problems(cluster: Cluster, name: str, found: Found) -> list[str]:
+def problems(cluster: Cluster, name: str, found: RemovalFacts) -> list[str]:
     """Why *name* cannot leave now, in sentences with what to do; none when it can. *name* is known()."""
     gone, primary = cluster.node(name), found.primary
     if name == primary:
@@ -124,7 +124,7 @@ def problems(cluster: Cluster, name: str, found: Found) -> list[str]:
     return said + _uncounted(cluster, smaller, found) + _unmovable(cluster, gone, found)
 
 
-def _uncounted(cluster: Cluster, smaller: Cluster, found: Found) -> list[str]:
+def _uncounted(cluster: Cluster, smaller: Cluster, found: RemovalFacts) -> list[str]:
     """Whether commits could be acknowledged at every moment, and nobody counts otherwise than the others."""
     needed, new = acknowledgers(cluster), gained(cluster, smaller)
     unnamed = [node.name for node in between(cluster, smaller).electable if needed and node.name not in found.names]
@@ -160,7 +160,7 @@ def _able(cluster: Cluster, smaller: Cluster, primary: str) -> tuple[str, ...]:
     return tuple(node.name for node in between(cluster, smaller).electable if node.name != primary)
 
 
-def _unmovable(cluster: Cluster, gone: Node, found: Found) -> list[str]:
+def _unmovable(cluster: Cluster, gone: Node, found: RemovalFacts) -> list[str]:
     """Those below it that cannot be asked to follow another."""
     below = [row.node_name for row in found.records if row.upstream_id == gone.id and row.type == "standby"]
     names = {node.name for node in cluster.data_nodes}
@@ -172,7 +172,7 @@ def _unmovable(cluster: Cluster, gone: Node, found: Found) -> list[str]:
     ]
 
 
-def moves(cluster: Cluster, name: str, found: Found) -> dict[str, str]:
+def moves(cluster: Cluster, name: str, found: RemovalFacts) -> dict[str, str]:
     """By node that follows *name*, or is pointed at it, whom it is to follow: its upstream by design where that streams
     from the primary past both, else the primary."""
     smaller = rest(cluster, name, found.primary)
@@ -188,7 +188,7 @@ def moves(cluster: Cluster, name: str, found: Found) -> dict[str, str]:
     return moved
 
 
-def plan(cluster: Cluster, name: str, found: Found, stages: Sequence[str] = STAGES) -> Plan:
+def plan(cluster: Cluster, name: str, found: RemovalFacts, stages: Sequence[str] = STAGES) -> Plan:
     """The way of the node called *name* out of *cluster*, as far as *stages* go. Raises Conflict when it cannot leave."""
     gone = known(cluster, name)
     said = problems(cluster, name, found)
@@ -218,7 +218,7 @@ def plan(cluster: Cluster, name: str, found: Found, stages: Sequence[str] = STAG
     return Plan(f"{name} in {cluster.name}", before, after, tuple(steps))
 
 
-def _confirm(cluster: Cluster, gone: Node, found: Found) -> list[Step]:
+def _confirm(cluster: Cluster, gone: Node, found: RemovalFacts) -> list[Step]:
     needed = acknowledgers(cluster)
     if not needed or gone.name not in {node.name for node in cluster.electable}:
         return []

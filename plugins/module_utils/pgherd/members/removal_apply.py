@@ -20,7 +20,7 @@ from ..promotion.command import follow
 from ..promotion.wait import wait_for
 from . import acknowledged
 from .acknowledged import NAMES
-from .removal import Found
+from .removal import RemovalFacts
 
 # Seconds: for nodes to answer, for one to stream from another, for the last session of the node to end.
 PATIENCE, STREAM, IDLE = 5.0, 20.0, 60.0
@@ -29,7 +29,7 @@ SLOT = "SELECT active, active_pid FROM pg_replication_slots WHERE slot_name = %s
 END_SENDERS = "SELECT pg_terminate_backend(pid) FROM pg_stat_replication WHERE application_name = ANY(%s)"
 
 
-def look(cluster: Cluster, links: Links, reached: Sequence[str], leaving: str = "") -> Found:
+def look(cluster: Cluster, links: Links, reached: Sequence[str], leaving: str = "") -> RemovalFacts:
     """Ask all nodes, *leaving* among them, which is to go. Raises Conflict without exactly one primary, and where the nodes that
     stay would be told to use a role which is not there."""
     names = [node.name for node in cluster.nodes]
@@ -42,10 +42,10 @@ def look(cluster: Cluster, links: Links, reached: Sequence[str], leaving: str = 
             cure = "The cluster was made by an earlier release: run the site playbook first."
             raise Conflict("Remove a node", f"the role {AGENT_ROLE}", f"none on {primary}", cure)
         needed, listed = parse_sync_names(server.rows(NAMES)[0]["names"])
-        return Found(survey, primary, listed, records(server), tuple(reached), needed)
+        return RemovalFacts(survey, primary, listed, records(server), tuple(reached), needed)
 
 
-class Executor:
+class RemovalExecutor:
     """Does the plan's steps, from the host of any other node; *say* gets lines for people."""
 
     def __init__(self, cluster: Cluster, links: Links, say: Callable[[str], None]) -> None:

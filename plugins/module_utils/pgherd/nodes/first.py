@@ -11,28 +11,28 @@ from ..data.datadir import Local
 from ..model import Cluster
 from ..observe.node_state import NodeState
 from .evidence import Evidence
-from .verdict import CLONE, INITIALIZE, START, WAIT, Verdict, refuse
+from .verdict import CLONE, INITIALIZE, START, WAIT, StartVerdict, refuse
 
 
-def empty(cluster: Cluster, me: str, others: Mapping[str, NodeState], evidence: Evidence) -> Verdict:
+def empty(cluster: Cluster, me: str, others: Mapping[str, NodeState], evidence: Evidence) -> StartVerdict:
     """No data: who makes the cluster's first ones follows from the description, where nobody holds any or may hold some."""
     primaries = [name for name, state in others.items() if not state.in_recovery]
     if primaries:
-        return Verdict(CLONE, f"{me} has no data, and {primaries[0]} is primary")
+        return StartVerdict(CLONE, f"{me} has no data, and {primaries[0]} is primary")
     if me != cluster.first_primary.name:
-        return Verdict(CLONE, f"{me} is a standby by the inventory; it is cloned, not initialised.")
+        return StartVerdict(CLONE, f"{me} is a standby by the inventory; it is cloned, not initialised.")
     why = _may_exist(cluster, me, others, evidence)
     if why:
         return refuse(f"Initialise {me}", "a new cluster", "a cluster that may exist", f"{me} has no data, {why}")
-    return Verdict(INITIALIZE, f"nobody holds data, and {me} is the first primary")
+    return StartVerdict(INITIALIZE, f"nobody holds data, and {me} is the first primary")
 
 
-def fresh(cluster: Cluster, me: str, others: Mapping[str, NodeState], evidence: Evidence) -> Verdict:
+def fresh(cluster: Cluster, me: str, others: Mapping[str, NodeState], evidence: Evidence) -> StartVerdict:
     """Data on which no server has run since initdb has made them are as good as none: nobody has anything of them. They are the
     cluster's first ones by the same conditions as new ones."""
     why = "" if evidence.new and not others else _may_exist(cluster, me, others, evidence)
     if not why:
-        return Verdict(START, f"{me}'s data were made just now, and no server has run on them")
+        return StartVerdict(START, f"{me}'s data were made just now, and no server has run on them")
     if not evidence.by_playbook:
         # It cannot be asked of servers: where there are no data, none runs.
         why = "and other hosts may hold the cluster. Run the site playbook: it asks them all, and starts these where it may."
@@ -58,7 +58,7 @@ def _may_exist(cluster: Cluster, me: str, others: Mapping[str, NodeState], evide
     return ""
 
 
-def strange(me: str) -> Verdict:
+def strange(me: str) -> StartVerdict:
     """Files without PG_VERSION, nobody knows whose: a cluster's, perhaps, whose disk lost that one, or that is being restored."""
     return refuse(
         f"{me}: the data directory holds files, but no cluster",
@@ -68,14 +68,14 @@ def strange(me: str) -> Verdict:
     )
 
 
-def broken(me: str, local: Local, held: Collection[str], primaries: Collection[str]) -> Verdict:
+def broken(me: str, local: Local, held: Collection[str], primaries: Collection[str]) -> StartVerdict:
     """No whole pg_control. What only this node has could not be kept, so it goes only where that certainly is nothing: a base
     backup of this cluster that never ended. *held*: system identifiers of the others' data; *primaries*: those of primaries."""
     copy = f"{me}'s data are a base backup of this cluster that never ended"
     if local.system_id and local.system_id in primaries:
-        return Verdict(CLONE, copy)
+        return StartVerdict(CLONE, copy)
     if local.system_id and local.system_id in held:
-        return Verdict(WAIT, f"{copy}; it is cloned when there is a primary.")
+        return StartVerdict(WAIT, f"{copy}; it is cloned when there is a primary.")
     return refuse(
         f"Use the data of {me}",
         "a whole data directory",

@@ -22,7 +22,7 @@ from typing import Any
 from ..data.incarnation import FILE as NOTE
 from ..errors import Conflict, PgherdError
 from ..model import CA_FILE, CLUSTER_FILE, MONITOR_PASSFILE, MONITOR_ROLE, Cluster, build
-from ..ports.place import around, as_owner
+from ..ports.directories import around, as_owner
 from ..ports.processes import directories_of
 from ..render.conf_barman import HOME
 from ..render.quoting import HEADER
@@ -38,7 +38,7 @@ _LONGEST = 1 << 20
 
 
 @dataclass(frozen=True)
-class Server:
+class HeldServer:
     """One PostgreSQL cluster of a host. *names* are paths of its data directory, what it is called by before what links lead to;
     *cluster* what Debian calls it (``17/main``; '' where it has no configuration there). *port* is the one it serves, or would by
     its configuration; 0 where that is not known. *wal* is where its WAL is, when that is a link."""
@@ -77,7 +77,7 @@ class Described:
 
 
 @dataclass(frozen=True)
-class Found:
+class Holdings:
     """What one host holds. *described*: see there; None where no run has come so far. *authority*: the certificates that its
     programs trust, as PEM. *passwords*: whether the monitoring role's is the one asked about: ``same``, ``other``, or
     '' where there is none, or none was. *note*: the note of whose data directory it has is there. *barman*: servers that its
@@ -86,7 +86,7 @@ class Found:
 
     name: str
     described: Described | None = None
-    servers: tuple[Server, ...] = ()
+    servers: tuple[HeldServer, ...] = ()
     authority: str = ""
     passwords: str = ""
     note: bool = False
@@ -99,7 +99,7 @@ class Found:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Found:
+    def from_dict(cls, data: Mapping[str, Any]) -> Holdings:
         """Build from to_dict's output. Raises TypeError, KeyError or AttributeError for what is none."""
         described = data.get("described")
         lists = {name: tuple(data.get(name) or ()) for name in ("barman", "backups", "pgpool")}
@@ -110,7 +110,8 @@ class Found:
                 **lists,
                 "described": _described(described) if described else None,
                 "servers": tuple(
-                    build(Server, {**one, "names": tuple(map(str, one["names"]))}) for one in data.get("servers") or ()
+                    build(HeldServer, {**one, "names": tuple(map(str, one["names"]))})
+                    for one in data.get("servers") or ()
                 ),
             },
         )
@@ -143,7 +144,7 @@ def monitoring(passfile: str) -> str:
     return next((rest for rest in rests if rest), "")
 
 
-def observe(name: str, asked: Cluster, directory: str, passfile: str = "") -> Found:
+def observe(name: str, asked: Cluster, directory: str, passfile: str = "") -> Holdings:
     """Look at this host, called *name*. *asked* is the cluster that it is to be of, *directory* where its data would be ('' for
     a host without), *passfile* a question() about monitoring(). Raises Conflict for a description that cannot be read."""
     described = describe(CLUSTER_FILE)
@@ -152,7 +153,7 @@ def observe(name: str, asked: Cluster, directory: str, passfile: str = "") -> Fo
     if described:
         stores.add(backup_directory(described.barman_directory, described.name))
     kept = monitoring(_text(MONITOR_PASSFILE))
-    return Found(
+    return Holdings(
         name,
         described,
         tuple(servers([place for place in places if place])),
@@ -195,7 +196,7 @@ def backup_directory(home: str, cluster: str) -> str:
     return os.path.normpath(f"{home or HOME}/{cluster}")
 
 
-def servers(places: Sequence[str]) -> list[Server]:
+def servers(places: Sequence[str]) -> list[HeldServer]:
     """PostgreSQL clusters: what is in *places*, those that Debian's tools know, and those that run."""
     known: dict[str, tuple[str, int]] = {}
     called: dict[str, list[str]] = {}
@@ -216,7 +217,7 @@ def servers(places: Sequence[str]) -> list[Server]:
     return [server for server in looked if server]
 
 
-def _server(directory: str, names: Sequence[str], cluster: str, port: int, running: bool) -> Server | None:
+def _server(directory: str, names: Sequence[str], cluster: str, port: int, running: bool) -> HeldServer | None:
     """What is in the data directory *directory*; None where that is no cluster."""
     version = _number(_text(f"{directory}/PG_VERSION").partition(".")[0])
     if not version:
@@ -225,7 +226,7 @@ def _server(directory: str, names: Sequence[str], cluster: str, port: int, runni
     # miscinit.h, LOCK_FILE_LINE_PORT: the fourth line.
     serves = _number(lines[3]) if len(lines) > 3 else 0
     wal = os.path.join(directory, "pg_wal")
-    return Server(
+    return HeldServer(
         tuple(dict.fromkeys(names)),
         version,
         cluster,

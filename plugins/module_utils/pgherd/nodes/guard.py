@@ -19,7 +19,7 @@ from ..observe.node_state import NodeState, Survey
 from ..quorum import acknowledgers, could_promote, seals_needed, voters
 from .evidence import NOTHING, PATH, Evidence
 from .first import broken, empty, fresh, strange
-from .verdict import INITIALIZE, STANDBY, START, WAIT, Verdict, refuse
+from .verdict import INITIALIZE, STANDBY, START, WAIT, StartVerdict, refuse
 
 
 def words(me: str, data: str) -> tuple[str, ...]:
@@ -27,12 +27,12 @@ def words(me: str, data: str) -> tuple[str, ...]:
     return ("--host", me, "--data", data)
 
 
-def sentence(me: str, decision: Verdict) -> str:
+def sentence(me: str, decision: StartVerdict) -> str:
     """What the guard says of it."""
     return f"guard: {me} starts {'as a standby' if decision.as_standby else 'as it is'}: {decision.why}"
 
 
-def decide(cluster: Cluster, me: str, local: Local, survey: Survey, evidence: Evidence = NOTHING) -> Verdict:
+def decide(cluster: Cluster, me: str, local: Local, survey: Survey, evidence: Evidence = NOTHING) -> StartVerdict:
     """What *me* may do about its data *local*, given what servers say, its own among them where that runs, and what is known
     besides."""
     others = {
@@ -41,7 +41,7 @@ def decide(cluster: Cluster, me: str, local: Local, survey: Survey, evidence: Ev
     if local.data == OTHER:
         return strange(me)
     if cluster.node(me).kind == "witness" and local.data in (NONE, CLUSTER):
-        return Verdict(INITIALIZE if local.data == NONE else START, f"{me} is a witness")
+        return StartVerdict(INITIALIZE if local.data == NONE else START, f"{me} is a witness")
     if local.data == BROKEN:
         primaries = [state.system_id for state in others.values() if not state.in_recovery]
         return broken(me, local, [state.system_id for state in others.values()], primaries)
@@ -65,14 +65,14 @@ def _was_primary(
     survey: Survey,
     others: Mapping[str, NodeState],
     evidence: Evidence,
-) -> Verdict:
+) -> StartVerdict:
     """Data that say nothing of themselves: it takes the others."""
     same = {name: state for name, state in others.items() if state.system_id == local.system_id}
     # One that was left behind on an older timeline is nobody to follow.
     primaries = [name for name, state in same.items() if not state.in_recovery and state.timeline >= local.timeline]
     if primaries:
         newest = max(primaries, key=lambda name: same[name].timeline)
-        return Verdict(STANDBY, f"{newest} is primary (timeline {same[newest].timeline})")
+        return StartVerdict(STANDBY, f"{newest} is primary (timeline {same[newest].timeline})")
     stopped = {
         name: item
         for name, item in evidence.stopped.items()
@@ -86,9 +86,9 @@ def _was_primary(
     if ahead and evidence.by_playbook:
         return _stays(me, local, f"{ahead[0]} has the newer timeline {known[ahead[0]]}: start that one.")
     if ahead:
-        return Verdict(STANDBY, f"{ahead[0]} is on timeline {known[ahead[0]]}, {me} on {local.timeline}")
+        return StartVerdict(STANDBY, f"{ahead[0]} is on timeline {known[ahead[0]]}, {me} on {local.timeline}")
     if evidence.empty and not same and {node.name for node in cluster.data_nodes} - {me} <= set(evidence.empty):
-        return Verdict(START, "no other node holds data")
+        return StartVerdict(START, "no other node holds data")
     followers = [name for name, item in stopped.items() if item.standby and cluster.node_at(item.follows) == me]
     return (evidence.by_playbook and _unasked(cluster, me, local, others, evidence)) or _alone(
         cluster, me, same, survey, followers
@@ -97,7 +97,7 @@ def _was_primary(
 
 def _by_itself(
     cluster: Cluster, me: str, local: Local, others: Mapping[str, NodeState], evidence: Evidence
-) -> Verdict | None:
+) -> StartVerdict | None:
     """About data that say so themselves; None where it takes the others."""
     if local.restoring and not local.standby:
         return refuse(
@@ -107,9 +107,9 @@ def _by_itself(
             f"If it is to be the primary, say so: touch {PATH}, then start it (docs/backup.md). Else name it in cluster_wipe.",
         )
     if local.standby:
-        return Verdict(START, f"{me} is a standby")
+        return StartVerdict(START, f"{me} is a standby")
     if local.recovering:
-        return Verdict(STANDBY, f"{me}'s data are a standby's ({local.state}), and standby.signal is missing")
+        return StartVerdict(STANDBY, f"{me}'s data are a standby's ({local.state}), and standby.signal is missing")
     return fresh(cluster, me, others, evidence) if local.fresh else None
 
 
@@ -118,7 +118,7 @@ def _by_itself(
 
 def _running(
     cluster: Cluster, me: str, mine: NodeState, others: Mapping[str, NodeState], evidence: Evidence
-) -> Verdict:
+) -> StartVerdict:
     """A primary that runs goes on, where it is the cluster's; nothing is written to another."""
     held = {**{name: item.system_id for name, item in evidence.stopped.items() if item.system_id}}
     held.update({name: state.system_id for name, state in others.items()})
@@ -126,18 +126,18 @@ def _running(
     for name in same:
         state = others.get(name)
         if state and not state.in_recovery and state.timeline > mine.timeline:
-            return Verdict(
+            return StartVerdict(
                 WAIT,
                 f"{me} runs as a primary (timeline {mine.timeline}), but {name} is primary now (timeline {state.timeline}).",
             )
     foreign = [node.name for node in cluster.data_nodes if node.name in held and node.name not in same]
     most = len(foreign) - len(same)
     if most > 1 or (most == 1 and me != cluster.first_primary.name):
-        return Verdict(WAIT, f"{me} runs another cluster than {', '.join(foreign)}.")
-    return Verdict(START, f"{me} runs")
+        return StartVerdict(WAIT, f"{me} runs another cluster than {', '.join(foreign)}.")
+    return StartVerdict(START, f"{me} runs")
 
 
-def _beside(me: str, local: Local, others: Mapping[str, NodeState]) -> Verdict | None:
+def _beside(me: str, local: Local, others: Mapping[str, NodeState]) -> StartVerdict | None:
     """A run of the playbook puts no primary that was stopped beside another, whichever of the two is right."""
     for name, state in others.items():
         if not state.in_recovery:
@@ -147,7 +147,7 @@ def _beside(me: str, local: Local, others: Mapping[str, NodeState]) -> Verdict |
 
 def _unasked(
     cluster: Cluster, me: str, local: Local, others: Mapping[str, NodeState], evidence: Evidence
-) -> Verdict | None:
+) -> StartVerdict | None:
     """Nor does it start one that would be a standby for want of others who can say something, whom only people can bring back."""
     # Stopped with whole data of this cluster, it can be started and asked.
     stopped = [name for name, item in evidence.stopped.items() if item.system_id == local.system_id and item.timeline]
@@ -164,11 +164,11 @@ def _unasked(
     cure = "Bring them back first."
     if not silent:
         cure = f"If it certainly was the last primary, say so: touch {PATH}, and start it by its unit (docs/safety.md)."
-    return Verdict(WAIT, f"{me} was a primary and stays stopped, because {', and '.join(why)}. {cure}")
+    return StartVerdict(WAIT, f"{me} was a primary and stays stopped, because {', and '.join(why)}. {cure}")
 
 
-def _stays(me: str, local: Local, why: str) -> Verdict:
-    return Verdict(WAIT, f"{me} was a primary (timeline {local.timeline}) and stays stopped, because {why}")
+def _stays(me: str, local: Local, why: str) -> StartVerdict:
+    return StartVerdict(WAIT, f"{me} was a primary (timeline {local.timeline}) and stays stopped, because {why}")
 
 
 # What PostgreSQL writes of WAL before a record is whole ends at a page (XLogBackgroundFlush(), WalSndSendPhysical()).
@@ -193,7 +193,7 @@ def furthest(me: str, local: Local, survey: Survey) -> tuple[str, int]:
     return (name, position) if position > local.redo else ("", 0)
 
 
-def _same_cluster(me: str, local: Local, others: Mapping[str, NodeState]) -> Verdict | None:
+def _same_cluster(me: str, local: Local, others: Mapping[str, NodeState]) -> StartVerdict | None:
     foreign = [name for name, state in others.items() if state.system_id != local.system_id]
     if not foreign or 2 * len(foreign) <= len(others):
         return None
@@ -205,7 +205,7 @@ def _same_cluster(me: str, local: Local, others: Mapping[str, NodeState]) -> Ver
     )
 
 
-def _restored(me: str, local: Local, others: Mapping[str, NodeState]) -> Verdict:
+def _restored(me: str, local: Local, others: Mapping[str, NodeState]) -> StartVerdict:
     primaries = [name for name, state in others.items() if not state.in_recovery and state.system_id == local.system_id]
     if primaries:
         return refuse(
@@ -221,7 +221,7 @@ def _restored(me: str, local: Local, others: Mapping[str, NodeState]) -> Verdict
             "a standby's",
             "If they are a restored backup that was started before, stop it, remove standby.signal, and say so again.",
         )
-    return Verdict(START, f"{me}'s data are a restored backup, as a person says")
+    return StartVerdict(START, f"{me}'s data are a restored backup, as a person says")
 
 
 def _still_mine(cluster: Cluster, me: str, state: NodeState) -> bool:
@@ -233,11 +233,11 @@ def _still_mine(cluster: Cluster, me: str, state: NodeState) -> bool:
 
 def _alone(
     cluster: Cluster, me: str, others: Mapping[str, NodeState], survey: Survey, followers: Sequence[str]
-) -> Verdict:
+) -> StartVerdict:
     """Nobody who answers is primary or further: is anybody missing who could be? *followers* are stopped, and by their files
     standbys of *me*."""
     if me not in cluster.electable_names:
-        return Verdict(START, f"{me} was promoted by hand, and nobody who answers is further")
+        return StartVerdict(START, f"{me} was promoted by hand, and nobody who answers is further")
     # Who came in another's place cannot say what that one has helped to promote.
     others_place = unfit(cluster, others)
     accounted = [name for name, state in others.items() if _still_mine(cluster, me, state) and name not in others_place]
@@ -246,6 +246,8 @@ def _alone(
         accounted += [name for name in survey.states if name != me and cluster.node(name).kind == "witness"]
     behind_back = could_promote(cluster, me, accounted)
     if behind_back:
-        return Verdict(STANDBY, f"nobody knows whether one of {', '.join(behind_back)} was promoted", provisional=True)
+        return StartVerdict(
+            STANDBY, f"nobody knows whether one of {', '.join(behind_back)} was promoted", provisional=True
+        )
     said = ", ".join(sorted(set(accounted) & set(voters(cluster, me)))) or "nobody else"
-    return Verdict(START, f"no other primary is possible: {said} can acknowledge commits, and knows none")
+    return StartVerdict(START, f"no other primary is possible: {said} can acknowledge commits, and knows none")

@@ -37,7 +37,7 @@ def _as_they_are(rows: Sequence[Mapping[str, Any]]) -> str:
     return "".join(f"{row['name']} = {single_quoted(str(row['value']))}\n" for row in rows)
 
 
-class Executor:
+class InstanceExecutor:
     """Does the plan's steps on this host."""
 
     def __init__(self, here: Here, previous: Mapping[str, Mapping[str, Any]] | None = None) -> None:

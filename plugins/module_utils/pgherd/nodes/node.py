@@ -19,7 +19,7 @@ from ..objects.identity import Incarnation, admitted
 from ..plan import Plan, Step
 from ..programs.repmgr import wanted_record
 from .first import broken
-from .seen import Seen, without_password
+from .seen import NodeObservation, without_password
 
 STATES = ("member", "primary", "standby", "witness", "absent")
 
@@ -47,7 +47,7 @@ def levels(cluster: Cluster) -> list[list[str]]:
     return [[name for name in depths if depths[name] == depth] for depth in range(max(depths.values()) + 1)]
 
 
-def plan(cluster: Cluster, name: str, desired: Desired, seen: Seen, layout: Layout) -> tuple[Plan, str]:
+def plan(cluster: Cluster, name: str, desired: Desired, seen: NodeObservation, layout: Layout) -> tuple[Plan, str]:
     """The plan for the node called *name*, and why it is left alone where it is ('' where it is not).
 
     Raises Conflict, with both names, where it would make a second primary or take another node's place, and ConfigError
@@ -63,7 +63,7 @@ def plan(cluster: Cluster, name: str, desired: Desired, seen: Seen, layout: Layo
 
 
 class _Decision:
-    def __init__(self, cluster: Cluster, node: Node, desired: Desired, seen: Seen, layout: Layout) -> None:
+    def __init__(self, cluster: Cluster, node: Node, desired: Desired, seen: NodeObservation, layout: Layout) -> None:
         self.cluster = cluster
         self.node = node
         self.name = node.name

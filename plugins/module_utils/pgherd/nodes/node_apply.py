@@ -36,7 +36,7 @@ from ..promotion.seal import make_slot
 from . import instance
 from .instance import local_login
 from .instance_apply import STREAMING
-from .seen import Seen
+from .seen import NodeObservation
 
 # Seconds for which a primary that standbys stream from may leave looks without an answer: a busy host does.
 BUSY = 15.0
@@ -54,7 +54,7 @@ def slot_session(cluster: Cluster, node: Node) -> AbstractContextManager[Psycopg
     return connect(node.name, {**agent_parameters(cluster, node), "options": LOCAL_COMMIT})
 
 
-def look(here: Here) -> Seen:
+def look(here: Here) -> NodeObservation:
     """Ask this host and all nodes. A host without PostgreSQL, or without psycopg, is one without data and answers.
 
     Raises Unreachable when the live primary does not let repmgr's role in.
@@ -66,7 +66,7 @@ def look(here: Here) -> Seen:
     if live:
         with session(cluster, cluster.node(live.name)) as server:
             rows = registered(server)
-    seen = Seen(mine, topology, rows, interrupted=bool(marked()))
+    seen = NodeObservation(mine, topology, rows, interrupted=bool(marked()))
     if mine.role == "standby":
         with connect(here.me, local_login(cluster, here.layout)) as server:
             query = (
@@ -109,7 +109,7 @@ def written_settings(directory: str) -> tuple[str, str]:
     return found.get("primary_conninfo", ""), found.get("primary_slot_name", "")
 
 
-class Executor:
+class NodeExecutor:
     """Does the plan's steps here. *timeout* in seconds bounds each wait for another node."""
 
     def __init__(self, here: Here, timeout: float = 300.0, rejoin: Callable[[str], object] | None = None) -> None:

@@ -15,12 +15,12 @@ from ..errors import ConfigError
 from ..layout import debian, layout, version_of
 from ..model import CLUSTER_FILE, Cluster, Node, aliases
 from ..render.conf_barman import HOME
-from .found import Described, Found, Server, backup_directory
+from .found import Described, HeldServer, Holdings, backup_directory
 
 
 def problems(
     cluster: Cluster,
-    said: Mapping[str, Found],
+    said: Mapping[str, Holdings],
     *,
     trusted: Collection[str] = (),
     wipe: Collection[str] = (),
@@ -51,7 +51,7 @@ def check(*args: Any, **options: Any) -> None:
         raise ConfigError(found)
 
 
-def holders(cluster: Cluster, said: Mapping[str, Found]) -> list[str]:
+def holders(cluster: Cluster, said: Mapping[str, Holdings]) -> list[str]:
     """Hosts that serve this cluster by now: nodes with data, and others that a run has described it to."""
     nodes = {node.name for node in cluster.nodes}
     return [
@@ -63,7 +63,7 @@ def holders(cluster: Cluster, said: Mapping[str, Found]) -> list[str]:
     ]
 
 
-def _of_one(cluster: Cluster, one: Found, ours: bool, known: Collection[str], wipe: bool) -> Iterator[str]:
+def _of_one(cluster: Cluster, one: Holdings, ours: bool, known: Collection[str], wipe: bool) -> Iterator[str]:
     if one.described and not ours:
         yield _other_cluster(cluster, one.described)
         return
@@ -86,7 +86,7 @@ def _of_one(cluster: Cluster, one: Found, ours: bool, known: Collection[str], wi
         )
 
 
-def _stranger(cluster: Cluster, one: Found, trusted: bool) -> bool:
+def _stranger(cluster: Cluster, one: Holdings, trusted: bool) -> bool:
     """Whether what the host is described as is another cluster: by its name, or one of that name with other nodes, and another
     authority. Nodes come and go, and a whole cluster may get other addresses, but not all at once."""
     described = one.described
@@ -117,7 +117,7 @@ def _other_cluster(cluster: Cluster, described: Described) -> str:
     )
 
 
-def _held(described: Described | None, servers: Collection[Server]) -> list[Server]:
+def _held(described: Described | None, servers: Collection[HeldServer]) -> list[HeldServer]:
     """Those of the *servers* that the playbook has made: they lie where the last run had the data."""
     if described is None:
         return []
@@ -125,7 +125,7 @@ def _held(described: Described | None, servers: Collection[Server]) -> list[Serv
 
 
 def _elsewhere(
-    cluster: Cluster, name: str, described: Described, held: Collection[Server], version: int
+    cluster: Cluster, name: str, described: Described, held: Collection[HeldServer], version: int
 ) -> Iterator[str]:
     """What the node's living cluster is, and is asked to be otherwise."""
     yield from _another_node(cluster.node(name), described)
@@ -186,8 +186,8 @@ def _another_node(node: Node, described: Described) -> Iterator[str]:
 
 def _strange(
     cluster: Cluster,
-    one: Found,
-    servers: Collection[Server],
+    one: Holdings,
+    servers: Collection[HeldServer],
     version: int,
     known: Collection[str],
     replaced: bool,
@@ -211,7 +211,7 @@ def _strange(
             )
 
 
-def _way(cluster: Cluster, node: Node, server: Server) -> str:
+def _way(cluster: Cluster, node: Node, server: HeldServer) -> str:
     drop = f"pg_dropcluster --stop {server.cluster.replace('/', ' ')}" if server.cluster else "move the directory away"
     way = (
         f"It is left alone. If nobody needs it (Debian's package makes an empty one when it is installed), {drop} there; "
@@ -224,7 +224,7 @@ def _way(cluster: Cluster, node: Node, server: Server) -> str:
     return way
 
 
-def _backups(cluster: Cluster, one: Found) -> Iterator[str]:
+def _backups(cluster: Cluster, one: Holdings) -> Iterator[str]:
     if one.described is None:
         if one.barman:
             yield (

@@ -29,9 +29,9 @@ from ..model import Node, int_to_lsn, lsn_to_int
 from ..objects.identity import admitted, renamed
 from ..observe.identity import counted
 from ..observe.node_state import ask
+from ..ports.directories import as_owner
 from ..ports.here import Here
 from ..ports.links import session
-from ..ports.place import as_owner
 from ..ports.services import FAILED, POSTGRES
 from ..ports.sql import conninfo
 from ..programs.repmgr import record_standby, streaming_conninfo
@@ -39,7 +39,7 @@ from ..programs.sessions import parameters
 from ..promotion.seal import make_slot
 from ..promotion.wait import says, streams, until
 from .first import broken, strange
-from .node_apply import Executor
+from .node_apply import NodeExecutor
 from .verdict import CLONE
 
 # Seconds for a rewind, for a server to stop before it is killed, to read its own WAL, to wait for some that is not there,
@@ -80,7 +80,7 @@ class Rejoin:
         reason = self._unusable(source, begun, useless) or self._shut_down(source)
         reason = reason or self._rewind(source) or self._wal_gone(source)
         if reason:
-            maker = Executor(self._here, 120.0)
+            maker = NodeExecutor(self._here, 120.0)
             maker.may_clone(target, wipe=True)
             self._say(f"rejoin: {self._me.name} is cloned from {target}: {reason}")
             maker.copy(target, wipe=True)

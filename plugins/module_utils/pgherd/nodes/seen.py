@@ -21,7 +21,7 @@ def without_password(text: str) -> str:
 
 
 @dataclass(frozen=True)
-class Seen:
+class NodeObservation:
     """*records* is repmgr.nodes of the live primary. *primary_conninfo* and *slot* are what this node's server streams
     by, or would by its files when it is stopped. *interrupted*: an attempt to bring it back was begun and not finished."""
 

@@ -19,7 +19,7 @@ TOUCHED = 0.03
 
 
 @dataclass(frozen=True)
-class Host:
+class HostMemory:
     """What a host has, in bytes, by /proc/meminfo, and its vm.overcommit_memory."""
 
     meminfo: Mapping[str, int]
@@ -33,7 +33,7 @@ class Host:
 
 
 @dataclass(frozen=True)
-class Held:
+class SharedMemory:
     """Shared memory of a server that runs, in bytes: of the plain kind, and in huge pages."""
 
     plain: int = 0
@@ -43,7 +43,7 @@ class Held:
         return bool(self.plain or self.huge)
 
 
-def fits(pages: int, huge_pages: str, held: Held, host: Host) -> bool:
+def fits(pages: int, huge_pages: str, held: SharedMemory, host: HostMemory) -> bool:
     """Whether a start that needs *pages* huge pages, -1 for not known, can be tried with all its memory while a server *held*
     some. Where it cannot, it would fail for what that server has, or take from it what it needs; where no host as this could
     give it, PostgreSQL is asked, and says so."""
@@ -59,12 +59,12 @@ def fits(pages: int, huge_pages: str, held: Held, host: Host) -> bool:
     return nowhere or needed * TOUCHED < host.meminfo.get("MemAvailable", 0) / 2
 
 
-def host() -> Host:
+def host() -> HostMemory:
     """What this host has."""
     with open("/proc/meminfo", encoding="ascii") as stream:
         meminfo = parse_meminfo(stream.read())
     with open("/proc/sys/vm/overcommit_memory", encoding="ascii") as stream:
-        return Host(meminfo, int(stream.read()))
+        return HostMemory(meminfo, int(stream.read()))
 
 
 def parse_meminfo(text: str) -> dict[str, int]:
@@ -73,7 +73,7 @@ def parse_meminfo(text: str) -> dict[str, int]:
     return {name: int(number) * (1024 if unit else 1) for name, number, unit in found}
 
 
-def held(data: str) -> Held:
+def held(data: str) -> SharedMemory:
     """What the server with the data directory *data* holds; nothing where none runs."""
     try:
         with open(f"{data}/postmaster.pid", encoding="ascii") as stream:
@@ -81,14 +81,14 @@ def held(data: str) -> Held:
         with open(f"/proc/{process}/maps", encoding="utf-8", errors="replace") as stream:
             return parse_maps(stream.read())
     except (OSError, ValueError):
-        return Held()
+        return SharedMemory()
 
 
-def parse_maps(text: str) -> Held:
+def parse_maps(text: str) -> SharedMemory:
     """Shared memory without a file in /proc/PID/maps (proc(5)): such of mmap() is /dev/zero's, or huge, or of System V."""
     sizes = {"zero": 0, "anon_hugepage": 0, "SYSV": 0}
     for start, end, name in re.findall(
         r"^([0-9a-f]+)-([0-9a-f]+) rw-s .*?/(?:dev/)?(zero|anon_hugepage|SYSV)", text, re.MULTILINE
     ):
         sizes[name] += int(end, 16) - int(start, 16)
-    return Held(sizes["zero"] + sizes["SYSV"], sizes["anon_hugepage"])
+    return SharedMemory(sizes["zero"] + sizes["SYSV"], sizes["anon_hugepage"])

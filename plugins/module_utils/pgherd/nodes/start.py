@@ -18,7 +18,7 @@ from ..ports.here import Here
 from ..ports.links import Links
 from . import guard
 from .evidence import NOTHING, Evidence
-from .verdict import STANDBY, START, Verdict
+from .verdict import STANDBY, START, StartVerdict
 
 # Seconds that the others have to come up when all start at once, and from one look at their answers to the next.
 PATIENCE, INTERVAL = 3.0, 0.02
@@ -26,7 +26,7 @@ PATIENCE, INTERVAL = 3.0, 0.02
 POSITIONS = 1.0
 
 
-def decide(here: Here, evidence: Evidence = NOTHING) -> Verdict:
+def decide(here: Here, evidence: Evidence = NOTHING) -> StartVerdict:
     """How the server here may start now: as it is, or as a standby. Raises Conflict when it must not at all."""
     local = datadir.local(here.layout, here.runner)
     decision, survey = _decide(here.cluster, here.me, local, here.links, evidence)
@@ -38,10 +38,12 @@ def decide(here: Here, evidence: Evidence = NOTHING) -> Verdict:
     why = wal.ends_before(position, here.layout, local, here.runner)
     if not why:
         return decision
-    return Verdict(STANDBY, f"{name} has received its WAL up to {int_to_lsn(position)}, and here it ends before: {why}")
+    return StartVerdict(
+        STANDBY, f"{name} has received its WAL up to {int_to_lsn(position)}, and here it ends before: {why}"
+    )
 
 
-def as_it_is(here: Here) -> Verdict | None:
+def as_it_is(here: Here) -> StartVerdict | None:
     """The decision that the server here starts as it is, where nothing has to be done before. None for all else: that is for the
     guard's own process, which says what is refused, and writes before the start and never late. Raises as decide()."""
     if marked() or another(here.layout.data):
@@ -50,7 +52,7 @@ def as_it_is(here: Here) -> Verdict | None:
     return None if decision.as_standby else decision
 
 
-def prepare(here: Here, decision: Verdict) -> None:
+def prepare(here: Here, decision: StartVerdict) -> None:
     """Make the data directory start as *decision* says: a standby follows nobody before its agent has seen that it has no
     WAL which the primary has not (see diverged.py). Raises PgherdError."""
     if not decision.as_standby:
@@ -60,7 +62,7 @@ def prepare(here: Here, decision: Verdict) -> None:
 
 def _decide(
     cluster: Cluster, me: str, local: datadir.Local, links: Links, evidence: Evidence = NOTHING
-) -> tuple[Verdict, Survey]:
+) -> tuple[StartVerdict, Survey]:
     """Ask the others until what they say is enough; that, too."""
     others = [node.name for node in cluster.nodes if node.name != me]
     if (local.standby and not evidence.restored) or not others:

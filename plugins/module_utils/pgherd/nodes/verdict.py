@@ -14,7 +14,7 @@ START, STANDBY, WAIT, REFUSE, INITIALIZE, CLONE = "start", "standby", "wait", "r
 
 
 @dataclass(frozen=True)
-class Verdict:
+class StartVerdict:
     """What is to be *done*, and why; that says what a person can do where nothing is."""
 
     done: str
@@ -30,7 +30,7 @@ class Verdict:
         return self.done == STANDBY
 
 
-def refuse(attempted: str, wanted: str, found: str, cure: str) -> Verdict:
+def refuse(attempted: str, wanted: str, found: str, cure: str) -> StartVerdict:
     """That nothing is done, as a Conflict says it."""
     conflict = Conflict(attempted, wanted, found, cure)
-    return Verdict(REFUSE, str(conflict), conflict=conflict)
+    return StartVerdict(REFUSE, str(conflict), conflict=conflict)

@@ -43,7 +43,7 @@ class Extension:
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundExtension:
     """What observe() found of one extension.
 
     *installed* is the schema that it is in, None without it. *available* says whether the server has its files; of them come
@@ -63,10 +63,10 @@ class Found:
 
 
 @dataclass(frozen=True)
-class State:
+class FoundExtensions:
     """What observe() found; the default is an empty server. An extension whose database is not there is None, or missing."""
 
-    extensions: Mapping[Extension, Found | None] = field(default_factory=dict)
+    extensions: Mapping[Extension, FoundExtension | None] = field(default_factory=dict)
 
 
 _EXTENSION = """
@@ -136,13 +136,13 @@ SELECT transactionid::text AS xid FROM pg_locks
 """
 
 
-def observe(sessions: Callable[[str], Server], extensions: Sequence[Extension]) -> State:
+def observe(sessions: Callable[[str], Server], extensions: Sequence[Extension]) -> FoundExtensions:
     """Read what is there of *extensions*, and what others have where their scripts would look.
 
     *sessions* gives a superuser's session in a named database (the same one for the same name). Raises SqlError.
     """
     databases = {row["datname"] for row in sessions("postgres").rows("SELECT datname FROM pg_database")}
-    return State(
+    return FoundExtensions(
         {
             extension: _observe(sessions(extension.database), extension) if extension.database in databases else None
             for extension in extensions
@@ -150,7 +150,7 @@ def observe(sessions: Callable[[str], Server], extensions: Sequence[Extension]) 
     )
 
 
-def plan(extensions: Sequence[Extension], state: State, missing_ok: bool = False) -> Plan:
+def plan(extensions: Sequence[Extension], state: FoundExtensions, missing_ok: bool = False) -> Plan:
     """What makes *extensions* be there, in their order, each in a schema that is made first where a named one is missing.
 
     *missing_ok*: a forecast, where an earlier step that was not run may bring a database or the extension's files. Raises
@@ -169,7 +169,7 @@ def plan(extensions: Sequence[Extension], state: State, missing_ok: bool = False
         _check_schema(extension, found)
         if (found and found.installed is not None) or extension in later:
             continue
-        known = found or Found()
+        known = found or FoundExtension()
         schema = _target(extension, known)
         _refuse(extension, known, known.strange)
         # One that the control file names is made by CREATE EXTENSION.
@@ -184,7 +184,7 @@ def plan(extensions: Sequence[Extension], state: State, missing_ok: bool = False
     return Plan("extensions", before, after, tuple(steps))
 
 
-def waiting(extensions: Sequence[Extension], state: State) -> list[Extension]:
+def waiting(extensions: Sequence[Extension], state: FoundExtensions) -> list[Extension]:
     """Those of *extensions* that cannot be made before the server has been restarted: its library is not there yet, or that of
     one which it requires."""
     found: list[Extension] = []
@@ -197,7 +197,7 @@ def waiting(extensions: Sequence[Extension], state: State) -> list[Extension]:
     return found
 
 
-class Executor:
+class ExtensionExecutor:
     """Runs the steps of the plan. *sessions* as for observe(). Commits locally, as that of roles.py does."""
 
     def __init__(self, sessions: Callable[[str], Server]) -> None:
@@ -210,7 +210,7 @@ class Executor:
             server.run(f"CREATE SCHEMA {quote(schema)}")
             server.run(f"GRANT USAGE ON SCHEMA {quote(schema)} TO PUBLIC")
 
-    def create(self, extension: Extension, found: Found) -> None:
+    def create(self, extension: Extension, found: FoundExtension) -> None:
         """Make *extension*, with no chance for others to put something before its script after the look.
 
         Raises Conflict as plan() does, PgherdError when a transaction of others does not end, SqlError.
@@ -227,16 +227,18 @@ class Executor:
             server.run(f"CREATE EXTENSION {quote(extension.name)}{where}")
 
 
-def _observe(server: Server, extension: Extension) -> Found:
+def _observe(server: Server, extension: Extension) -> FoundExtension:
     row = server.rows(_EXTENSION, [extension.name])[0]
     loaded = not extension.preload or extension.name in _libraries(server)
-    found = Found(**{**row, "requires": tuple(row["requires"]), "needs": tuple(row["needs"]), "loaded": loaded})
+    found = FoundExtension(
+        **{**row, "requires": tuple(row["requires"]), "needs": tuple(row["needs"]), "loaded": loaded}
+    )
     if found.installed is not None or not found.available:
         return found
     schema = _target(extension, found)
     has_schema = bool(server.rows("SELECT FROM pg_namespace WHERE nspname = %s", [schema]))
     strange = _strange(server, schema, found.requires)
-    return Found(**{**vars(found), "has_schema": has_schema, "strange": strange})
+    return FoundExtension(**{**vars(found), "has_schema": has_schema, "strange": strange})
 
 
 def _libraries(server: Server) -> list[str]:
@@ -250,11 +252,11 @@ def _strange(server: Server, schema: str, requires: Sequence[str]) -> tuple[str,
     return tuple(cleaned(f"{row['name']} of role {row['role']}") for row in rows)
 
 
-def _target(extension: Extension, found: Found) -> str:
+def _target(extension: Extension, found: FoundExtension) -> str:
     return extension.schema or found.fixed or DEFAULT_SCHEMA
 
 
-def _refuse(extension: Extension, found: Found, strange: Sequence[str]) -> None:
+def _refuse(extension: Extension, found: FoundExtension, strange: Sequence[str]) -> None:
     """Raise Conflict when the extension's script could call something of others."""
     if not strange:
         return
@@ -272,7 +274,7 @@ def _refuse(extension: Extension, found: Found, strange: Sequence[str]) -> None:
     )
 
 
-def _check_schema(extension: Extension, found: Found | None) -> None:
+def _check_schema(extension: Extension, found: FoundExtension | None) -> None:
     """Raise Conflict when the extension is, or by its control file can only be, in another schema than the one named."""
     if not found or extension.schema is None:
         return
@@ -293,7 +295,7 @@ def _check_schema(extension: Extension, found: Found | None) -> None:
         )
 
 
-def _validate(extensions: Sequence[Extension], state: State, missing_ok: bool) -> None:
+def _validate(extensions: Sequence[Extension], state: FoundExtensions, missing_ok: bool) -> None:
     problems = []
     stated: set[tuple[str, str]] = set()
     for extension in extensions:
@@ -310,7 +312,9 @@ def _validate(extensions: Sequence[Extension], state: State, missing_ok: bool) -
         raise ConfigError(problems)
 
 
-def _lacks(extension: Extension, found: Found, stated: set[tuple[str, str]], missing_ok: bool) -> Iterator[str]:
+def _lacks(
+    extension: Extension, found: FoundExtension, stated: set[tuple[str, str]], missing_ok: bool
+) -> Iterator[str]:
     if not found.available and not missing_ok:
         yield f"The {extension}: the server has no files of it; install its package, or correct the name."
     for name in found.needs:

@@ -149,7 +149,7 @@ def plan(found: Mapping[str, bool]) -> Plan:
     return Plan(f"identity in {REPMGR_DATABASE}", before, dict.fromkeys(before, True), steps)
 
 
-class Executor:
+class IdentityExecutor:
     """Does the plan's step. *sessions*: see look()."""
 
     def __init__(self, sessions: Sessions | None) -> None:

@@ -14,11 +14,22 @@ from . import grants as acl
 from .grants import KINDS, PUBLIC, Draft, Grant, Objects
 from .role import ATTRIBUTES, Role, RoleState, plan_memberships, plan_role, reserved
 
-__all__ = ["KINDS", "PUBLIC", "Executor", "Grant", "Role", "RoleState", "State", "observe", "plan", "reserved"]
+__all__ = [
+    "KINDS",
+    "PUBLIC",
+    "FoundRoles",
+    "Grant",
+    "Role",
+    "RoleExecutor",
+    "RoleState",
+    "observe",
+    "plan",
+    "reserved",
+]
 
 
 @dataclass(frozen=True)
-class State:
+class FoundRoles:
     """What observe() found; the default is an empty server.
 
     *objects* lists per grant what it reaches, None where it does not exist. *depends* says of roles to be dropped in
@@ -57,7 +68,7 @@ def observe(
     roles: Sequence[Role],
     grants: Sequence[Grant],
     absent: Sequence[str] = (),
-) -> State:
+) -> FoundRoles:
     """Read what is there of *roles*, *grants* and the roles to be *absent*.
 
     *sessions* gives a superuser's session in a named database (the same one for the same name). Raises SqlError.
@@ -74,7 +85,7 @@ def observe(
     for row in server.rows(_DEPENDS, [sorted(absent)]) if absent else ():
         depends[row["name"]][row["database"]] = row["owns"]
     databases = {row["datname"] for row in server.rows("SELECT datname FROM pg_database")} if grants else set()
-    return State(
+    return FoundRoles(
         {
             name: RoleState(
                 attributes={key: row[key] for key in (*ATTRIBUTES, "connection_limit")},
@@ -97,7 +108,7 @@ def plan(
     roles: Sequence[Role],
     grants: Sequence[Grant],
     passwords: Mapping[str, str],
-    state: State,
+    state: FoundRoles,
     absent: Sequence[str] = (),
     missing_ok: bool = False,
 ) -> Plan:
@@ -120,7 +131,7 @@ def plan(
     return Plan("roles", draft.before, draft.after, tuple(draft.steps))
 
 
-class Executor:
+class RoleExecutor:
     """Runs the steps of the plan. *sessions* as for observe().
 
     Commits locally: on the first day the primary has no synchronous standby yet, and a standby can only come once these
@@ -148,7 +159,7 @@ def _validate(
     roles: Sequence[Role],
     grants: Sequence[Grant],
     passwords: Mapping[str, str],
-    state: State,
+    state: FoundRoles,
     absent: Sequence[str],
     missing_ok: bool,
 ) -> None:
@@ -168,7 +179,7 @@ def _validate(
         raise ConfigError(problems)
 
 
-def _plan_drop(draft: Draft, name: str, state: State) -> None:
+def _plan_drop(draft: Draft, name: str, state: FoundRoles) -> None:
     if name not in state.roles:
         return
     depends = state.depends.get(name, {})

@@ -38,7 +38,7 @@ _OF_OTHER_TYPE = {"physical": ("two_phase", "failover"), "logical": ("reserve",)
 
 
 @dataclass(frozen=True)
-class Slot:
+class WantedSlot:
     """A slot that should be there.
 
     *reserve*: a physical slot keeps WAL from now on, not only from its first use. The rest is for logical slots:
@@ -55,7 +55,7 @@ class Slot:
 
 
 @dataclass(frozen=True)
-class State:
+class FoundSlots:
     """What observe() found; the default is an empty server of unknown version.
 
     *slot* is the slot of the name in question, None without one; *application* the name of who uses it. *free* is how
@@ -70,7 +70,7 @@ class State:
     application: str = ""
 
 
-def observe(server: Server, name: str) -> State:
+def observe(server: Server, name: str) -> FoundSlots:
     """Read the server's facts and the slot called *name*. Raises SqlError."""
     facts = server.rows(
         "SELECT current_setting('server_version_num')::int / 10000 AS version, pg_is_in_recovery() AS in_recovery,"
@@ -83,13 +83,15 @@ def observe(server: Server, name: str) -> State:
         [name],
     )
     if not rows:
-        return State(**facts)
+        return FoundSlots(**facts)
     row = rows[0]["slot"]
     shown = {key: row[key] for key in _COLUMNS if key in row}
-    return State(**facts, slot={"name": name, "type": row["slot_type"], **shown}, application=rows[0]["application"])
+    return FoundSlots(
+        **facts, slot={"name": name, "type": row["slot_type"], **shown}, application=rows[0]["application"]
+    )
 
 
-def present(wanted: Slot, state: State) -> Plan:
+def present(wanted: WantedSlot, state: FoundSlots) -> Plan:
     """What makes *wanted* so.
 
     A slot that is there is kept, but a physical one that holds nothing and never can again (wal_status lost), or holds
@@ -131,7 +133,7 @@ def present(wanted: Slot, state: State) -> Plan:
     return Plan(_subject(wanted.name), found, found)
 
 
-def absent(name: str, state: State, kind: str | None = None) -> Plan:
+def absent(name: str, state: FoundSlots, kind: str | None = None) -> Plan:
     """What removes the slot called *name*; only one of *kind*, where that is said.
 
     Raises Conflict when the slot is in use, of another kind, or copied from the primary.
@@ -149,7 +151,7 @@ def absent(name: str, state: State, kind: str | None = None) -> Plan:
     return Plan(_subject(name), found, {}, (Step("drop", f"drop slot {name}", {"name": name}),))
 
 
-class Executor:
+class SlotExecutor:
     """Runs the steps of the plans. *walsender* opens a session in the replication protocol (replication=database), only
     called where failover is altered. *timeout* in seconds bounds the making of a logical slot."""
 
@@ -158,7 +160,7 @@ class Executor:
         self._walsender = walsender
         self._timeout = timeout
 
-    def create(self, slot: Slot) -> None:
+    def create(self, slot: WantedSlot) -> None:
         """Make *slot*. Raises SqlError, with a cure where a logical slot was not ready in time: then none is left."""
         if slot.type == "physical":
             self._server.rows("SELECT pg_create_physical_replication_slot(%s, %s)", [slot.name, slot.reserve])
@@ -196,7 +198,7 @@ def _subject(name: str) -> str:
     return f"slot {name}"
 
 
-def _foretold(wanted: Slot, state: State) -> dict[str, Any]:
+def _foretold(wanted: WantedSlot, state: FoundSlots) -> dict[str, Any]:
     shown: dict[str, Any] = {"name": wanted.name, "type": wanted.type, "active": False, "temporary": False}
     if wanted.type == "logical":
         shown.update(plugin=wanted.plugin, database=wanted.database, two_phase=wanted.two_phase)
@@ -205,10 +207,10 @@ def _foretold(wanted: Slot, state: State) -> dict[str, Any]:
     return shown
 
 
-def _check_server(wanted: Slot, state: State) -> None:
+def _check_server(wanted: WantedSlot, state: FoundSlots) -> None:
     """Raise when the server cannot have such a new slot. Says so in check mode too, where the server is not asked."""
     attempted = f"create {wanted.type} slot {wanted.name}"
-    if state == State():
+    if state == FoundSlots():
         return
     if state.free <= 0:
         raise PgherdError(f"{attempted}: all slots are taken.", "Raise max_replication_slots and restart the server.")
@@ -230,7 +232,7 @@ def _check_server(wanted: Slot, state: State) -> None:
     _check_failover(wanted, state, {})
 
 
-def _check_same(wanted: Slot, found: Mapping[str, Any]) -> None:
+def _check_same(wanted: WantedSlot, found: Mapping[str, Any]) -> None:
     """Raise Conflict when the slot found is another than the one wanted."""
     properties = {"type": wanted.type, "temporary": False}
     if wanted.type == found["type"] == "logical":
@@ -245,7 +247,7 @@ def _check_same(wanted: Slot, found: Mapping[str, Any]) -> None:
         )
 
 
-def _check_failover(wanted: Slot, state: State, found: Mapping[str, Any]) -> None:
+def _check_failover(wanted: WantedSlot, state: FoundSlots, found: Mapping[str, Any]) -> None:
     """Raise when failover of a logical slot cannot be as wanted here. *found* is empty for a new one."""
     attempted = f"failover of slot {wanted.name}"
     if state.version < 17 and wanted.failover:
@@ -262,7 +264,7 @@ def _check_failover(wanted: Slot, state: State, found: Mapping[str, Any]) -> Non
         _check_idle(f"alter {attempted}", state, found)
 
 
-def _check_idle(attempted: str, state: State, found: Mapping[str, Any]) -> None:
+def _check_idle(attempted: str, state: FoundSlots, found: Mapping[str, Any]) -> None:
     if found["active"]:
         raise Conflict(
             attempted,

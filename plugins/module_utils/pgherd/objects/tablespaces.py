@@ -28,7 +28,7 @@ class Tablespace:
 
 
 @dataclass(frozen=True)
-class State:
+class FoundTablespaces:
     """What observe() found, by name; the default is an empty server."""
 
     tablespaces: Mapping[str, Tablespace] = field(default_factory=dict)
@@ -40,13 +40,13 @@ SELECT spcname::text AS name, pg_tablespace_location(t.oid) AS location, pg_get_
 """
 
 
-def observe(sessions: Callable[[str], Server]) -> State:
+def observe(sessions: Callable[[str], Server]) -> FoundTablespaces:
     """Read all tablespaces. *sessions* gives a superuser's session in a named database. Raises SqlError."""
     found = [Tablespace(**row) for row in sessions("postgres").rows(_TABLESPACES)]
-    return State({tablespace.name: tablespace for tablespace in found})
+    return FoundTablespaces({tablespace.name: tablespace for tablespace in found})
 
 
-def plan(tablespaces: Sequence[Tablespace], state: State) -> Plan:
+def plan(tablespaces: Sequence[Tablespace], state: FoundTablespaces) -> Plan:
     """What makes *tablespaces* be there, and be their owners'. Raises ConfigError for one that is stated twice; Conflict for
     one that lies elsewhere, since its files are not moved here."""
     before: dict[str, Any] = {}
@@ -77,7 +77,7 @@ def plan(tablespaces: Sequence[Tablespace], state: State) -> Plan:
     return Plan("tablespaces", before, after, tuple(steps))
 
 
-class Executor:
+class TablespaceExecutor:
     """Runs the steps of the plan. *sessions* as for observe(). Commits locally, as that of roles.py does."""
 
     def __init__(self, sessions: Callable[[str], Server]) -> None:

@@ -9,7 +9,7 @@ from ..agent.asking import Asking, who
 from ..errors import PgherdError
 from ..model import Cluster
 from ..nodes.node import Desired, plan
-from ..nodes.node_apply import Executor, look
+from ..nodes.node_apply import NodeExecutor, look
 from ..nodes.rejoin import Rejoin
 from ..promotion import change, choice
 from ..text import say
@@ -25,14 +25,14 @@ def switchover(cluster: Cluster, host: str, to: str, check: bool, force: bool) -
     me = _me(cluster, host, "switch over")
     links = links_from(cluster, me)
     found, target = choice.look(cluster, links, _known(cluster, to))
-    todo, against = change.switchover(cluster, found, target, choice.Limits(), force)
+    todo, against = change.switchover(cluster, found, target, choice.SwitchoverLimits(), force)
     for words in [*against, *(todo.describe() or [f"{target} is the primary."])]:
         say(f"switchover: {words}")
     if check or not todo.changed:
         return 0
     if target != me:
         raise PgherdError(f"switch over to {target}: its own host does that, and this is {me}.", f"Run it on {target}.")
-    own = change.Executor(cluster, me, links, say)
+    own = change.ChangeExecutor(cluster, me, links, say)
     todo.apply(Asking(me, commands(), say, {"switchover": own.switchover}))
     return 0
 
@@ -50,7 +50,7 @@ def rejoin(cluster: Cluster, host: str, told: int, check: bool) -> int:
         say(f"rejoin: {words}")
     if not check:
         asking = Asking(me, commands(), say, {"rejoin": Rejoin(mine).run})
-        todo.apply(Executor(mine, 300.0, asking.rejoin))
+        todo.apply(NodeExecutor(mine, 300.0, asking.rejoin))
     return LEFT if left_alone else 0
 
 

@@ -28,7 +28,7 @@ class Streaks:
 
 
 @dataclass(frozen=True)
-class Change:
+class BackendChange:
     """What to do with one backend, and what was seen that asks for it."""
 
     action: str
@@ -45,7 +45,9 @@ IDLE = 10.0
 ALONE = 10.0
 
 
-def decide(names: Mapping[int, str], table: Mapping[int, NodeInfo], truth: Topology, streaks: Streaks) -> list[Change]:
+def decide(
+    names: Mapping[int, str], table: Mapping[int, NodeInfo], truth: Topology, streaks: Streaks
+) -> list[BackendChange]:
     """What to change in a pgpool whose backends are *table*, so that it uses exactly the nodes that serve.
 
     *names* are the cluster's data nodes by backend number; numbers of others are left alone. The rules, each of which
@@ -76,23 +78,23 @@ def decide(names: Mapping[int, str], table: Mapping[int, NodeInfo], truth: Topol
         # One that is detached and still has the role: pgpool is looking for another just now.
         if name == head and table[number].attached and (taken is None or table[taken].attached) and taken != number:
             found = "none" if taken is None else here.get(taken, table[taken].host)
-            return [Change("promote", number, name, f"it is the primary, and pgpool takes {found} for it")]
+            return [BackendChange("promote", number, name, f"it is the primary, and pgpool takes {found} for it")]
     changes = []
     for number, name in here.items():
         attached = table[number].attached
         reason = _out(table[number], name, truth, streaks, finding) if attached else _in(name, truth, head)
         if reason:
-            changes.append(Change("detach" if attached else "attach", number, name, reason))
+            changes.append(BackendChange("detach" if attached else "attach", number, name, reason))
     return sorted(changes, key=lambda change: _turn(change, table[change.number], head))
 
 
-def _turn(change: Change, seen: NodeInfo, primary: str) -> int:
+def _turn(change: BackendChange, seen: NodeInfo, primary: str) -> int:
     if change.action == "attach":
         return 2 if change.node == primary else 3
     return 1 if seen.role == "primary" else 0
 
 
-def searches(change: Change, seen: NodeInfo, primary: str) -> bool:
+def searches(change: BackendChange, seen: NodeInfo, primary: str) -> bool:
     """Whether pgpool looks for a primary because of this change, and so may find it without being told."""
     return change.node == primary or (change.action == "detach" and seen.role == "primary")
 
@@ -127,7 +129,7 @@ def _answers(truth: Topology, name: str) -> bool:
     return node is not None and node.postgres is not None
 
 
-def foresee(table: Mapping[int, NodeInfo], changes: Sequence[Change]) -> dict[int, NodeInfo]:
+def foresee(table: Mapping[int, NodeInfo], changes: Sequence[BackendChange]) -> dict[int, NodeInfo]:
     """The table as pgpool will have it after *changes*: a promotion leaves nothing else attached."""
     after = dict(table)
     for change in changes:
@@ -150,7 +152,7 @@ def serves(name: str, truth: Topology) -> bool:
     return node is not None and node.postgres is not None and node.postgres.in_recovery
 
 
-def plan(pgpool: str, table: Mapping[int, NodeInfo], changes: Sequence[Change]) -> Plan:
+def plan(pgpool: str, table: Mapping[int, NodeInfo], changes: Sequence[BackendChange]) -> Plan:
     """The changes as a Plan for an executor with ``attach``, ``detach`` and ``promote`` (pgpool.Pcp)."""
     before = {label(change.number, change.node): table[change.number].status for change in changes}
     words = {"attach": "attached", "detach": "detached", "promote": "attached, primary"}
@@ -178,7 +180,7 @@ def has_write_node(table: Mapping[int, NodeInfo]) -> bool:
 
 def demand(
     state: str, wanted: Sequence[Backend], names: Mapping[int, str], table: Mapping[int, NodeInfo], truth: Topology
-) -> list[Change]:
+) -> list[BackendChange]:
     """What makes each of the *wanted* backends ``attached`` or ``detached``, as asked and not as observed.
 
     Raises Conflict for one that should be attached and does not serve.
@@ -189,7 +191,7 @@ def demand(
         seen, name = table.get(item.number), names[item.number]
         used = seen is not None and seen.attached
         if state == "detached" and used:
-            changes.append(Change("detach", item.number, name, "it is asked for"))
+            changes.append(BackendChange("detach", item.number, name, "it is asked for"))
         elif state == "attached" and not used:
             why = _in(name, truth, primary.name if primary else "")
             if not why:
@@ -201,5 +203,5 @@ def demand(
                     found or "no answer",
                     "Mend the server first: a backend that does not stream would serve old rows.",
                 )
-            changes.append(Change("attach", item.number, name, why))
+            changes.append(BackendChange("attach", item.number, name, why))
     return changes

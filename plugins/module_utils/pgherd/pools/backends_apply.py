@@ -20,7 +20,7 @@ from ..programs.pgpool import NodeInfo, Pcp
 from ..programs.pgpool_settings import parse_configuration
 from ..render.backend_list import Backend, configure, parse_backends
 from .backends import MISSES, Streaks, decide, demand, foresee, has_enough_backends, has_write_node, plan
-from .watch import Watch
+from .watch import ServersWatch
 
 
 def cluster_of(backends: Mapping[int, Backend]) -> Cluster:
@@ -43,7 +43,7 @@ def ask_servers(
     sessions = Sessions(
         {node_name(item): {**login, "host": item.host, "port": item.port} for item in backends.values()}
     )
-    watch = Watch(cluster_of(backends), sessions, described=False)
+    watch = ServersWatch(cluster_of(backends), sessions, described=False)
     try:
         truth, streaks = watch.look(time.monotonic())
         for _again in range(MISSES - 1):
@@ -130,7 +130,7 @@ def _read(path: str) -> str:
         raise PgherdError(f"read {path}: {error.strerror}.", "Name pgpool's file in config.") from error
 
 
-class Executor:
+class BackendExecutor:
     """Runs the steps, and waits at most *timeout* seconds for each one's effect as PCP shows it."""
 
     def __init__(

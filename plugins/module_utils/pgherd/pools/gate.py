@@ -17,12 +17,12 @@ from typing import Any
 from ..errors import PgherdError
 from ..model import Cluster
 from ..observe.ask import parameters
-from ..ports.place import around
+from ..ports.directories import around
 from ..programs.pgpool import GATE_PASSFILE, STATUS_FILE, status_file
 from ..render.backend_list import number_of
 from ..text import printable
 from .backends import serves
-from .watch import Asker, Watch
+from .watch import Asker, ServersWatch
 
 
 def _say(line: str) -> None:
@@ -44,7 +44,7 @@ def wait(
 
         asker = Sessions({node.name: _target(cluster, node.address) for node in cluster.data_nodes})
     minimum = min(cluster.options.pgpool_min_backends, len(cluster.data_nodes))
-    watch, said = Watch(cluster, asker), ""
+    watch, said = ServersWatch(cluster, asker), ""
     try:
         while True:
             truth, _streaks = watch.look(time.monotonic())

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from ..errors import CommandError, PgherdError, Unreachable
 from ..model import PGPOOL_ROLE, SERVER_CERT_FILE
 from ..plan import Plan, Step
-from ..ports.place import around
+from ..ports.directories import around
 from ..ports.services import PGPOOL, RUNNING, Services
 from ..programs.pgpool import CONFIGURATION, HBA, LOADED, PASSWORDS, NodeInfo, Pcp, password_entries
 from ..programs.pgpool_settings import needs_restart, parse_configuration
@@ -23,7 +23,7 @@ FILES = (CONFIGURATION, PASSWORDS, HBA, SERVER_CERT_FILE)
 
 
 @dataclass(frozen=True)
-class State:
+class PgpoolState:
     """What stands and what the running pgpool has read, by path; None where a file is missing. *nodes* is its table."""
 
     active: bool
@@ -32,7 +32,7 @@ class State:
     nodes: Mapping[int, NodeInfo] = field(default_factory=dict)
 
 
-def observe(services: Services, pcp: Pcp) -> State:
+def observe(services: Services, pcp: Pcp) -> PgpoolState:
     """The service on this host. Its table is left empty when PCP does not answer."""
     active = services.state(PGPOOL) == RUNNING
     nodes: Mapping[int, NodeInfo] = {}
@@ -41,7 +41,7 @@ def observe(services: Services, pcp: Pcp) -> State:
             nodes = pcp.nodes()
         except PgherdError:
             nodes = {}
-    return State(
+    return PgpoolState(
         active,
         {path: _read(path) for path in FILES},
         {path: _read(os.path.join(LOADED, os.path.basename(path))) for path in FILES},
@@ -59,7 +59,7 @@ def _read(path: str) -> str | None:
         raise PgherdError(f"read {path}: {error.strerror}.", "Look at what stands there.") from error
 
 
-def plan(state: State, pending: Mapping[str, str | None] | None = None) -> Plan:
+def plan(state: PgpoolState, pending: Mapping[str, str | None] | None = None) -> Plan:
     """What to do. *pending*: files that check mode has not written, None for one whose content is secret."""
     standing = {**state.standing, **(pending or {})}
     hidden = {path for path, content in (pending or {}).items() if content is None}
@@ -95,7 +95,7 @@ def _old(paths: list[str]) -> str:
     return f"running with older {', '.join(paths)}" if paths else "running with other backends"
 
 
-def _reasons(state: State, standing: Mapping[str, str | None], differ: list[str]) -> list[str]:
+def _reasons(state: PgpoolState, standing: Mapping[str, str | None], differ: list[str]) -> list[str]:
     wanted = parse_configuration(standing[CONFIGURATION] or "")
     reasons = needs_restart(parse_configuration(state.loaded[CONFIGURATION] or ""), wanted)
     for number, node in state.nodes.items():
@@ -113,12 +113,12 @@ def _reasons(state: State, standing: Mapping[str, str | None], differ: list[str]
     return reasons
 
 
-def _leaving(state: State, text: str) -> list[int]:
+def _leaving(state: PgpoolState, text: str) -> list[int]:
     wanted = parse_configuration(text)
     return [at for at, node in state.nodes.items() if node.attached and f"backend_hostname{at}" not in wanted]
 
 
-class Executor:
+class PgpoolExecutor:
     """Carries it out; *timeout* bounds, in seconds, each wait for pgpool to answer PCP."""
 
     def __init__(

@@ -30,7 +30,7 @@ class Asker(Protocol):
         """See Sessions.close."""
 
 
-class Watch:
+class ServersWatch:
     """Turns look after look into one Topology and what single looks cannot show. *described*: whether *cluster* is the
     description, which says who has to confirm commits, and not only a list of servers."""
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from ..errors import PgherdError
 from ..plan import Plan, Step
-from .place import Place, around, directory
+from .directories import Directory, around, directory
 
 HIDDEN = "(secret)"
 
@@ -95,7 +95,7 @@ def observe(path: str) -> dict[str, Any]:
         return {"kind": "absent"}
 
 
-def _data(place: Place, name: str) -> bytes:
+def _data(place: Directory, name: str) -> bytes:
     try:
         return place.read(name)
     except PermissionError:
@@ -183,7 +183,7 @@ def _text(state: Mapping[str, Any]) -> str:
 
 class Disk:
     """Executor of the plan on this machine. Files appear whole, with their final owner and mode, or not at all; each by way
-    of its directory's owner (see ports/place.py)."""
+    of its directory's owner (see ports/directories.py)."""
 
     def write(self, item: File) -> None:
         """Make *item* so. Raises PgherdError when a directory stands where a file should, a link where a directory should and

@@ -18,7 +18,7 @@ from ..errors import CommandError, ProtocolError
 from ..model import BARMAN_ROLE, BARMAN_STREAMING_ROLE
 from ..objects.roles import Grant, Role
 from ..objects.shield import own_settings
-from ..ports.place import around
+from ..ports.directories import around
 from ..ports.run import Result, Runner
 from .barman_view import Backup, Check
 

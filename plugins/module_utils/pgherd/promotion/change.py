@@ -12,14 +12,16 @@ from ..model import Cluster
 from ..observe.identity import Confirmed
 from ..plan import Plan, Step
 from ..ports.links import Links
-from .choice import Found, Limits, problems
+from .choice import SwitchoverFacts, SwitchoverLimits, problems
 from .command import is_standby, last_primary
-from .election import Verdict
+from .election import ElectionVerdict
 from .handover import Handover
 from .promote import Promotion
 
 
-def switchover(cluster: Cluster, found: Found, to: str, limits: Limits, force: bool) -> tuple[Plan, list[str]]:
+def switchover(
+    cluster: Cluster, found: SwitchoverFacts, to: str, limits: SwitchoverLimits, force: bool
+) -> tuple[Plan, list[str]]:
     """The plan that makes *to* the primary, and what speaks against it. Raises Conflict for the latter unless *force*."""
     subject = f"primary of {cluster.name}"
     before = {"primary": found.primary}
@@ -59,7 +61,7 @@ def promotion(cluster: Cluster, me: str, links: Links, accept_loss: bool) -> tup
     return Plan(subject, before, {"primary": me}, (step,)), why
 
 
-class Executor:
+class ChangeExecutor:
     """Carries the plans out on the host of *me*. *confirmed*: see election.Candidacy; an agent knows it."""
 
     def __init__(
@@ -91,7 +93,7 @@ class Executor:
         with closing(Promotion(self._cluster, self._me, primary, self._links, self._say, self._confirmed)) as attempt:
             attempt.run("", loss, 1.0)
 
-    def _considered(self, primary: str) -> Verdict:
+    def _considered(self, primary: str) -> ElectionVerdict:
         links = self._links.patient()
         with closing(Promotion(self._cluster, self._me, primary, links, self._say, self._confirmed)) as look:
             return look.consider(patience=1.0)

@@ -31,7 +31,7 @@ SELECT (SELECT count(*)::int FROM pg_prepared_xacts) AS prepared,
 
 
 @dataclass(frozen=True)
-class Limits:
+class SwitchoverLimits:
     """What a planned switchover puts up with: bytes that the target may be behind, seconds that a transaction may have
     been running, WAL files that may wait to be archived."""
 
@@ -41,7 +41,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Found:
+class SwitchoverFacts:
     """What was found on the way to a switchover. The counts are of the primary; *paused* is of the target's replay."""
 
     survey: Survey
@@ -71,7 +71,7 @@ def candidates(cluster: Cluster, survey: Survey, primary: str) -> list[str]:
     return sorted(standing, key=key)
 
 
-def problems(cluster: Cluster, to: str, found: Found, limits: Limits) -> list[str]:
+def problems(cluster: Cluster, to: str, found: SwitchoverFacts, limits: SwitchoverLimits) -> list[str]:
     """Why *to* should not take over now, in sentences with what to do; none when it may."""
     states, primary = found.survey.states, found.primary
     if to not in states:
@@ -100,7 +100,7 @@ def problems(cluster: Cluster, to: str, found: Found, limits: Limits) -> list[st
     return said + _no_room(cluster, to, found)
 
 
-def _replays(to: str, found: Found) -> list[str]:
+def _replays(to: str, found: SwitchoverFacts) -> list[str]:
     """Whether *to* replays what it gets."""
     states = found.survey.states
     short = shortage(states[to].limits, states[found.primary].limits)
@@ -109,7 +109,7 @@ def _replays(to: str, found: Found) -> list[str]:
     return [f"Replay is paused on {to}: SELECT pg_wal_replay_resume() there."] if found.paused else []
 
 
-def _no_room(cluster: Cluster, to: str, found: Found) -> list[str]:
+def _no_room(cluster: Cluster, to: str, found: SwitchoverFacts) -> list[str]:
     """Whether a promotion can seal enough, and whether commits could be acknowledged after it: the old primary counts for
     the latter, since it comes back."""
     short = too_few(cluster, found.survey, found.primary)
@@ -158,7 +158,7 @@ def _counted(cluster: Cluster, survey: Survey, primary: str) -> tuple[int, int, 
     return len(survey.without(primary).states), majority(cluster), "nodes that a promotion must see"
 
 
-def look(cluster: Cluster, links: Links, to: str = "") -> tuple[Found, str]:
+def look(cluster: Cluster, links: Links, to: str = "") -> tuple[SwitchoverFacts, str]:
     """Ask all nodes; what was found, and the target: *to*, or the best one where that is ''. Raises Conflict without
     exactly one primary, Unreachable without a candidate."""
     # Sessions may take as long as is waited for them.
@@ -175,4 +175,4 @@ def look(cluster: Cluster, links: Links, to: str = "") -> tuple[Found, str]:
         if target in sessions.servers and survey.states[target].in_recovery:
             rows = sessions.servers[target].rows("SELECT pg_get_wal_replay_pause_state() <> 'not paused' AS paused")
             paused = bool(rows[0]["paused"])
-    return Found(survey, primary, paused=paused, **checks), target
+    return SwitchoverFacts(survey, primary, paused=paused, **checks), target

@@ -32,7 +32,7 @@ COMES_BACK = {
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ElectionVerdict:
     """Whether to go on, in words; when so, whom to *seal* (the candidate is one of them), how many listed ones at least, and
     who of them does not count (*unfit*, see identity.py)."""
 
@@ -76,13 +76,13 @@ class Candidacy:
     short: str = ""
 
 
-def decide(cluster: Cluster, candidacy: Candidacy) -> Verdict:
+def decide(cluster: Cluster, candidacy: Candidacy) -> ElectionVerdict:
     """The verdict, with every number that it rests on in its words."""
     me, states = candidacy.me, candidacy.survey.states
     mine = states.get(me)
     refusal = _about_me(cluster, candidacy, mine) or _about_primary(cluster, candidacy)
     if refusal or mine is None:
-        return Verdict(False, refusal or f"{me} does not answer itself")
+        return ElectionVerdict(False, refusal or f"{me} does not answer itself")
     counted = candidacy.primary if candidacy.handover else last_followed(cluster, candidacy.primary, candidacy.survey)
     strangers = [name for name, state in states.items() if _data(cluster, name) and state.system_id != mine.system_id]
     seal = tuple(
@@ -95,7 +95,7 @@ def decide(cluster: Cluster, candidacy: Candidacy) -> Verdict:
     ours = {name: state for name, state in states.items() if name not in strangers}
     why = {name: words for name, words in unfit(cluster, ours, candidacy.confirmed).items() if name in seal}
     if me in why and not candidacy.accept_loss:
-        return Verdict(False, f"{why[me]}: another has to be promoted")
+        return ElectionVerdict(False, f"{why[me]}: another has to be promoted")
     return _counted(cluster, candidacy, seal, counted, why)
 
 
@@ -165,20 +165,20 @@ def sees_primary(cluster: Cluster, survey: Survey, state: NodeState) -> bool:
 
 def _counted(
     cluster: Cluster, candidacy: Candidacy, seal: tuple[str, ...], primary: str, unfit_: Mapping[str, str]
-) -> Verdict:
+) -> ElectionVerdict:
     needed = seals_needed(cluster, primary)
     missing = ", ".join(f"{name} ({why})" for name, why in candidacy.survey.silent.items() if name != candidacy.primary)
     tail = "".join(f"; {words}" for words in unfit_.values()) + (f"; missing: {missing}" if missing else "")
     listed = [name for name in seal if name in cluster.electable_names and name not in unfit_]
     if candidacy.accept_loss:
-        return Verdict(True, f"{len(listed)} of {needed} needed standbys answer, loss accepted{tail}", seal)
+        return ElectionVerdict(True, f"{len(listed)} of {needed} needed standbys answer, loss accepted{tail}", seal)
     if not acknowledgers(cluster):
         here, wanted = len(candidacy.survey.states), majority(cluster)
         said = f"{here} of {len(cluster.nodes)} nodes answer, {wanted} are needed (asynchronous){tail}"
-        return Verdict(here >= wanted, said, seal)
+        return ElectionVerdict(here >= wanted, said, seal)
     by_hand = f" after {primary}, which is not listed" if primary and primary not in cluster.electable_names else ""
     said = f"{len(listed)} listed standbys answer ({', '.join(listed)}), {needed} are needed{by_hand}{tail}"
-    return Verdict(len(listed) >= needed, said, seal, needed, tuple(unfit_))
+    return ElectionVerdict(len(listed) >= needed, said, seal, needed, tuple(unfit_))
 
 
 def furthest(cluster: Cluster, me: str, sealed: Mapping[str, NodeState]) -> str:

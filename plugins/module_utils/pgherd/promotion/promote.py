@@ -29,7 +29,7 @@ from ..ports.sql import Server
 from ..programs.postgres import shortage
 from ..programs.repmgr import streaming_conninfo
 from . import seal as sealing
-from .election import LONG_AGO, Candidacy, Missed, Verdict, cannot_replay, decide, furthest
+from .election import LONG_AGO, Candidacy, ElectionVerdict, Missed, cannot_replay, decide, furthest
 from .repoint import Repointing
 
 T = TypeVar("T")
@@ -80,7 +80,7 @@ class Promotion:
         finally:
             _ONE.release()
 
-    def _run(self, verdict: Verdict, alive: bool) -> None:
+    def _run(self, verdict: ElectionVerdict, alive: bool) -> None:
         """*alive*: whether the primary may be, and writable."""
         if not verdict.allowed:
             raise Conflict(f"promote {self._me}", "a safe promotion", verdict.why)
@@ -123,7 +123,7 @@ class Promotion:
 
     def consider(
         self, handover: str = "", accept_loss: bool = False, patience: float = 0.0, missed: Missed = LONG_AGO
-    ) -> Verdict:
+    ) -> ElectionVerdict:
         """Ask all nodes and decide; changes nothing."""
         if self._sessions:
             self._sessions.again(self._links.limit)
@@ -172,7 +172,7 @@ class Promotion:
     ) -> tuple[dict[str, T], dict[str, str]]:
         return each(self._servers, names, do, self._links.limit + more)
 
-    def _seal(self, verdict: Verdict) -> dict[str, NodeState]:
+    def _seal(self, verdict: ElectionVerdict) -> dict[str, NodeState]:
         """Lock and seal; what the sealed nodes hold. Raises Conflict when there are fewer than needed."""
         refused = self._lock(verdict.seal)
         locked = list(self._before)
@@ -217,7 +217,7 @@ class Promotion:
                 raise Busy(f"promote {self._me}", f"a promotion on {', '.join(theirs)}")
         return refused
 
-    def _enough(self, verdict: Verdict, names: Collection[str]) -> bool:
+    def _enough(self, verdict: ElectionVerdict, names: Collection[str]) -> bool:
         """Whether *names* are what the verdict asks for: this node, and so many listed ones that count."""
         listed = [name for name in self._cluster.electable_names if name in names and name not in self._unfit]
         return len(listed) >= verdict.needed and self._me in names
@@ -254,7 +254,7 @@ class Promotion:
         mine.run("SET statement_timeout = 0")
         return str(mine.rows("SELECT current_setting('data_directory') AS directory")[0]["directory"])
 
-    def _promote(self, verdict: Verdict, sealed: Mapping[str, NodeState], directory: str) -> None:
+    def _promote(self, verdict: ElectionVerdict, sealed: Mapping[str, NodeState], directory: str) -> None:
         """Promote, holding the locks from before to after. A node that was let go meanwhile may have followed the old
         primary again: then this one stops, followed by nobody. Raises PgherdError."""
         mine, deadline = self._servers[self._me], time.monotonic() + REPLAY
@@ -289,7 +289,7 @@ class Promotion:
         except OSError as error:
             self._step("not marked", f"{text}: {error.strerror}")
 
-    def _holding(self, verdict: Verdict, sealed: Mapping[str, NodeState]) -> None:
+    def _holding(self, verdict: ElectionVerdict, sealed: Mapping[str, NodeState]) -> None:
         holding, why = self._each(list(sealed), sealing.still_locked)
         kept = [name for name, held in holding.items() if held]
         if not self._enough(verdict, kept):

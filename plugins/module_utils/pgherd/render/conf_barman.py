@@ -78,7 +78,7 @@ def connection(cluster: Cluster, role: str) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Place:
+class BarmanLayout:
     """Where one Barman host keeps what: the *server* section's name, the *slot*, the directory of the locks."""
 
     server: str
@@ -91,11 +91,11 @@ class Place:
         return f"{self.lock_directory}/.{self.server}-gap"
 
 
-def place(cluster: Cluster, name: str) -> Place:
-    """The Place of the Barman host called *name*, with the user's settings."""
+def place(cluster: Cluster, name: str) -> BarmanLayout:
+    """The layout of the Barman host called *name*, with the user's settings."""
     barman = next(item for item in cluster.barmans if item.name == name)
     everywhere, section = settings(cluster, barman, 0)
-    return Place(cluster.name, str(section["slot_name"]), str(everywhere["barman_lock_directory"]))
+    return BarmanLayout(cluster.name, str(section["slot_name"]), str(everywhere["barman_lock_directory"]))
 
 
 def settings(cluster: Cluster, barman: Barman, version: int) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 from ..observe.topology import Topology
 from ..observe.views import CertificateSeen
-from .problem import CRITICAL, SITE, WARNING, Limits, Problem, duration
+from .problem import CRITICAL, SITE, WARNING, Problem, Thresholds, duration
 
 
-def certificates(topology: Topology, limits: Limits) -> Iterator[Problem]:
+def certificates(topology: Topology, limits: Thresholds) -> Iterator[Problem]:
     """Those that have ended or will soon, and those that are not accepted."""
     for seen in topology.certificates:
         if seen.why:
@@ -21,7 +21,7 @@ def certificates(topology: Topology, limits: Limits) -> Iterator[Problem]:
             yield from _end(topology, seen, seen.ends - topology.seen_at, limits)
 
 
-def _end(topology: Topology, seen: CertificateSeen, left: float, limits: Limits) -> Iterator[Problem]:
+def _end(topology: Topology, seen: CertificateSeen, left: float, limits: Thresholds) -> Iterator[Problem]:
     if left >= limits.certificate_warning:
         return
     when = f"ended {duration(-left)} ago" if left <= 0 else f"ends in {duration(left)}"

@@ -12,10 +12,10 @@ from ..model import SYSTEM_ROLES, Cluster
 from ..observe.topology import Topology
 from ..ports.identity import POSTGRES as OWNER
 from ..ports.sql import quote
-from .problem import CRITICAL, SITE, WARNING, Cure, Limits, Problem, duration, psql
+from .problem import CRITICAL, SITE, WARNING, Cure, Problem, Thresholds, duration, psql
 
 
-def passwords(cluster: Cluster, topology: Topology, limits: Limits) -> Iterator[Problem]:
+def passwords(cluster: Cluster, topology: Topology, limits: Thresholds) -> Iterator[Problem]:
     """Those of the cluster's own roles, and of cluster_users: of others nobody here knows whether they are to end."""
     users = {user["name"] for user in cluster.options.users}
     for node in topology.nodes:

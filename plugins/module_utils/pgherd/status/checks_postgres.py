@@ -22,8 +22,8 @@ from .problem import (
     UNKNOWN,
     WARNING,
     Cure,
-    Limits,
     Problem,
+    Thresholds,
     blind,
     bring_back,
     down_since,
@@ -143,7 +143,7 @@ def _no_primary(cluster: Cluster, topology: Topology) -> Problem:
     return Problem("no-primary", CRITICAL, "", text, cure)
 
 
-def standbys(cluster: Cluster, topology: Topology, limits: Limits) -> Iterator[Problem]:
+def standbys(cluster: Cluster, topology: Topology, limits: Thresholds) -> Iterator[Problem]:
     """Each standby: is it the same cluster, does it stream, from the right node, on the right timeline, in time?"""
     live = topology.live_primary()
     if not live or not live.postgres:
@@ -201,7 +201,7 @@ def identities(cluster: Cluster, topology: Topology) -> Iterator[Problem]:
 
 
 def _standby(
-    topology: Topology, node: Node, postgres: PostgresView, live: NodeView, limits: Limits
+    topology: Topology, node: Node, postgres: PostgresView, live: NodeView, limits: Thresholds
 ) -> Iterator[Problem]:
     name, since = node.name, down_since(topology, node)
     metadata = topology.metadata()

@@ -19,8 +19,8 @@ from .problem import (
     UNKNOWN,
     WARNING,
     Cure,
-    Limits,
     Problem,
+    Thresholds,
     barman,
     blind,
     duration,
@@ -86,7 +86,7 @@ def _backend(cluster: Cluster, topology: Topology, pool: Pgpool, backend: Backen
         yield Problem("backend-stale", CRITICAL, pool.name, text, pcp("pcp_detach_node"), backend.since)
 
 
-def barmans(cluster: Cluster, topology: Topology, limits: Limits) -> Iterator[Problem]:
+def barmans(cluster: Cluster, topology: Topology, limits: Thresholds) -> Iterator[Problem]:
     """Whether there is a recent finished backup, the archive keeps up, and barman itself is content."""
     for host in cluster.barmans:
         seen = next((item for item in topology.barmans if item.name == host.name), None)
@@ -102,7 +102,9 @@ def barmans(cluster: Cluster, topology: Topology, limits: Limits) -> Iterator[Pr
             yield from _archive(cluster, topology, host, seen.view, limits)
 
 
-def _backup(cluster: Cluster, topology: Topology, host: Barman, view: BarmanView, limits: Limits) -> Iterator[Problem]:
+def _backup(
+    cluster: Cluster, topology: Topology, host: Barman, view: BarmanView, limits: Thresholds
+) -> Iterator[Problem]:
     # `barman backup` alone leaves it waiting for its last WAL file, which an idle primary does not fill.
     last, cure = view.last_backup, Cure(BACKUP, host.name, START)
     if view.backups is None:
@@ -128,7 +130,9 @@ def _checks(cluster: Cluster, host: Barman, view: BarmanView) -> Iterator[Proble
         yield Problem("barman-unreadable", UNKNOWN, host.name, text, cure)
 
 
-def _archive(cluster: Cluster, topology: Topology, host: Barman, view: BarmanView, limits: Limits) -> Iterator[Problem]:
+def _archive(
+    cluster: Cluster, topology: Topology, host: Barman, view: BarmanView, limits: Thresholds
+) -> Iterator[Problem]:
     if view.receiving is False:
         text = f"barman on {host.name} does not receive WAL"
         # Barman's cron would start one that nobody restarts.

@@ -11,17 +11,17 @@ from ..observe.topology import Topology
 from ..observe.views import NodeView, Slot
 from ..ports.services import AGENT, RECEIVER
 from ..render.conf_barman import place
-from .problem import CRITICAL, SITE, WARNING, Cure, Limits, Problem, bring_back, follow, psql, restart, size
+from .problem import CRITICAL, SITE, WARNING, Cure, Problem, Thresholds, bring_back, follow, psql, restart, size
 
 
-def slots(cluster: Cluster, topology: Topology, limits: Limits) -> Iterator[Problem]:
+def slots(cluster: Cluster, topology: Topology, limits: Thresholds) -> Iterator[Problem]:
     """Those of all data nodes that answer."""
     for node, postgres in topology.seen():
         for slot in postgres.slots:
             yield from _slot(cluster, topology, node, slot, limits)
 
 
-def _slot(cluster: Cluster, topology: Topology, node: NodeView, slot: Slot, limits: Limits) -> Iterator[Problem]:
+def _slot(cluster: Cluster, topology: Topology, node: NodeView, slot: Slot, limits: Thresholds) -> Iterator[Problem]:
     owner = next((other.name for other in cluster.nodes if other.slot == slot.name), "")
     where = f"slot {slot.name} on {node.name}"
     drop = psql(node.name, f"SELECT pg_drop_replication_slot('{slot.name}')")

@@ -87,7 +87,7 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class Limits:
+class Thresholds:
     """From where on a figure is a problem: bytes and seconds."""
 
     lag_bytes: int = 16 << 20

@@ -17,14 +17,14 @@ from . import (
     checks_services,
     checks_slots,
 )
-from .problem import CRITICAL, UNKNOWN, WARNING, Limits, Problem
+from .problem import CRITICAL, UNKNOWN, WARNING, Problem, Thresholds
 
 # As Nagios and ``repmgr node check`` have them.
 EXIT_CODES = {CRITICAL: 2, WARNING: 1, UNKNOWN: 3}
-DEFAULTS = Limits()
+DEFAULTS = Thresholds()
 
 
-def problems(cluster: Cluster, topology: Topology, limits: Limits = DEFAULTS) -> tuple[Problem, ...]:
+def problems(cluster: Cluster, topology: Topology, limits: Thresholds = DEFAULTS) -> tuple[Problem, ...]:
     """All problems, the worst first, in a stable order."""
     found: list[Problem] = []
     checks: tuple[Iterable[Problem], ...] = (

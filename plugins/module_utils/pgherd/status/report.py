@@ -14,7 +14,7 @@ from ..observe.topology import SCHEMA_VERSION, Topology
 from ..text import cleaned
 from .health import WORDS, health_line
 from .picture import WIDTH, picture
-from .problem import Limits, Problem, Words
+from .problem import Problem, Thresholds, Words
 from .problems import DEFAULTS, exit_code, problems
 
 
@@ -60,7 +60,7 @@ def report(
     cluster: Cluster,
     topology: Topology,
     words: Words,
-    limits: Limits = DEFAULTS,
+    limits: Thresholds = DEFAULTS,
     missing: Sequence[str] = (),
     waiting: Sequence[str] = (),
 ) -> Report:

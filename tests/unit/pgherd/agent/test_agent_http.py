@@ -20,7 +20,7 @@ import pytest
 from pgherd.agent.http import Answer, HttpPart, as_json
 from pgherd.agent.known import Known
 from pgherd.agent.listen import and_at_home, chosen, here, own_addresses
-from pgherd.agent.seats import Limits, leaves, source
+from pgherd.agent.seats import SeatLimits, leaves, source
 from pgherd.errors import PgherdError
 from pgherd.ports.names import in_time, own
 from pgherd.ports.processes import listening
@@ -395,7 +395,7 @@ def test_whoever_reads_slowly_has_all_of_it_in_time(crowd: Makes) -> None:
 
 
 def test_the_oldest_gives_up_its_place(crowd: Makes) -> None:
-    here = crowd(patience=60.0, limits=Limits(strangers=3, each=2))
+    here = crowd(patience=60.0, limits=SeatLimits(strangers=3, each=2))
     first, second, third = (here.come(f"127.0.0.{number}") for number in (2, 3, 4))
     until(lambda: here.part.door.inside == 3)
     assert here.ask("127.0.0.5") < 5
@@ -405,7 +405,7 @@ def test_the_oldest_gives_up_its_place(crowd: Makes) -> None:
 
 
 def test_one_address_has_few_places(crowd: Makes) -> None:
-    here = crowd(patience=60.0, limits=Limits(strangers=10, each=2))
+    here = crowd(patience=60.0, limits=SeatLimits(strangers=10, each=2))
     other = here.come("127.0.0.3")
     first, second = here.come("127.0.0.2"), here.come("127.0.0.2")
     until(lambda: here.part.door.inside == 3)
@@ -415,7 +415,7 @@ def test_one_address_has_few_places(crowd: Makes) -> None:
 
 
 def test_strangers_take_no_place_of_those_that_are_known(crowd: Makes) -> None:
-    limits = Limits(strangers=2, known=2, each=2)
+    limits = SeatLimits(strangers=2, known=2, each=2)
     here = crowd(patience=60.0, limits=limits, known=lambda address: address == "127.0.0.9")
     known = here.come("127.0.0.9")
     until(lambda: here.part.door.inside == 1)
@@ -528,7 +528,7 @@ class Named:
     ],
 )
 def test_who_gives_up_a_place(inside: str, comes: str, gives_up: str) -> None:
-    found = leaves([Named(name) for name in inside.split()], Named(comes), Limits(strangers=3, known=2, each=2))
+    found = leaves([Named(name) for name in inside.split()], Named(comes), SeatLimits(strangers=3, known=2, each=2))
     assert (found.name if found else "") == gives_up
 
 

@@ -13,7 +13,7 @@ import pytest
 from pgherd.agent import secrets
 from pgherd.agent.loop import Agent
 from pgherd.agent.part import Decision
-from pgherd.agent.pgpool_part import HURRIED, HURRY, INTERVAL, PATIENCE, REFRESH, SETTLING, PgpoolPart, Watch
+from pgherd.agent.pgpool_part import HURRIED, HURRY, INTERVAL, PATIENCE, REFRESH, SETTLING, PgpoolPart, ServersWatch
 from pgherd.agent.secrets import secret_file
 from pgherd.errors import PgherdError, Unreachable
 from pgherd.model import Cluster, Node, Pgpool
@@ -232,7 +232,7 @@ class TestPart:
 class TestWatch:
     def test_misses_count_failures_in_a_row(self) -> None:
         world = World(rows={}, failed={"pg1": "refused"})
-        watch = Watch(CLUSTER, world)
+        watch = ServersWatch(CLUSTER, world)
         assert watch.look(0.0)[1].misses == {"pg1": 1}
         assert watch.look(1.0)[1].misses == {"pg1": 2}
         assert watch.look(3.0)[1].silent == {"pg1": 3.0}
@@ -242,7 +242,7 @@ class TestWatch:
 
     def test_a_node_that_is_being_connected_to_keeps_its_last_word(self) -> None:
         world = World()
-        watch = Watch(CLUSTER, world)
+        watch = ServersWatch(CLUSTER, world)
         watch.look(0.0)
         del world.rows["pg2"]
         truth, doubt = watch.look(0.5)
@@ -253,13 +253,13 @@ class TestWatch:
 
     def test_upstreams_have_the_nodes_names(self) -> None:
         world = World(rows={**HEALTHY, "pg2": standby("10.0.0.4"), "pg3": standby("pg1")})
-        truth, _doubt = Watch(CLUSTER, world).look(0.0)
+        truth, _doubt = ServersWatch(CLUSTER, world).look(0.0)
         assert truth.upstream("pg2") == "pg3"
         assert set(truth.streaming_standbys()) == {"pg2", "pg3"}
 
     def test_idle_time_begins_anew_with_a_new_primary(self) -> None:
         world = World(rows={"pg1": primary(), "pg2": standby("", receiver=""), "pg3": standby("pg1")})
-        watch = Watch(CLUSTER, world)
+        watch = ServersWatch(CLUSTER, world)
         watch.look(0.0)
         assert watch.look(IDLE)[1].idle == {"pg2": IDLE}
         world.rows = {"pg1": standby("", receiver=""), "pg2": standby("", receiver=""), "pg3": primary(2)}
@@ -267,7 +267,7 @@ class TestWatch:
 
     def test_the_newest_timeline_is_remembered_per_system(self) -> None:
         world = World(rows={"pg1": primary(5)})
-        watch = Watch(CLUSTER, world)
+        watch = ServersWatch(CLUSTER, world)
         watch.look(0.0)
         world.rows = {"pg1": primary(4)}
         assert watch.look(1.0)[1].timeline == 5
@@ -276,7 +276,7 @@ class TestWatch:
 
     def test_another_clusters_timeline_makes_nobody_stale(self) -> None:
         world = World(rows={"pg1": primary(), "pg2": standby("pg1"), "pg3": {**primary(9), "system_id": "8"}})
-        truth, doubt = Watch(CLUSTER, world).look(0.0)
+        truth, doubt = ServersWatch(CLUSTER, world).look(0.0)
         assert doubt.timeline == 1
         assert (truth.live_primary() or truth.nodes[2]).name == "pg1"
 

@@ -29,7 +29,7 @@ from pgherd.agent.node_part import NodePart
 from pgherd.agent.part import Decision, Part
 from pgherd.agent.seen import NodeSeen
 from pgherd.agent.verbs import Verbs
-from pgherd.description import Watch, digest
+from pgherd.description import DescriptionWatch, digest
 from pgherd.errors import PgherdError
 from pgherd.model import Cluster, Node
 from pgherd.observe.node_state import Survey
@@ -91,7 +91,7 @@ class Host:
         self.fails = ""
         self.going, self.began = threading.Event(), threading.Event()
         self.put(CLUSTER)
-        self.watch = Watch(str(self.path), self.said.append)
+        self.watch = DescriptionWatch(str(self.path), self.said.append)
         self.listener: CommandSocket[CommandPart] = CommandSocket(self.where)
         self.agent = Agent(self.build(CLUSTER), self.said.append, watch=self.watch, build=self.build, unasked=unasked)
         self.thread = threading.Thread(target=self.agent.run, daemon=True)
@@ -300,7 +300,7 @@ def test_one_that_was_written_during_its_start_is_not_missed(tmp_path: Path, mon
     path.write_text(text(CLUSTER))
     newer.write_text(text(OTHER))
     said: list[str] = []
-    watch = Watch(str(path), said.append)
+    watch = DescriptionWatch(str(path), said.append)
     agent = Agent([], said.append, watch=watch)
     os.replace(newer, path)
     thread = threading.Thread(target=agent.run, daemon=True)

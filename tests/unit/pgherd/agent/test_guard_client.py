@@ -29,7 +29,7 @@ from pgherd.inventory import versions
 from pgherd.model import COMMAND
 from pgherd.nodes import evidence, guard, start
 from pgherd.nodes.guard import words
-from pgherd.nodes.verdict import STANDBY, START, Verdict
+from pgherd.nodes.verdict import STANDBY, START, StartVerdict
 from pgherd.places.host.files import base, postgres
 from pgherd.places.host.files.facts import HostFacts
 from pgherd.places.pod import programs
@@ -247,7 +247,7 @@ class Agent:
     """The running agent of pg1, whose decision is *decided*; the guard itself would find the same."""
 
     def __init__(self, host: Host, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.decided: Verdict | Conflict = Verdict(START, "pg1 is a standby")
+        self.decided: StartVerdict | Conflict = StartVerdict(START, "pg1 is a standby")
         self.asked = 0
         self.data, self.mark = directory / "data", directory / "mark"
         self.data.mkdir()
@@ -257,7 +257,7 @@ class Agent:
         self.parts = node_part.parts(here, str(host.socket))
         self.words = words("pg1", str(self.data))
 
-    def _decide(self, _here: Any) -> Verdict:
+    def _decide(self, _here: Any) -> StartVerdict:
         self.asked += 1
         if isinstance(self.decided, Conflict):
             raise self.decided
@@ -279,7 +279,7 @@ def test_the_agent_answers_in_the_guards_words(host: Host, agent: Agent) -> None
 
 
 def as_a_standby(agent: Agent) -> None:
-    agent.decided = Verdict(STANDBY, "pg2 is primary (timeline 2)")
+    agent.decided = StartVerdict(STANDBY, "pg2 is primary (timeline 2)")
 
 
 def another_cluster(agent: Agent) -> None:
@@ -339,7 +339,7 @@ def test_a_guard_of_the_release_before_finds_out_by_itself(host: Host, agent: Ag
 
 def test_its_words_are_the_guards() -> None:
     for as_standby in (False, True):
-        said = guard.sentence("pg1", Verdict(STANDBY if as_standby else START, "why"))
+        said = guard.sentence("pg1", StartVerdict(STANDBY if as_standby else START, "why"))
         assert said.startswith("guard: pg1 starts as it is: ") != as_standby
 
 

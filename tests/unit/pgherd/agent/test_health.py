@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from pgherd.agent import health
 from pgherd.agent.lag import MARKS, LagWatch
-from pgherd.agent.seen import BARMAN, NODE, PGPOOL, Lag, NodeSeen, PgpoolSeen, Seen
-from pgherd.duties.fence import Verdict
+from pgherd.agent.seen import BARMAN, NODE, PGPOOL, AgentView, NodeSeen, PgpoolSeen
+from pgherd.duties.fence import FenceVerdict
 from pgherd.errors import ConfigError
 from pgherd.model import Barman, Cluster, Node, Pgpool
 from pgherd.observe.node_state import NodeState, Survey
-from pgherd.observe.topology import Topology
+from pgherd.observe.topology import Lag, Topology
 from pgherd.observe.views import NodeView, PostgresView
 from pgherd.programs.barman_view import BarmanView
 from pgherd.programs.pgpool import NodeInfo
@@ -53,12 +53,12 @@ VOICES = {
 }
 
 
-def node(me: str, age: float = 0.5, lag: Lag = Lag(0, 0.0), without: tuple[str, ...] = (), **more: Any) -> Seen:  # noqa: B008
+def node(me: str, age: float = 0.5, lag: Lag = Lag(0, 0.0), without: tuple[str, ...] = (), **more: Any) -> AgentView:  # noqa: B008
     """What the agent on *me* knows; *more* are a NodeState by node name, or fields of NodeSeen."""
     states = {**VOICES, **{name: more.pop(name) for name in list(more) if name in VOICES}}
     survey = Survey({name: state for name, state in states.items() if name not in without})
     look = {"primary": "pg1", "backed": ("pg2", "pg3") if me == "pg1" else (), **more}
-    return Seen(me, CLUSTER.node(me).kind, NOW, CLOCK, NodeSeen(NOW - age, me, survey, **look), lag=lag)
+    return AgentView(me, CLUSTER.node(me).kind, NOW, CLOCK, NodeSeen(NOW - age, me, survey, **look), lag=lag)
 
 
 def view(name: str, in_recovery: bool) -> NodeView:
@@ -74,16 +74,16 @@ TABLE = {0: NodeInfo(0, "pg1", 5432, "up", role="primary"), 1: NodeInfo(1, "pg2"
 BACKUP = BarmanView("backup1", "t", CLOCK - 1, "3.12", receiving=True, receiving_wal="0" * 24)
 
 
-def pool(age: float = 0.5, listens: bool = True, **more: Any) -> Seen:
+def pool(age: float = 0.5, listens: bool = True, **more: Any) -> AgentView:
     look = PgpoolSeen(NOW - age, **{"truth": TRUTH, "table": TABLE, **more})
-    return Seen("pool1", "pgpool", NOW, CLOCK, pgpool=look, listens=listens)
+    return AgentView("pool1", "pgpool", NOW, CLOCK, pgpool=look, listens=listens)
 
 
-def barman(**more: Any) -> Seen:
-    return Seen("backup1", "barman", NOW, CLOCK, barman=replace(BACKUP, **more))
+def barman(**more: Any) -> AgentView:
+    return AgentView("backup1", "barman", NOW, CLOCK, barman=replace(BACKUP, **more))
 
 
-NOTHING = Seen("pg1", "postgres", NOW, CLOCK)
+NOTHING = AgentView("pg1", "postgres", NOW, CLOCK)
 DETACHED = {**TABLE, 0: replace(TABLE[0], status="down")}
 MISTAKEN = {0: replace(TABLE[0], role="standby"), 1: replace(TABLE[1], role="primary")}
 
@@ -92,10 +92,15 @@ CASES = [
     ("primary", node("pg1"), True, "pg1 is the primary on timeline 3"),
     ("primary", node("pg1", backed=()), True, "0 of 1 needed standbys stream, writes wait"),
     ("primary", node("pg1", pg1=replace(PRIMARY, read_only=True)), False, "pg1 is fenced"),
-    ("primary", node("pg1", backed=(), verdict=Verdict("fence", "0 of 1")), False, "must refuse writes: 0 of 1"),
-    ("primary", node("pg1", verdict=Verdict("rival", "pg2 is primary")), False, "must be demoted"),
-    ("primary", node("pg1", verdict=Verdict("left behind", "pg2 has followed a later one")), False, "must be demoted"),
-    ("primary", node("pg1", verdict=Verdict("lift", "x")), True, "pg1 is the primary"),
+    ("primary", node("pg1", backed=(), verdict=FenceVerdict("fence", "0 of 1")), False, "must refuse writes: 0 of 1"),
+    ("primary", node("pg1", verdict=FenceVerdict("rival", "pg2 is primary")), False, "must be demoted"),
+    (
+        "primary",
+        node("pg1", verdict=FenceVerdict("left behind", "pg2 has followed a later one")),
+        False,
+        "must be demoted",
+    ),
+    ("primary", node("pg1", verdict=FenceVerdict("lift", "x")), True, "pg1 is the primary"),
     ("primary", node("pg1", primary="pg2"), False, "pg2 is the real primary, not pg1"),
     ("primary", node("pg1", primary=""), False, "nobody is the real primary"),
     ("primary", node("pg1", without=("pg1",)), False, "PostgreSQL on pg1 does not answer"),
@@ -144,7 +149,7 @@ CASES = [
     ("ready", pool(truth=FENCED), False, "the primary pg1 is fenced: it refuses writes"),
     ("ready", pool(truth=FENCED, table=DETACHED), False, "has not attached the primary pg1"),
     ("health", pool(truth=FENCED), True, "pgpool answers"),
-    ("ready", node("pg1", backed=(), verdict=Verdict("fence", "0 of 1")), False, "must refuse writes"),
+    ("ready", node("pg1", backed=(), verdict=FenceVerdict("fence", "0 of 1")), False, "must refuse writes"),
     ("ready", pool(table={}), False, "has not attached the primary pg1"),
     ("ready", pool(truth=replace(TRUTH, nodes=TRUTH.nodes[1:])), False, "no primary is seen"),
     ("ready", pool(listens=False), False, "nothing listens"),
@@ -159,7 +164,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("asked", "seen", "ok", "why"), CASES, ids=lambda item: item if isinstance(item, str) else "")
-def test_answers(asked: str, seen: Seen, ok: bool | None, why: str) -> None:
+def test_answers(asked: str, seen: AgentView, ok: bool | None, why: str) -> None:
     found = health.replica(CLUSTER, seen, Lag()) if asked == "replica" else getattr(health, asked)(CLUSTER, seen)
     assert why in found.why
     assert (found.ok, found.known) == (bool(ok), ok is not None)
@@ -173,7 +178,7 @@ def test_a_cascade_ends_at_the_primary() -> None:
     assert seen.node
     states = {**seen.node.survey.states, "pg5": standby("pg5", "pg4.example")}
     look = NodeSeen(NOW, "pg5", Survey(states), "pg1")
-    assert health.replica(below, Seen("pg5", "postgres", NOW, CLOCK, look), Lag()).ok
+    assert health.replica(below, AgentView("pg5", "postgres", NOW, CLOCK, look), Lag()).ok
 
 
 @pytest.mark.parametrize(

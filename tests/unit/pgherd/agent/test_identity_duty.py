@@ -20,7 +20,7 @@ from pgherd.data.incarnation import Note
 from pgherd.data.outside import InTheWay
 from pgherd.errors import Conflict, SqlError
 from pgherd.nodes import node_apply
-from pgherd.objects.identity import SETTING, Executor, admit, look, plan
+from pgherd.objects.identity import SETTING, IdentityExecutor, admit, look, plan
 from pgherd.observe.node_state import NodeState
 from pgherd.ports.links import Links
 from scripted import ScriptedRunner, ScriptedServer
@@ -246,7 +246,7 @@ def test_the_tables_are_made_once() -> None:
     made = ScriptedServer(
         "pg1", [("synchronous_commit = local", []), ("CREATE TABLE pgherd.member .*;INSERT INTO", [])]
     )
-    todo.apply(Executor(lambda _database: made))
+    todo.apply(IdentityExecutor(lambda _database: made))
     none = ScriptedServer("pg1", [("pg_database", [])])
     assert plan(look(lambda _database: none)).changed
 
@@ -310,7 +310,7 @@ def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, members: str, wipe: b
     monkeypatch.setattr(rejoin_marker, "MARK", str(tmp_path / "note"))
     stopped: list[str] = []
     service = SimpleNamespace(stop=lambda unit, timeout: stopped.append(rejoin_marker.marked()))
-    executor = node_apply.Executor(
+    executor = node_apply.NodeExecutor(
         here_of(world, "pg2", runner=runner, services=service, data=str(data), repmgr=str(config)), 0.1
     )
     staging = executor._staging
@@ -357,7 +357,7 @@ def test_nothing_is_noted_of_data_that_stay(tmp_path: Path, monkeypatch: pytest.
     data = filled(tmp_path / "data", "host=pg1")
     old = incarnation.current(str(data))
     (tmp_path / "ts2/notes").mkdir(parents=True)
-    executor = node_apply.Executor(here_of(THREE, "pg2", data=str(data)), 0.1)
+    executor = node_apply.NodeExecutor(here_of(THREE, "pg2", data=str(data)), 0.1)
     monkeypatch.setattr(executor._staging, "_owner", nullcontext)
     monkeypatch.setattr(executor, "_wait", lambda *_: None)
     rows = [{"location": str(tmp_path / "ts2"), "name": "ts2"}]
@@ -375,7 +375,7 @@ def test_what_was_a_primary_stood_nowhere(tmp_path: Path, monkeypatch: pytest.Mo
     old = incarnation.current(str(data)).id
     monkeypatch.setattr(node_apply, "control_data", lambda *_: pytest.fail("its timeline says nothing"))
     (data / "standby.signal").unlink()
-    executor = node_apply.Executor(here_of(THREE, "pg2", data=str(data)), 0.1)
+    executor = node_apply.NodeExecutor(here_of(THREE, "pg2", data=str(data)), 0.1)
     executor._directory = str(data)
     executor._leave()
     shutil.rmtree(data)

@@ -13,10 +13,11 @@ import pytest
 from pgherd.agent.exposition import Exposition
 from pgherd.agent.health_part import details
 from pgherd.agent.metrics import METRICS, NAMES, samples, table
-from pgherd.agent.seen import DETAILS, NODE, PGPOOL, Details, Lag
+from pgherd.agent.seen import DETAILS, NODE, PGPOOL, Details
 from pgherd.description import Told
 from pgherd.errors import PgherdError
 from pgherd.observe.node_state import Stranger
+from pgherd.observe.topology import Lag
 from pgherd.observe.views import Sender, Slot
 from pgherd.programs.barman_view import Backup, Check
 from prometheus_client.parser import text_string_to_metric_families

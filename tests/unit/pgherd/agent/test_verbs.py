@@ -584,7 +584,7 @@ def test_what_a_data_node_does(
         self._say("done")
         return "rewind"
 
-    monkeypatch.setattr(change, "Executor", Executor)
+    monkeypatch.setattr(change, "ChangeExecutor", Executor)
     monkeypatch.setattr(Rejoin, "run", run)
     answer = node_part.asked_for(here_of(THREE, "pg2", links), node)[verb](told.append, asked)
     assert found == [(*done, at_work)]

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pgherd.backups.backup import Open, Slot, State, observe, plan
-from pgherd.backups.backup_apply import Executor
+from pgherd.backups.backup import BackupState, BarmanSlot, Open, observe, plan
+from pgherd.backups.backup_apply import BackupExecutor
 from pgherd.errors import CommandError, Conflict, PgherdError, Unreachable
 from pgherd.places.host.systemd import SystemdServices
 from pgherd.places.host.units import units
@@ -21,21 +21,21 @@ from pgherd.ports.services import BACKUP, CRON, RECEIVER, RUNNING, SCHEDULE, STO
 from pgherd.programs import barman
 from pgherd.programs.barman import Client
 from pgherd.programs.barman_view import DONE, FAILED, WAITING, Backup, BarmanView, Check
-from pgherd.render.conf_barman import Place
+from pgherd.render.conf_barman import BarmanLayout
 from scripted import ScriptedRunner, ScriptedServer
 
-PLACE = Place("demo", "barman", "/nowhere")
+PLACE = BarmanLayout("demo", "barman", "/nowhere")
 UNITS = {CRON: ("cron",), SCHEDULE: ("timer",), RECEIVER: ("unit", "conf")}
-GOOD = State(
+GOOD = BackupState(
     configured=True,
-    slot=Slot(active=True),
+    slot=BarmanSlot(active=True),
     checks=(Check("postgresql", True),),
     backups=(Backup("2", DONE), Backup("1", DONE)),
 )
 NO_WAL = Check("wal_archive", False, "please make sure WAL shipping is setup")
 
 
-def actions(state: State) -> list[str]:
+def actions(state: BackupState) -> list[str]:
     return [step.action for step in plan(PLACE, state).steps]
 
 
@@ -43,7 +43,7 @@ def actions(state: State) -> list[str]:
     ("state", "expected"),
     [
         (GOOD, []),
-        (State(), ["create_slot", *["start"] * 4, "archive", "backup", "confirm"]),
+        (BackupState(), ["create_slot", *["start"] * 4, "archive", "backup", "confirm"]),
         (replace(GOOD, slot=None), ["create_slot", "confirm"]),
         (replace(GOOD, idle=(RECEIVER,)), ["start", "confirm"]),
         (replace(GOOD, stale=(RECEIVER,)), ["restart", "confirm"]),
@@ -57,16 +57,16 @@ def actions(state: State) -> list[str]:
         (replace(GOOD, backups=(Backup("3", FAILED), *GOOD.backups)), ["delete", "confirm"]),
         (replace(GOOD, checks=(NO_WAL,), backups=()), ["archive", "backup", "confirm"]),
         (
-            replace(GOOD, slot=Slot(active=False, lost=True)),
+            replace(GOOD, slot=BarmanSlot(active=False, lost=True)),
             ["stop", "drop_slot", "create_slot", "reset", "start", "backup", "confirm"],
         ),
         (
-            replace(GOOD, slot=Slot(active=False, lost=True), idle=(RECEIVER,), backups=(Backup("1", WAITING),)),
+            replace(GOOD, slot=BarmanSlot(active=False, lost=True), idle=(RECEIVER,), backups=(Backup("1", WAITING),)),
             ["stop", "drop_slot", "create_slot", "reset", "start", "backup", "confirm"],
         ),
     ],
 )
-def test_plan(state: State, expected: list[str]) -> None:
+def test_plan(state: BackupState, expected: list[str]) -> None:
     assert actions(state) == expected
     todo = plan(PLACE, state)
     assert todo.changed == bool(expected)
@@ -181,7 +181,7 @@ ASK = "pg_replication_slots WHERE slot_name"
 
 def seen(
     server: ScriptedServer | None, since: dict[str, float | None], written: Callable[[str], float | None], **bad: str
-) -> State:
+) -> BackupState:
     runner = ScriptedRunner([("check demo$", check(**bad)), ("list-backups demo$", listed(("1", DONE)))])
     return observe(PLACE, Client(runner, "demo"), Known(since), opens(server), UNITS, written)
 
@@ -190,7 +190,7 @@ def test_observe_a_good_one() -> None:
     state = seen(
         ScriptedServer("pg1", [(ASK, [SLOT])]), dict.fromkeys(UNITS, 10.0), lambda path: None if "gap" in path else 10.9
     )
-    assert (state.configured, state.why, state.slot, state.idle, state.stale) == (True, "", Slot(True), (), ())
+    assert (state.configured, state.why, state.slot, state.idle, state.stale) == (True, "", BarmanSlot(True), (), ())
     assert actions(state) == []
 
 
@@ -205,7 +205,7 @@ def test_observe_what_does_not_run_and_what_is_stale() -> None:
 
 def test_observe_a_lost_slot() -> None:
     server = ScriptedServer("pg1", [(ASK, [{**SLOT, "active": False, "wal_status": "lost"}])])
-    assert seen(server, {}, lambda path: 1.0).slot == Slot(active=False, lost=True)
+    assert seen(server, {}, lambda path: 1.0).slot == BarmanSlot(active=False, lost=True)
 
 
 def test_observe_without_a_primary() -> None:
@@ -215,7 +215,7 @@ def test_observe_without_a_primary() -> None:
 
 def test_observe_an_empty_host_asks_nobody() -> None:
     state = observe(PLACE, Client(ScriptedRunner([]), "demo"), Known(), opens(None), UNITS, lambda path: None)
-    assert state == State()
+    assert state == BackupState()
 
 
 def test_a_logical_slot_of_the_name_is_a_conflict() -> None:
@@ -239,11 +239,11 @@ def executor(
     server: list[tuple[str, Any]] | None = None,
     units: Known | None = None,
     told: Callable[[], BarmanView] | None = None,
-) -> Executor:
+) -> BackupExecutor:
     clock = Clock()
     session = ScriptedServer("pg1", server or [])
     client = Client(ScriptedRunner(runner), "demo")
-    return Executor(PLACE, client, units or Known(), opens(session), 5, 60, told, clock.sleep, lambda: clock.now)
+    return BackupExecutor(PLACE, client, units or Known(), opens(session), 5, 60, told, clock.sleep, lambda: clock.now)
 
 
 RESTORE_POINT = ("pg_create_restore_point", [{}])
@@ -419,14 +419,14 @@ def test_a_primary_that_stays_away_is_an_error() -> None:
 
 
 def test_a_forecast_waits_for_nobody() -> None:
-    fresh = State(configured=True, why="refused")
+    fresh = BackupState(configured=True, why="refused")
     assert executor([]).settled(lambda: fresh, wait=False, forecast=True) == fresh
     with pytest.raises(Unreachable, match="refused"):
         executor([]).settled(lambda: replace(GOOD, why="refused"), wait=False, forecast=True)
 
 
 def test_a_primary_that_this_run_has_failed_on_is_asked_once() -> None:
-    states = [State(configured=True, why="refused")]
+    states = [BackupState(configured=True, why="refused")]
     with pytest.raises(Unreachable, match="refused Look whether there is a primary"):
         executor([]).settled(lambda: states.pop(0), wait=False)
     # One that answers all the same is as good as ever.
@@ -442,10 +442,10 @@ def test_a_check_that_no_step_makes_good() -> None:
 
 
 def test_a_gap_is_remembered_until_a_backup_was_taken(tmp_path: Path) -> None:
-    place = Place("demo", "barman", str(tmp_path))
+    place = BarmanLayout("demo", "barman", str(tmp_path))
     asked = [("--drop-slot", "{}"), ("list-backups", listed(("1", DONE)))]
     session = ScriptedServer("pg1", [(ASK, [SLOT]), ("CHECKPOINT", [])])
-    runs = Executor(place, Client(ScriptedRunner(asked), "demo"), Known(), opens(session))
+    runs = BackupExecutor(place, Client(ScriptedRunner(asked), "demo"), Known(), opens(session))
     runs.drop_slot()
     assert Path(place.gap_file).exists()
     runs.backup(joined=False)

@@ -58,9 +58,9 @@ def test_no_link_is_followed(note: Path, tmp_path: Path) -> None:
         pass
 
 
-def cloning(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, filled: bool) -> tuple[node_apply.Executor, list[str]]:
+def cloning(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, filled: bool) -> tuple[node_apply.NodeExecutor, list[str]]:
     """An executor whose data directory is *filled*, or not, and where it has copied from."""
-    executor = node_apply.Executor(here_of(cluster(3), "pg2", data=str(tmp_path / "main")), 10.0)
+    executor = node_apply.NodeExecutor(here_of(cluster(3), "pg2", data=str(tmp_path / "main")), 10.0)
     done: list[str] = []
     monkeypatch.setattr(executor._staging, "filled", lambda: filled)
     monkeypatch.setattr(executor, "copy", lambda upstream, wipe: done.append(upstream))

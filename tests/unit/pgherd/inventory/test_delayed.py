@@ -85,7 +85,7 @@ def test_its_own_record_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, is_la
         node_apply, "connect", lambda *_: nullcontext(ScriptedServer("pg3", [("RecoveryApplyDelay", [])]))
     )
     services = SystemdServices(runner, units(17))
-    node_apply.Executor(here_of(world, "pg3", runner=runner, services=services)).register_standby("pg1")
+    node_apply.NodeExecutor(here_of(world, "pg3", runner=runner, services=services)).register_standby("pg1")
 
 
 @pytest.mark.parametrize("startup", [*WANTS_WAL, *TOLD_TO_WAIT, ""])

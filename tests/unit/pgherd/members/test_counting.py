@@ -357,7 +357,7 @@ def test_what_was_acknowledged_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
     script += [("pg_stat_replication", [sender("pg2", True, "0/5", 4), sender("pg3", True, "0/5", 4)])]
     server = ScriptedServer("pg1", script)
     said: list[str] = []
-    executor = counting_apply.Executor(design("123", 2), Links(lambda _name: server, lambda: None), said.append)
+    executor = counting_apply.CountingExecutor(design("123", 2), Links(lambda _name: server, lambda: None), said.append)
     monkeypatch.setattr(executor, "_primary", lambda _attempted: "pg1")
     stage = Stage(count("123", 2), count("123", 2), held=True).to_dict()
     todo = counting_apply.plan(design("123", 2), stage)

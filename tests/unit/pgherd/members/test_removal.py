@@ -12,8 +12,8 @@ import pytest
 from pgherd.errors import ConfigError, Conflict, SqlError, Unreachable
 from pgherd.layout import debian
 from pgherd.members import acknowledged
-from pgherd.members.removal import Found, advice, between, gained, moves, plan, problems, rest
-from pgherd.members.removal_apply import Executor, look
+from pgherd.members.removal import RemovalFacts, advice, between, gained, moves, plan, problems, rest
+from pgherd.members.removal_apply import RemovalExecutor, look
 from pgherd.model import Barman, Cluster, Node, Pgpool
 from pgherd.ports.links import Links
 from pgherd.programs.repmgr import Record, wanted_record
@@ -76,17 +76,17 @@ def found(
     names: tuple[str, ...] = NAMES,
     slots: dict[str, tuple[str, ...]] | None = None,
     **changes: Any,
-) -> Found:
+) -> RemovalFacts:
     """The tree with *silent* nodes gone; by default on its first day."""
     upstreams = FIRST_DAY if upstreams is None else upstreams
     head = next(name for name, above in upstreams.items() if not above)
     here = {name: above for name, above in upstreams.items() if name not in silent}
     reached = tuple(node.name for node in TREE.nodes if node.name not in silent)
-    given = Found(states(here, slots), head, names, records(upstreams), reached)
+    given = RemovalFacts(states(here, slots), head, names, records(upstreams), reached)
     return replace(given, **changes)
 
 
-def steps(name: str, seen: Found, *stages: str, cluster: Cluster = TREE) -> list[str]:
+def steps(name: str, seen: RemovalFacts, *stages: str, cluster: Cluster = TREE) -> list[str]:
     return [step.what for step in plan(cluster, name, seen, stages or ("leave", "forget")).steps]
 
 
@@ -152,7 +152,7 @@ def steps(name: str, seen: Found, *stages: str, cluster: Cluster = TREE) -> list
         "dead",
     ],
 )
-def test_the_way_out(name: str, seen: Found, expected: list[str]) -> None:
+def test_the_way_out(name: str, seen: RemovalFacts, expected: list[str]) -> None:
     seen = replace(seen, survey=_orphaned(seen.survey, name))
     assert steps(name, seen) == expected
 
@@ -257,7 +257,7 @@ FOUR = replace(THREE, nodes=(*THREE.nodes, TREE.node("pg6")), sync_standbys=2)
         ),
     ],
 )
-def test_refused(what: str, cluster: Cluster, name: str, seen: Found, why: str) -> None:
+def test_refused(what: str, cluster: Cluster, name: str, seen: RemovalFacts, why: str) -> None:
     with pytest.raises(Conflict, match=why):
         plan(cluster, name, seen)
 
@@ -359,8 +359,8 @@ def links(**servers: Any) -> Links:
     return Links(open_, lambda: None)
 
 
-def executor(**servers: Any) -> Executor:
-    return Executor(TREE, links(**servers), lambda _line: None)
+def executor(**servers: Any) -> RemovalExecutor:
+    return RemovalExecutor(TREE, links(**servers), lambda _line: None)
 
 
 NAMED = "synchronous_standby_names"

@@ -19,7 +19,7 @@ from here import here_of
 from pgherd.data import clone, datadir, incarnation, unfinished
 from pgherd.errors import PgherdError
 from pgherd.nodes import instance
-from pgherd.nodes.instance_apply import Executor
+from pgherd.nodes.instance_apply import InstanceExecutor
 from pgherd.options import Options
 from pgherd.ports.here import Here
 from pgherd.ports.run import Result
@@ -55,7 +55,7 @@ def template() -> Iterator[Here]:
         if not AS:
             patch.setattr(clone, "OWNER", pwd.getpwuid(os.geteuid()).pw_name)
         found = place_of(Path(base))
-        Executor(found).initialize()
+        InstanceExecutor(found).initialize()
         assert datadir.local(found.layout, found.runner).fresh
         yield found
 

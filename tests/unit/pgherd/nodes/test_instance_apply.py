@@ -18,7 +18,7 @@ from pgherd.data.clone import STAGE, unfinished
 from pgherd.errors import CommandError, PgherdError
 from pgherd.model import Cluster, Node
 from pgherd.nodes import instance_apply
-from pgherd.nodes.instance_apply import Executor
+from pgherd.nodes.instance_apply import InstanceExecutor
 from pgherd.options import Options
 from pgherd.ports.run import Result
 from scripted import ScriptedServer
@@ -63,7 +63,7 @@ def _mine(monkeypatch: pytest.MonkeyPatch) -> None:
 def initialize(tmp_path: Path, runner: Initdb) -> None:
     options = {"data_directory": str(tmp_path / "data"), "wal_directory": str(tmp_path / "wal"), "data_checksums": True}
     cluster = Cluster("demo", (Node("pg1", 1, "postgres", "pg1"),), options=Options.of(options))
-    Executor(here_of(cluster, "pg1", runner=runner)).initialize()
+    InstanceExecutor(here_of(cluster, "pg1", runner=runner)).initialize()
 
 
 def test_a_mount_point_is_filled_and_not_replaced(tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     conf.write_text("new")
     (tmp_path / "pg_hba.conf").write_text("new")
     monkeypatch.setattr(instance_apply, "wrong_files", lambda *given: [])
-    monkeypatch.setattr(Executor, "_streams", lambda self, within: True)
+    monkeypatch.setattr(InstanceExecutor, "_streams", lambda self, within: True)
     return conf
 
 
@@ -122,7 +122,7 @@ def previous(conf: Path) -> dict[str, Any]:
 
 def restarting(conf: Path, systemd: Systemd, previous: dict[str, Any], waits: list[bool]) -> None:
     cluster = Cluster("demo", (Node("pg1", 1, "postgres", "pg1"),), options=Options.of({}))
-    executor = Executor(here_of(cluster, "pg1", services=systemd, configuration=str(conf.parent)), previous)
+    executor = InstanceExecutor(here_of(cluster, "pg1", services=systemd, configuration=str(conf.parent)), previous)
     executor._wait = lambda streaming, timeout=0.0: waits.append(streaming)  # type: ignore[method-assign]
     executor.restart()
 
@@ -164,9 +164,9 @@ def test_what_is_taken_back_waits_no_more(conf: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(
         instance_apply, "connect", lambda *given: nullcontext(ScriptedServer("pg1", [("pending_restart", rows)]))
     )
-    monkeypatch.setattr(Executor, "_reread", lambda self, server: read.append(conf.read_text()))
+    monkeypatch.setattr(InstanceExecutor, "_reread", lambda self, server: read.append(conf.read_text()))
     cluster = Cluster("demo", (Node("pg1", 1, "postgres", "pg1"),), options=Options.of({}))
     before = {**previous(conf), str(conf): {**previous(conf)[str(conf)], "content": "old = 1\n"}}
-    Executor(here_of(cluster, "pg1", configuration=str(conf.parent)), before).put_back()
+    InstanceExecutor(here_of(cluster, "pg1", configuration=str(conf.parent)), before).put_back()
     assert read == ["old = 1\nmax_locks_per_transaction = '64'\nshared_buffers = '128MB'\n", "old = 1\n"]
     assert conf.with_name("pg_hba.conf").read_text() == "new"

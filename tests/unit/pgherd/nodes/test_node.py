@@ -14,7 +14,7 @@ from pgherd.layout import debian
 from pgherd.model import Cluster, Node
 from pgherd.nodes import node_apply
 from pgherd.nodes.instance import Instance
-from pgherd.nodes.node import Desired, Seen, levels, plan
+from pgherd.nodes.node import Desired, NodeObservation, levels, plan
 from pgherd.observe.topology import Topology
 from pgherd.observe.views import Slot
 from pgherd.ports.sql import conninfo, parse_conninfo
@@ -62,17 +62,19 @@ def seen(
     records: dict[str, Record] | None = None,
     upstream: str = "",
     **changes: Any,
-) -> Seen:
+) -> NodeObservation:
     """What was found of *name*, which streams from *upstream* (default: the first day's)."""
     node = CLUSTER.node(name)
     upstream = upstream or node.upstream
-    found = Seen(replace(instance, name=name), topology, tuple((rows() if records is None else records).values()))
+    found = NodeObservation(
+        replace(instance, name=name), topology, tuple((rows() if records is None else records).values())
+    )
     if instance.standby and instance.data == "cluster":
         found = replace(found, primary_conninfo=streams_by(name, upstream), slot=node.slot)
     return replace(found, **changes)
 
 
-def steps(name: str, found: Seen, wish: Desired = MEMBER, cluster: Cluster = CLUSTER) -> list[str]:
+def steps(name: str, found: NodeObservation, wish: Desired = MEMBER, cluster: Cluster = CLUSTER) -> list[str]:
     return [step.what for step in plan(cluster, name, wish, found, debian(17))[0].steps]
 
 
@@ -487,7 +489,7 @@ def test_a_standby_is_pointed_only_where_it_can_log_in(monkeypatch: pytest.Monke
         raise Unreachable("connect to pg1: no pg_hba.conf entry")
 
     monkeypatch.setattr(node_apply, "connect", connect)
-    executor = node_apply.Executor(here_of(CLUSTER, "pg2"), 0.1)
+    executor = node_apply.NodeExecutor(here_of(CLUSTER, "pg2"), 0.1)
     monkeypatch.setattr(executor, "_ready", lambda _source: "")
     with pytest.raises(Unreachable, match=r"no pg_hba\.conf entry"):
         executor.stream("pg1", wanted, "")
@@ -503,7 +505,7 @@ def test_slots_are_made_and_dropped_as_who_may(monkeypatch: pytest.MonkeyPatch) 
         raise Unreachable("connect to pg1: no route to host")
 
     monkeypatch.setattr(node_apply, "connect", connect)
-    executor = node_apply.Executor(here_of(CLUSTER, "pg2"), 0.1)
+    executor = node_apply.NodeExecutor(here_of(CLUSTER, "pg2"), 0.1)
     with pytest.raises(Unreachable):
         executor.make_slot("pg1", "repmgr_slot_2")
     executor.drop_slot("repmgr_slot_2", ["pg1"])

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pgherd.inventory import versions
 from pgherd.model import Barman, Cluster, Node, Pgpool
-from pgherd.nodes.found import Described, Found, Server
+from pgherd.nodes.found import Described, HeldServer, Holdings
 from pgherd.nodes.recognise import holders, problems
 from pgherd.options import Options
 
@@ -38,20 +38,20 @@ def nodes(cluster: Cluster) -> tuple[dict[str, Any], ...]:
 
 
 OURS = Described("demo", 5432, nodes(CLUSTER), ("pool1", "backup1"), "", "", "/var/lib/barman")
-SERVER = Server((USUAL,), 17, "17/main", 5432, running=True, system_identifier="7")
+SERVER = HeldServer((USUAL,), 17, "17/main", 5432, running=True, system_identifier="7")
 FOREIGN = replace(SERVER, system_identifier="9")
-World = dict[str, Found]
+World = dict[str, Holdings]
 
 
-def living(described: Described = OURS, server: Server = SERVER) -> World:
+def living(described: Described = OURS, server: HeldServer = SERVER) -> World:
     """All hosts after a run."""
-    found = {name: Found(name, described) for name in HOSTS}
+    found = {name: Holdings(name, described) for name in HOSTS}
     return {**found, **{name: replace(found[name], servers=(server,), note=True) for name in NODES}}
 
 
 def fresh(**changed: Any) -> World:
     """All hosts before the first run; what *changed* says of pg1."""
-    found = {name: Found(name) for name in HOSTS}
+    found = {name: Holdings(name) for name in HOSTS}
     return {**found, "pg1": replace(found["pg1"], **changed)}
 
 
@@ -66,14 +66,14 @@ def judged(cluster: Cluster, world: World, version: int = 17, **more: Any) -> li
     return problems(versions.asked(cluster, version), world, **more)
 
 
-AT_SRV = Server(("/srv/pg", "/data/pg"), 17, "17/main", 5432, True, "7")
+AT_SRV = HeldServer(("/srv/pg", "/data/pg"), 17, "17/main", 5432, True, "7")
 RIGHT = {
     "nothing is there": (CLUSTER, fresh(), 17),
     "a run after another": (CLUSTER, living(), 17),
-    "a first run that ended before initdb": (CLUSTER, {name: Found(name, OURS) for name in HOSTS}, 17),
+    "a first run that ended before initdb": (CLUSTER, {name: Holdings(name, OURS) for name in HOSTS}, 17),
     "the place was changed before there were data": (
         asked(data_directory="/srv/pg", port=5433, wal_directory="/srv/wal"),
-        {name: Found(name, OURS) for name in HOSTS},
+        {name: Holdings(name, OURS) for name in HOSTS},
         17,
     ),
     "a place of one's own": (
@@ -101,19 +101,21 @@ RIGHT = {
     "upgraded by hand, the old data beside": (
         CLUSTER,
         {
-            name: replace(one, servers=(Server(("/var/lib/postgresql/15/main",), 15, "15/main", 5433), *one.servers))
+            name: replace(
+                one, servers=(HeldServer(("/var/lib/postgresql/15/main",), 15, "15/main", 5433), *one.servers)
+            )
             for name, one in living().items()
         },
         17,
     ),
     "another cluster on another port": (
         CLUSTER,
-        fresh(servers=(Server(("/var/lib/postgresql/15/main",), 15, "15/main", 5433, True, "9"),)),
+        fresh(servers=(HeldServer(("/var/lib/postgresql/15/main",), 15, "15/main", 5433, True, "9"),)),
         17,
     ),
     "another cluster that is stopped": (
         CLUSTER,
-        fresh(servers=(Server(("/var/lib/postgresql/15/main",), 15, "15/main", 5432, False, "9"),)),
+        fresh(servers=(HeldServer(("/var/lib/postgresql/15/main",), 15, "15/main", 5432, False, "9"),)),
         17,
     ),
     "other addresses, the same authority": (
@@ -123,24 +125,24 @@ RIGHT = {
     ),
     "a node more": (
         replace(CLUSTER, nodes=(*CLUSTER.nodes, Node("pg4", 4, "postgres", "pg4", "pg1"))),
-        {**living(), "pg4": Found("pg4")},
+        {**living(), "pg4": Holdings("pg4")},
         17,
     ),
     "a host's /etc is new, and its data are of before": (
         CLUSTER,
-        {**living(), "pg1": Found("pg1", None, (SERVER,))},
+        {**living(), "pg1": Holdings("pg1", None, (SERVER,))},
         17,
     ),
     "the only one's /etc is new": (CLUSTER, fresh(servers=(SERVER,), note=True), 17),
-    "another system's data where a node was": (CLUSTER, {**living(), "pg2": Found("pg2", OURS, (FOREIGN,))}, 17),
+    "another system's data where a node was": (CLUSTER, {**living(), "pg2": Holdings("pg2", OURS, (FOREIGN,))}, 17),
     "a Barman of ours with a server of the administrator's": (
         CLUSTER,
-        {**living(), "backup1": Found("backup1", OURS, barman=("demo", "other"))},
+        {**living(), "backup1": Holdings("backup1", OURS, barman=("demo", "other"))},
         17,
     ),
     "backups moved by hand": (
         asked(barman_directory="/srv/barman"),
-        {**living(), "backup1": Found("backup1", OURS, backups=("/srv/barman/demo", "/var/lib/barman/demo"))},
+        {**living(), "backup1": Holdings("backup1", OURS, backups=("/srv/barman/demo", "/var/lib/barman/demo"))},
         17,
     ),
     "no backup yet": (asked(barman_directory="/srv/barman"), living(), 17),
@@ -202,7 +204,7 @@ WRONG = {
     ),
     "another major version": (
         CLUSTER,
-        living(server=Server(("/var/lib/postgresql/15/main",), 15, "15/main", 5432, True, "7")),
+        living(server=HeldServer(("/var/lib/postgresql/15/main",), 15, "15/main", 5432, True, "7")),
         17,
         [
             "PostgreSQL 15 of this cluster is in /var/lib/postgresql/15/main, not in /var/lib/postgresql/17/main, and PostgreSQL "
@@ -221,13 +223,13 @@ WRONG = {
     ),
     "the old version is down": (
         CLUSTER,
-        living(server=Server(("/var/lib/postgresql/15/main",), 15, "15/main", 5432, False, "7")),
+        living(server=HeldServer(("/var/lib/postgresql/15/main",), 15, "15/main", 5432, False, "7")),
         17,
         ["set cluster_postgres_version: 15."],
     ),
     "on one node that answers of all": (
         asked(data_directory="/srv/pg"),
-        {**{name: Found(name) for name in HOSTS}, "pg2": Found("pg2", OURS, (SERVER,))},
+        {**{name: Holdings(name) for name in HOSTS}, "pg2": Holdings("pg2", OURS, (SERVER,))},
         17,
         ["pg2: PostgreSQL 17 of this cluster is in"],
     ),
@@ -267,7 +269,7 @@ WRONG = {
     ),
     "a Barman host of another cluster": (
         CLUSTER,
-        {**living(), "backup1": Found("backup1", OTHER, barman=("other",))},
+        {**living(), "backup1": Holdings("backup1", OTHER, barman=("other",))},
         17,
         [
             "backup1: a host of cluster other (nodes pg1, pg2, w1)",
@@ -277,19 +279,19 @@ WRONG = {
     ),
     "a pgpool of another cluster": (
         CLUSTER,
-        {**fresh(), "pool1": Found("pool1", OTHER)},
+        {**fresh(), "pool1": Holdings("pool1", OTHER)},
         17,
         ["pool1: a host of cluster other"],
     ),
     "a data node of another cluster": (
         CLUSTER,
-        {**fresh(), "pg2": Found("pg2", OTHER, (FOREIGN,))},
+        {**fresh(), "pg2": Holdings("pg2", OTHER, (FOREIGN,))},
         17,
         ["pg2: a host of cluster other"],
     ),
     "a data node of another cluster that has lost its data": (
         CLUSTER,
-        {**fresh(), "pg2": Found("pg2", OTHER)},
+        {**fresh(), "pg2": Holdings("pg2", OTHER)},
         17,
         ["pg2: a host of cluster other"],
     ),
@@ -297,7 +299,9 @@ WRONG = {
         CLUSTER,
         {
             **fresh(),
-            "backup1": Found("backup1", replace(OURS, nodes=tuple({**one, "ip": "192.0.2.1"} for one in OURS.nodes))),
+            "backup1": Holdings(
+                "backup1", replace(OURS, nodes=tuple({**one, "ip": "192.0.2.1"} for one in OURS.nodes))
+            ),
         },
         17,
         [
@@ -306,19 +310,19 @@ WRONG = {
     ),
     "somebody's Barman": (
         CLUSTER,
-        {**fresh(), "backup1": Found("backup1", barman=("shop",))},
+        {**fresh(), "backup1": Holdings("backup1", barman=("shop",))},
         17,
         ["backup1: its Barman has shop, which this playbook"],
     ),
     "somebody's Pgpool-II": (
         CLUSTER,
-        {**fresh(), "pool1": Found("pool1", pgpool=("db1",))},
+        {**fresh(), "pool1": Holdings("pool1", pgpool=("db1",))},
         17,
         ["pool1: it has a Pgpool-II for db1 that this playbook"],
     ),
     "backups elsewhere": (
         asked(barman_directory="/srv/barman"),
-        {**living(), "backup1": Found("backup1", OURS, backups=("/var/lib/barman/demo",))},
+        {**living(), "backup1": Holdings("backup1", OURS, backups=("/var/lib/barman/demo",))},
         17,
         [
             "backup1: the backups of this cluster are in /var/lib/barman/demo, and cluster_barman_directory asks for "
@@ -339,7 +343,7 @@ WRONG = {
     ),
     "Debian's own main on a standby": (
         CLUSTER,
-        {**fresh(), "pg2": Found("pg2", None, (FOREIGN,))},
+        {**fresh(), "pg2": Holdings("pg2", None, (FOREIGN,))},
         17,
         ["pg2: a PostgreSQL 17", "cluster_wipe with pg2."],
     ),
@@ -351,19 +355,19 @@ WRONG = {
     ),
     "files without a server's configuration": (
         asked(data_directory="/srv/pg"),
-        fresh(servers=(Server(("/srv/pg",), 17, system_identifier="9"),)),
+        fresh(servers=(HeldServer(("/srv/pg",), 17, system_identifier="9"),)),
         17,
         ["a PostgreSQL 17 cluster that this playbook has not made is in /srv/pg", "move the directory away there"],
     ),
     "another version on the same port": (
         CLUSTER,
-        fresh(servers=(Server(("/var/lib/postgresql/15/main",), 15, "15/main", 5432, True, "9"),)),
+        fresh(servers=(HeldServer(("/var/lib/postgresql/15/main",), 15, "15/main", 5432, True, "9"),)),
         17,
         ["and serves port 5432, which this one needs. Set another cluster_port, or:", "pg_dropcluster --stop 15 main"],
     ),
     "a server by hand on the same port": (
         CLUSTER,
-        fresh(servers=(Server(("/opt/pg",), 17, "", 5432, True, "9"),)),
+        fresh(servers=(HeldServer(("/opt/pg",), 17, "", 5432, True, "9"),)),
         17,
         ["is in /opt/pg and serves port 5432"],
     ),
@@ -392,12 +396,12 @@ def test_a_description_of_a_release_before_knows_fewer_addresses() -> None:
 
 def test_all_is_said_at_once() -> None:
     wanted = asked(data_directory="/srv/pg", port=5433)
-    assert len(judged(wanted, {**living(), "backup1": Found("backup1", OTHER)})) == 3
+    assert len(judged(wanted, {**living(), "backup1": Holdings("backup1", OTHER)})) == 3
 
 
 def test_what_may_be_wiped_is_cloned_over_and_never_started() -> None:
     """As before: cluster_wipe has a standby cloned over what it holds. There is nothing to clone a new primary from."""
-    standby = {**living(), "pg2": Found("pg2", None, (FOREIGN,))}
+    standby = {**living(), "pg2": Holdings("pg2", None, (FOREIGN,))}
     assert judged(CLUSTER, standby)
     assert not judged(CLUSTER, standby, wipe=["pg2"])
     assert judged(CLUSTER, fresh(servers=(FOREIGN,)), wipe=["pg1"])
@@ -407,12 +411,12 @@ def test_what_may_be_wiped_is_cloned_over_and_never_started() -> None:
 
 def test_who_serves_the_cluster_by_now() -> None:
     assert holders(CLUSTER, fresh()) == []
-    assert holders(CLUSTER, {name: Found(name, OURS) for name in NODES}) == []
-    assert holders(CLUSTER, {**living(), "pg2": Found("pg2", OURS)}) == ["pg1", "w1", "pool1", "backup1"]
+    assert holders(CLUSTER, {name: Holdings(name, OURS) for name in NODES}) == []
+    assert holders(CLUSTER, {**living(), "pg2": Holdings("pg2", OURS)}) == ["pg1", "w1", "pool1", "backup1"]
     assert holders(CLUSTER, living(OTHER)) == []
 
 
 def test_plain_data_and_back() -> None:
     one = replace(living()["pg1"], barman=("a",), pgpool=("b",), backups=("c",), authority="PEM", passwords="same")
-    assert Found.from_dict(one.to_dict()) == one
-    assert Found.from_dict(Found("pg1").to_dict()) == Found("pg1")
+    assert Holdings.from_dict(one.to_dict()) == one
+    assert Holdings.from_dict(Holdings("pg1").to_dict()) == Holdings("pg1")

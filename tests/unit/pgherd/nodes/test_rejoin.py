@@ -192,7 +192,7 @@ class Host:
         if note:
             self._note.write_text(note)
         monkeypatch.setattr(rejoin_marker, "MARK", str(self._note))
-        monkeypatch.setattr(rejoin, "Executor", lambda *args: self)
+        monkeypatch.setattr(rejoin, "NodeExecutor", lambda *args: self)
         monkeypatch.setattr(rejoin, "foreign", lambda *args: foreign)
         monkeypatch.setattr(rejoin, "ask", lambda name, server: standby(name))
         monkeypatch.setattr(rejoin, "said", lambda *args: "FATAL: could not load the certificate")

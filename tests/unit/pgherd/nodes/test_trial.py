@@ -14,7 +14,7 @@ import pytest
 from pgherd.errors import PgherdError
 from pgherd.layout import Layout, debian
 from pgherd.nodes import instance_check, shared_memory, trial
-from pgherd.nodes.shared_memory import Held, Host, fits, parse_maps, parse_meminfo
+from pgherd.nodes.shared_memory import HostMemory, SharedMemory, fits, parse_maps, parse_meminfo
 from pgherd.nodes.trial import refusals, said
 from pgherd.places.host import try_files
 from pgherd.ports.hostfiles import File, observe
@@ -221,29 +221,38 @@ PAGES = {**PLAIN, "HugePages_Total": 9000, "HugePages_Free": 8000, "HugePages_Rs
 @pytest.mark.parametrize(
     ("what", "needed", "huge", "held", "host", "tried"),
     [
-        ("mapped memory costs nothing", 32 * GiB, "try", Held(30 * GiB), Host(PLAIN, 0), True),
-        ("no host of this size: PostgreSQL says so", 900 * GiB, "off", Held(GiB), Host(PLAIN, 0), True),
-        ("what it writes to is too much beside one", 60 * GiB, "off", Held(GiB), Host({**PLAIN, "MemAvailable": GiB}, 0), False),
-        ("promised whatever there is: not tried", 900 * GiB, "off", Held(GiB), Host(PLAIN, 1), False),
-        ("strict, and there is enough for both", 10 * GiB, "off", Held(15 * GiB), Host(STRICT, 2), True),
-        ("strict, enough when the old one is gone", 30 * GiB, "off", Held(15 * GiB), Host(STRICT, 2), False),
-        ("strict, never enough", 40 * GiB, "off", Held(15 * GiB), Host(STRICT, 2), True),
-        ("huge pages for both", 900 * PAGE, "on", Held(0, 7000 * PAGE), Host(PAGES, 0), True),
-        ("huge pages when the old one is gone", 7500 * PAGE, "on", Held(0, 7000 * PAGE), Host(PAGES, 0), False),
-        ("never so many huge pages", 9500 * PAGE, "on", Held(0, 7000 * PAGE), Host(PAGES, 0), True),
-        ("no huge pages at all", GiB, "on", Held(GiB), Host(PLAIN, 0), True),
-        ("not known", -PAGE, "on", Held(GiB), Host(PAGES, 0), True),
+        ("mapped memory costs nothing", 32 * GiB, "try", SharedMemory(30 * GiB), HostMemory(PLAIN, 0), True),
+        ("no host of this size: PostgreSQL says so", 900 * GiB, "off", SharedMemory(GiB), HostMemory(PLAIN, 0), True),
+        (
+            "what it writes to is too much beside one",
+            60 * GiB,
+            "off",
+            SharedMemory(GiB),
+            HostMemory({**PLAIN, "MemAvailable": GiB}, 0),
+            False,
+        ),
+        ("promised whatever there is: not tried", 900 * GiB, "off", SharedMemory(GiB), HostMemory(PLAIN, 1), False),
+        ("strict, and there is enough for both", 10 * GiB, "off", SharedMemory(15 * GiB), HostMemory(STRICT, 2), True),
+        ("strict, enough when the old one is gone", 30 * GiB, "off", SharedMemory(15 * GiB), HostMemory(STRICT, 2), False),
+        ("strict, never enough", 40 * GiB, "off", SharedMemory(15 * GiB), HostMemory(STRICT, 2), True),
+        ("huge pages for both", 900 * PAGE, "on", SharedMemory(0, 7000 * PAGE), HostMemory(PAGES, 0), True),
+        ("huge pages when the old one is gone", 7500 * PAGE, "on", SharedMemory(0, 7000 * PAGE), HostMemory(PAGES, 0), False),
+        ("never so many huge pages", 9500 * PAGE, "on", SharedMemory(0, 7000 * PAGE), HostMemory(PAGES, 0), True),
+        ("no huge pages at all", GiB, "on", SharedMemory(GiB), HostMemory(PLAIN, 0), True),
+        ("not known", -PAGE, "on", SharedMemory(GiB), HostMemory(PAGES, 0), True),
     ],
 )  # fmt: skip
 def test_memory_beside_a_server_that_runs(
-    what: str, needed: int, huge: str, held: Held, host: Host, tried: bool
+    what: str, needed: int, huge: str, held: SharedMemory, host: HostMemory, tried: bool
 ) -> None:
     assert fits(needed // PAGE, huge, held, host) is tried, what
 
 
 def test_memory_that_cannot_be_tried_hides_nothing_else(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shared_memory, "held", lambda directory: Held(0, 70 * PAGE))
-    monkeypatch.setattr(shared_memory, "host", lambda: Host({**PLAIN, "HugePages_Free": 20, "HugePages_Rsvd": 0}, 0))
+    monkeypatch.setattr(shared_memory, "held", lambda directory: SharedMemory(0, 70 * PAGE))
+    monkeypatch.setattr(
+        shared_memory, "host", lambda: HostMemory({**PLAIN, "HugePages_Free": 20, "HugePages_Rsvd": 0}, 0)
+    )
     postgres = Postgres(
         memory="FATAL:  could not map anonymous shared memory: Cannot allocate memory\n", huge_pages="on"
     )
@@ -258,7 +267,7 @@ def test_what_a_process_and_a_host_have() -> None:
         "7fa6e0620000-7fa6e0627000 rw-s 00000000 00:1b 66611                      /dev/shm/PostgreSQL.3740899790\n"
         "7fa6e0627000-7fa6e0628000 rw-s 00000000 00:01 45                         /SYSV009883c0 (deleted)\n"
     )
-    assert parse_maps(maps) == Held(0x8E98000 + 0x1000, 0x200000)
+    assert parse_maps(maps) == SharedMemory(0x8E98000 + 0x1000, 0x200000)
     assert not parse_maps("")
     assert parse_meminfo("MemTotal:       24683536 kB\nHugePages_Free:       3\n") == {
         "MemTotal": 24683536 * 1024,

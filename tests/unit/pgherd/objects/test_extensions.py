@@ -9,7 +9,15 @@ from typing import Any
 
 import pytest
 from pgherd.errors import ConfigError, Conflict, PgherdError, SqlError
-from pgherd.objects.extensions import Executor, Extension, Found, State, observe, plan, waiting
+from pgherd.objects.extensions import (
+    Extension,
+    ExtensionExecutor,
+    FoundExtension,
+    FoundExtensions,
+    observe,
+    plan,
+    waiting,
+)
 from scripted import ScriptedServer
 
 HSTORE = Extension("hstore", "shop")
@@ -17,22 +25,22 @@ OWN = replace(HSTORE, schema="own")
 CUBE = Extension("cube", "shop")
 DISTANCE = Extension("earthdistance", "shop")
 STRANGE = tuple(f"function public.{name}() of role app" for name in "abcd")
-NEEDS = Found(requires=("cube",), needs=("cube",))
+NEEDS = FoundExtension(requires=("cube",), needs=("cube",))
 
 
 @pytest.mark.parametrize(
     ("extensions", "found", "expected"),
     [
         ([], {}, []),
-        ([HSTORE], {HSTORE: Found(installed="public")}, []),
-        ([HSTORE], {HSTORE: Found(installed="elsewhere", available=False, strange=STRANGE)}, []),
-        ([OWN], {OWN: Found(installed="own")}, []),
-        ([HSTORE], {HSTORE: Found()}, ["create extension hstore in database shop"]),
-        ([HSTORE, HSTORE], {HSTORE: Found()}, ["create extension hstore in database shop"]),
-        ([OWN], {OWN: Found()}, ["create extension hstore in database shop"]),
+        ([HSTORE], {HSTORE: FoundExtension(installed="public")}, []),
+        ([HSTORE], {HSTORE: FoundExtension(installed="elsewhere", available=False, strange=STRANGE)}, []),
+        ([OWN], {OWN: FoundExtension(installed="own")}, []),
+        ([HSTORE], {HSTORE: FoundExtension()}, ["create extension hstore in database shop"]),
+        ([HSTORE, HSTORE], {HSTORE: FoundExtension()}, ["create extension hstore in database shop"]),
+        ([OWN], {OWN: FoundExtension()}, ["create extension hstore in database shop"]),
         (
             [OWN, replace(CUBE, schema="own")],
-            {OWN: Found(has_schema=False), replace(CUBE, schema="own"): Found(has_schema=False)},
+            {OWN: FoundExtension(has_schema=False), replace(CUBE, schema="own"): FoundExtension(has_schema=False)},
             [
                 "create schema own in database shop",
                 "create extension hstore in database shop",
@@ -40,18 +48,18 @@ NEEDS = Found(requires=("cube",), needs=("cube",))
             ],
         ),
         # CREATE EXTENSION makes it.
-        ([HSTORE], {HSTORE: Found(fixed="h", has_schema=False)}, ["create extension hstore in database shop"]),
+        ([HSTORE], {HSTORE: FoundExtension(fixed="h", has_schema=False)}, ["create extension hstore in database shop"]),
         (
             [CUBE, DISTANCE],
-            {CUBE: Found(), DISTANCE: NEEDS},
+            {CUBE: FoundExtension(), DISTANCE: NEEDS},
             ["create extension cube in database shop", "create extension earthdistance in database shop"],
         ),
     ],
 )
 def test_what_is_missing_is_made(
-    extensions: list[Extension], found: dict[Extension, Found], expected: list[str]
+    extensions: list[Extension], found: dict[Extension, FoundExtension], expected: list[str]
 ) -> None:
-    todo = plan(extensions, State(found))
+    todo = plan(extensions, FoundExtensions(found))
     assert todo.describe() == expected
     assert (todo.before == todo.after) is not todo.changed
     assert [f"create {key}" for key in todo.before] == expected
@@ -60,16 +68,16 @@ def test_what_is_missing_is_made(
 @pytest.mark.parametrize(
     ("extension", "found", "shown"),
     [
-        (HSTORE, Found(), "public"),
-        (HSTORE, Found(fixed="h"), "h"),
-        (OWN, Found(fixed="own"), "own"),
+        (HSTORE, FoundExtension(), "public"),
+        (HSTORE, FoundExtension(fixed="h"), "h"),
+        (OWN, FoundExtension(fixed="own"), "own"),
         (OWN, None, "own"),
     ],
 )
 def test_the_schema_is_the_one_named_or_the_control_files_or_public(
-    extension: Extension, found: Found | None, shown: str
+    extension: Extension, found: FoundExtension | None, shown: str
 ) -> None:
-    todo = plan([extension], State({extension: found}), missing_ok=True)
+    todo = plan([extension], FoundExtensions({extension: found}), missing_ok=True)
     assert dict(todo.after) == {"extension hstore in database shop": f"in schema {shown}"}
 
 
@@ -78,30 +86,38 @@ def test_the_schema_is_the_one_named_or_the_control_files_or_public(
     [
         (
             HSTORE,
-            Found(strange=STRANGE[:1]),
+            FoundExtension(strange=STRANGE[:1]),
             r"wanted only superusers' objects .*, found function public\.a\(\) of role app\. Name a schema that postgres owns",
         ),
-        (HSTORE, Found(fixed="h", strange=STRANGE), "no other schema than h: have these moved out, or dropped"),
+        (
+            HSTORE,
+            FoundExtension(fixed="h", strange=STRANGE),
+            "no other schema than h: have these moved out, or dropped",
+        ),
         (
             DISTANCE,
             replace(NEEDS, needs=(), strange=STRANGE),
             r"What it requires \(cube\) has to be in such a schema too",
         ),
-        (HSTORE, Found(strange=STRANGE), r"a\(\) of role app, .*b\(\) .*c\(\) of role app and 1 more\."),
+        (HSTORE, FoundExtension(strange=STRANGE), r"a\(\) of role app, .*b\(\) .*c\(\) of role app and 1 more\."),
         (
             OWN,
-            Found(installed="public"),
+            FoundExtension(installed="public"),
             'wanted schema own, found schema public.*ALTER EXTENSION "hstore" SET SCHEMA "own"',
         ),
-        (OWN, Found(fixed="h"), "wanted schema own, found schema h, the only one that its control file allows"),
+        (
+            OWN,
+            FoundExtension(fixed="h"),
+            "wanted schema own, found schema h, the only one that its control file allows",
+        ),
     ],
 )
 @pytest.mark.parametrize("missing_ok", [True, False])
 def test_what_contradicts_is_a_conflict_in_check_mode_too(
-    extension: Extension, found: Found, says: str, missing_ok: bool
+    extension: Extension, found: FoundExtension, says: str, missing_ok: bool
 ) -> None:
     with pytest.raises(Conflict, match=says):
-        plan([extension], State({extension: found}), missing_ok)
+        plan([extension], FoundExtensions({extension: found}), missing_ok)
 
 
 @pytest.mark.parametrize(
@@ -109,22 +125,30 @@ def test_what_contradicts_is_a_conflict_in_check_mode_too(
     [
         ([HSTORE], {HSTORE: None}, "there is no such database"),
         ([HSTORE], {}, "there is no such database"),
-        ([HSTORE], {HSTORE: Found(available=False)}, "the server has no files of it; install its package"),
+        ([HSTORE], {HSTORE: FoundExtension(available=False)}, "the server has no files of it; install its package"),
         ([DISTANCE], {DISTANCE: NEEDS}, "requires extension cube: state that before it"),
-        ([DISTANCE, CUBE], {DISTANCE: NEEDS, CUBE: Found()}, "requires extension cube"),
-        ([replace(CUBE, database="b"), DISTANCE], {DISTANCE: NEEDS, replace(CUBE, database="b"): Found()}, "requires"),
-        ([HSTORE, OWN], {HSTORE: Found(), OWN: Found()}, "stated twice, with different schemas"),
+        ([DISTANCE, CUBE], {DISTANCE: NEEDS, CUBE: FoundExtension()}, "requires extension cube"),
+        (
+            [replace(CUBE, database="b"), DISTANCE],
+            {DISTANCE: NEEDS, replace(CUBE, database="b"): FoundExtension()},
+            "requires",
+        ),
+        ([HSTORE, OWN], {HSTORE: FoundExtension(), OWN: FoundExtension()}, "stated twice, with different schemas"),
     ],
 )
 def test_mistakes_are_told_in_words(
-    extensions: list[Extension], found: dict[Extension, Found | None], says: str
+    extensions: list[Extension], found: dict[Extension, FoundExtension | None], says: str
 ) -> None:
     with pytest.raises(ConfigError, match=says):
-        plan(extensions, State(found))
+        plan(extensions, FoundExtensions(found))
 
 
 def test_a_forecast_allows_for_what_an_earlier_step_would_bring() -> None:
-    for state in (State(), State({HSTORE: None}), State({HSTORE: Found(available=False)})):
+    for state in (
+        FoundExtensions(),
+        FoundExtensions({HSTORE: None}),
+        FoundExtensions({HSTORE: FoundExtension(available=False)}),
+    ):
         assert plan([HSTORE], state, missing_ok=True).describe() == ["create extension hstore in database shop"]
 
 
@@ -152,10 +176,10 @@ def test_observe_looks_in_the_extensions_schema_and_in_those_of_what_it_requires
         lambda database: {"postgres": main, "shop": shop}[database], [HSTORE, OWN, missing, CUBE, elsewhere]
     )
     assert state.extensions == {
-        HSTORE: Found(requires=("cube",), strange=("function public.f() of role a?b",)),
-        OWN: Found(installed="own", requires=("cube",)),
-        missing: Found(available=False, requires=("cube",)),
-        CUBE: Found(fixed="c", requires=("cube",), has_schema=False),
+        HSTORE: FoundExtension(requires=("cube",), strange=("function public.f() of role a?b",)),
+        OWN: FoundExtension(installed="own", requires=("cube",)),
+        missing: FoundExtension(available=False, requires=("cube",)),
+        CUBE: FoundExtension(fixed="c", requires=("cube",), has_schema=False),
         elsewhere: None,
     }
     assert [params for query, params in shop.said if "NOT rolsuper" in query] == [("public", ["cube"]), ("c", ["cube"])]
@@ -171,23 +195,23 @@ LOCKS: list[tuple[str, Any]] = [
 OPEN = [{"xid": "7", "who": "a transaction of role app (process 70)"}, {"xid": "8", "who": "another"}]
 
 
-def create(extension: Extension, found: Found, *conversation: tuple[str, Any]) -> ScriptedServer:
+def create(extension: Extension, found: FoundExtension, *conversation: tuple[str, Any]) -> ScriptedServer:
     server = ScriptedServer("pg1", conversation)
-    Executor(lambda _database: server).create(extension, found)
+    ExtensionExecutor(lambda _database: server).create(extension, found)
     return server
 
 
 @pytest.mark.parametrize(
     ("extension", "found", "statement", "looked"),
     [
-        (HSTORE, Found(), '^CREATE EXTENSION "hstore" SCHEMA "public"$', "public"),
-        (OWN, Found(), '^CREATE EXTENSION "hstore" SCHEMA "own"$', "own"),
+        (HSTORE, FoundExtension(), '^CREATE EXTENSION "hstore" SCHEMA "public"$', "public"),
+        (OWN, FoundExtension(), '^CREATE EXTENSION "hstore" SCHEMA "own"$', "own"),
         # It need not exist, which SCHEMA would ask for.
-        (HSTORE, Found(fixed="h", has_schema=False), '^CREATE EXTENSION "hstore"$', "h"),
+        (HSTORE, FoundExtension(fixed="h", has_schema=False), '^CREATE EXTENSION "hstore"$', "h"),
     ],
 )
 def test_the_look_is_repeated_under_the_lock_in_the_scripts_transaction(
-    extension: Extension, found: Found, statement: str, looked: str
+    extension: Extension, found: FoundExtension, statement: str, looked: str
 ) -> None:
     found = replace(found, requires=("cube",))
     open_then, look = ("pid IS DISTINCT FROM", []), ("NOT rolsuper", [])
@@ -199,13 +223,13 @@ def test_what_has_come_since_the_plan_is_refused() -> None:
     row = {"name": "function public.f()", "role": "app"}
     conversation = [*LOCKS, ("pid IS DISTINCT FROM", []), ("NOT rolsuper", [row]), ("^ROLLBACK$", [])]
     with pytest.raises(Conflict, match=r"found function public\.f\(\) of role app"):
-        create(HSTORE, Found(), *conversation)
+        create(HSTORE, FoundExtension(), *conversation)
 
 
 def test_the_look_waits_for_transactions_whose_objects_nobody_sees_yet() -> None:
     wait = [("pg_sleep", []), ("= ANY", [{"xid": "8"}]), ("pg_sleep", []), ("= ANY", [])]
     end = [("NOT rolsuper", []), ("^CREATE EXTENSION", []), ("^COMMIT$", [])]
-    server = create(HSTORE, Found(), *LOCKS, ("pid IS DISTINCT FROM", OPEN), *wait, *end)
+    server = create(HSTORE, FoundExtension(), *LOCKS, ("pid IS DISTINCT FROM", OPEN), *wait, *end)
     assert [params for query, params in server.said if "= ANY" in query][:2] == [(["7", "8"],), (["8"],)]
 
 
@@ -215,40 +239,45 @@ def test_a_transaction_that_does_not_end_is_named() -> None:
         r"create extension hstore .* on pg1: a transaction of role app \(process 70\) has not ended in 10 s.* run again"
     )
     with pytest.raises(PgherdError, match=says):
-        create(HSTORE, Found(), *LOCKS, ("pid IS DISTINCT FROM", OPEN), *wait, ("^ROLLBACK$", []))
+        create(HSTORE, FoundExtension(), *LOCKS, ("pid IS DISTINCT FROM", OPEN), *wait, ("^ROLLBACK$", []))
 
 
 def test_a_lock_that_does_not_come_is_a_sentence() -> None:
     timeout = SqlError("LOCK", "pg1", "canceling statement due to lock timeout", "55P03")
     with pytest.raises(SqlError, match=r"another session has the database's catalogue locked for 10 s now\. Run again"):
-        create(HSTORE, Found(), *LOCKS[:-1], ("^LOCK TABLE", timeout), ("^ROLLBACK$", []))
+        create(HSTORE, FoundExtension(), *LOCKS[:-1], ("^LOCK TABLE", timeout), ("^ROLLBACK$", []))
 
 
 def test_a_scripts_error_names_the_extension() -> None:
     failed = SqlError("CREATE", "pg1", "could not open file", "58P01")
     look = [("pid IS DISTINCT FROM", []), ("NOT rolsuper", []), ("^CREATE", failed)]
     with pytest.raises(SqlError, match=r"^create extension hstore in database shop on pg1: could not open file$"):
-        create(HSTORE, Found(), *LOCKS, *look, ("^ROLLBACK$", SqlError("ROLLBACK", "pg1", "gone")))
+        create(HSTORE, FoundExtension(), *LOCKS, *look, ("^ROLLBACK$", SqlError("ROLLBACK", "pg1", "gone")))
 
 
 def test_a_schema_is_the_superusers_and_all_may_use_it() -> None:
     made = [('^CREATE SCHEMA "o""n"$', []), ('^GRANT USAGE ON SCHEMA "o""n" TO PUBLIC$', []), ("^COMMIT$", [])]
     server = ScriptedServer("pg1", [*BEGIN, *made])
-    Executor(lambda _database: server).create_schema("shop", 'o"n')
+    ExtensionExecutor(lambda _database: server).create_schema("shop", 'o"n')
 
 
 AUDIT = Extension("pgaudit", "shop", preload=True)
-LATER = Found(loaded=False)
+LATER = FoundExtension(loaded=False)
 
 
 @pytest.mark.parametrize(
     ("extensions", "found", "made", "later"),
     [
         ([AUDIT], {AUDIT: LATER}, [], [AUDIT]),
-        ([AUDIT], {AUDIT: Found()}, ["create extension pgaudit in database shop"], []),
+        ([AUDIT], {AUDIT: FoundExtension()}, ["create extension pgaudit in database shop"], []),
         # It was there before, or came with a dump.
-        ([AUDIT], {AUDIT: Found(installed="public", loaded=False)}, [], []),
-        ([AUDIT, HSTORE], {AUDIT: LATER, HSTORE: Found()}, ["create extension hstore in database shop"], [AUDIT]),
+        ([AUDIT], {AUDIT: FoundExtension(installed="public", loaded=False)}, [], []),
+        (
+            [AUDIT, HSTORE],
+            {AUDIT: LATER, HSTORE: FoundExtension()},
+            ["create extension hstore in database shop"],
+            [AUDIT],
+        ),
         # What requires one that waits waits too, in the same database.
         (
             [replace(CUBE, preload=True), DISTANCE],
@@ -258,7 +287,7 @@ LATER = Found(loaded=False)
         ),
         (
             [replace(CUBE, preload=True, database="other"), CUBE, DISTANCE],
-            {replace(CUBE, preload=True, database="other"): LATER, CUBE: Found(), DISTANCE: NEEDS},
+            {replace(CUBE, preload=True, database="other"): LATER, CUBE: FoundExtension(), DISTANCE: NEEDS},
             ["create extension cube in database shop", "create extension earthdistance in database shop"],
             [replace(CUBE, preload=True, database="other")],
         ),
@@ -267,9 +296,12 @@ LATER = Found(loaded=False)
     ],
 )
 def test_what_needs_a_restart_waits_for_it(
-    extensions: list[Extension], found: dict[Extension, Found | None], made: list[str] | None, later: list[Extension]
+    extensions: list[Extension],
+    found: dict[Extension, FoundExtension | None],
+    made: list[str] | None,
+    later: list[Extension],
 ) -> None:
-    state = State(found)
+    state = FoundExtensions(found)
     assert waiting(extensions, state) == later
     if made is not None:
         assert plan(extensions, state).describe() == made
@@ -294,4 +326,6 @@ def test_whether_its_library_is_loaded_is_asked_of_the_server(setting: str, load
         (r"current_setting\('shared_preload_libraries'\)", [{"libraries": setting}]),
     ]
     server = ScriptedServer("pg1", script)
-    assert observe(lambda database: server, [AUDIT]) == State({AUDIT: Found(available=False, loaded=loaded)})
+    assert observe(lambda database: server, [AUDIT]) == FoundExtensions(
+        {AUDIT: FoundExtension(available=False, loaded=loaded)}
+    )

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pgherd.errors import ConfigError, Conflict, SqlError
 from pgherd.objects.grants import ObjectState
-from pgherd.objects.roles import Executor, Grant, Role, RoleState, State, observe, plan
+from pgherd.objects.roles import FoundRoles, Grant, Role, RoleExecutor, RoleState, observe, plan
 from pgherd.objects.scram import make_verifier
 from scripted import ScriptedServer
 
@@ -29,7 +29,7 @@ def table(name: str, *held: str, owned: bool = False) -> ObjectState:
 
 def test_a_new_role_has_its_verifier_from_the_start() -> None:
     role = Role("app", replication=True, connection_limit=5, memberships=("pg_monitor",), settings={"work_mem": "8MB"})
-    todo = plan([role], [], {"app": "secret"}, State(), missing_ok=True)
+    todo = plan([role], [], {"app": "secret"}, FoundRoles(), missing_ok=True)
     create, setting, member = (step.args["statement"] for step in todo.steps)
     assert create.startswith(
         'CREATE ROLE "app" LOGIN REPLICATION NOCREATEDB NOCREATEROLE NOSUPERUSER CONNECTION LIMIT 5 PASSWORD'
@@ -44,7 +44,7 @@ def test_a_new_role_has_its_verifier_from_the_start() -> None:
 
 def test_groups_are_made_before_their_members() -> None:
     roles = [Role("app", memberships=("team",)), Role("team", login=False)]
-    words = [statement.split()[0] for statement in statements(roles, [], {}, State())]
+    words = [statement.split()[0] for statement in statements(roles, [], {}, FoundRoles())]
     assert words == ["CREATE", "CREATE", "GRANT"]
 
 
@@ -82,7 +82,7 @@ def test_groups_are_made_before_their_members() -> None:
     ],
 )
 def test_changes_of_a_role(role: Role, found: RoleState, expected: list[str]) -> None:
-    state = State({role.name: found, "team": FOUND})
+    state = FoundRoles({role.name: found, "team": FOUND})
     todo = plan([role], [], {}, state)
     assert [step.args["statement"] for step in todo.steps] == expected
     assert (todo.before == todo.after) is not todo.changed
@@ -93,7 +93,7 @@ def test_changes_of_a_role(role: Role, found: RoleState, expected: list[str]) ->
     [(make_verifier("old"), "(another)"), (None, "(set)"), ("md5d41d8cd98f00b204e9800998ecf8427e", "(another)")],
 )
 def test_a_changed_password_shows_as_such(verifier: str | None, shown: str) -> None:
-    todo = plan([Role("r")], [], {"r": "secret"}, State({"r": replace(FOUND, verifier=verifier)}))
+    todo = plan([Role("r")], [], {"r": "secret"}, FoundRoles({"r": replace(FOUND, verifier=verifier)}))
     assert todo.describe() == ["alter role r: password"]
     assert todo.before["role r"]["password"] == ("(set)" if verifier else "(none)")
     assert todo.after["role r"]["password"] == shown
@@ -101,14 +101,14 @@ def test_a_changed_password_shows_as_such(verifier: str | None, shown: str) -> N
 
 
 def test_an_unchanged_password_is_no_change() -> None:
-    state = State({"r": FOUND})
+    state = FoundRoles({"r": FOUND})
     assert not plan([Role("r")], [], {"r": "secret"}, state).changed
     assert not plan([Role("r")], [], {"r": str(FOUND.verifier)}, state).changed
 
 
 def test_a_verifier_goes_as_it_is() -> None:
     verifier = make_verifier("x")
-    assert statements([Role("r")], [], {"r": verifier}, State({"r": FOUND})) == [
+    assert statements([Role("r")], [], {"r": verifier}, FoundRoles({"r": FOUND})) == [
         f"ALTER ROLE \"r\" PASSWORD '{verifier}'"
     ]
 
@@ -118,10 +118,10 @@ def test_at_least_takes_nothing_away() -> None:
     found = RoleState({**PLAIN, "replication": True, "connection_limit": -1}, None, (("team", None), ("old", None)))
     wanted = Role("r", memberships=("team", "more"), at_least=True)
     known = {"r": found, "team": FOUND, "old": FOUND, "more": FOUND}
-    assert statements([wanted], [], {}, State(known)) == ['GRANT "more" TO "r"']
-    todo = statements([replace(wanted, at_least=False)], [], {}, State(known))
+    assert statements([wanted], [], {}, FoundRoles(known)) == ['GRANT "more" TO "r"']
+    todo = statements([replace(wanted, at_least=False)], [], {}, FoundRoles(known))
     assert todo == ['ALTER ROLE "r" NOREPLICATION', 'GRANT "more" TO "r"', 'REVOKE "old" FROM "r"']
-    assert statements([replace(wanted, replication=True)], [], {}, State({"team": FOUND, "more": FOUND}))[0] == (
+    assert statements([replace(wanted, replication=True)], [], {}, FoundRoles({"team": FOUND, "more": FOUND}))[0] == (
         'CREATE ROLE "r" LOGIN REPLICATION NOCREATEDB NOCREATEROLE NOSUPERUSER CONNECTION LIMIT -1'
     )
 
@@ -160,7 +160,7 @@ ALL_TABLES = Grant("r", "ALL TABLES IN SCHEMA", "public", ("SELECT",), "shop")
     ],
 )
 def test_grants_are_exact(objects: dict[Grant, Any], expected: list[str]) -> None:
-    todo = plan([], list(objects), {}, State({"r": FOUND}, objects))
+    todo = plan([], list(objects), {}, FoundRoles({"r": FOUND}, objects))
     assert [step.args["statement"] for step in todo.steps] == expected
     assert all(step.args["database"] == "shop" for step in todo.steps)
     assert (todo.before == todo.after) is not todo.changed
@@ -188,22 +188,22 @@ def test_mistakes_are_told_in_words(
     roles: list[Role], grants: list[Grant], passwords: dict[str, str], objects: dict[Grant, Any], says: str
 ) -> None:
     with pytest.raises(ConfigError, match=says) as raised:
-        plan(roles, grants, passwords, State({"r": FOUND}, objects))
+        plan(roles, grants, passwords, FoundRoles({"r": FOUND}, objects))
     assert "secret" not in str(raised.value)
 
 
 def test_what_belongs_to_the_server_is_stated_from_anywhere() -> None:
     grants = [Grant("r", "PARAMETER", "work_mem", ("SET",), "shop"), Grant("r", "DATABASE", "shop", ("ALL",), "shop")]
-    assert {step.args["database"] for step in plan([], grants, {}, State(), missing_ok=True).steps} == {"postgres"}
+    assert {step.args["database"] for step in plan([], grants, {}, FoundRoles(), missing_ok=True).steps} == {"postgres"}
 
 
 def test_a_forecast_allows_for_what_an_earlier_step_would_make() -> None:
-    assert statements([], [SELECT], {}, State(), missing_ok=True) == ['GRANT SELECT ON TABLE t TO "r"']
+    assert statements([], [SELECT], {}, FoundRoles(), missing_ok=True) == ['GRANT SELECT ON TABLE t TO "r"']
 
 
 def test_absent() -> None:
-    state = State({"r": FOUND}, depends={"r": {"shop": False, "": False}})
-    assert not plan([], [], {}, State(), absent=["r"]).changed
+    state = FoundRoles({"r": FOUND}, depends={"r": {"shop": False, "": False}})
+    assert not plan([], [], {}, FoundRoles(), absent=["r"]).changed
     steps = [(step.args["database"], step.args["statement"]) for step in plan([], [], {}, state, absent=["r"]).steps]
     assert steps == [("postgres", 'DROP OWNED BY "r"'), ("shop", 'DROP OWNED BY "r"'), ("postgres", 'DROP ROLE "r"')]
     with pytest.raises(Conflict, match="objects of it in shop"):
@@ -252,7 +252,7 @@ def test_an_unknown_kind_is_told_before_asking() -> None:
 def test_execute_commits_locally_and_hides_the_statement() -> None:
     failed = SqlError('ALTER ROLE "r" PASSWORD \'SCRAM-SHA-256$4096:abc', "pg1", "permission denied", "42501")
     server = ScriptedServer("pg1", [("^SET synchronous_commit = local$", []), ("GRANT", []), ("ALTER", failed)])
-    runs = Executor(lambda _database: server)
+    runs = RoleExecutor(lambda _database: server)
     runs.execute("postgres", "GRANT", "grant")
     with pytest.raises(SqlError, match=r"^alter role r on pg1: permission denied$") as raised:
         runs.execute("postgres", "ALTER", "alter role r")

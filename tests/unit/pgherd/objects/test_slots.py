@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 from pgherd.errors import ConfigError, Conflict, PgherdError, SqlError
-from pgherd.objects.slots import Executor, Slot, State, absent, observe, present
+from pgherd.objects.slots import FoundSlots, SlotExecutor, WantedSlot, absent, observe, present
 from scripted import ScriptedServer
 
-PHYSICAL = Slot("s")
-LOGICAL = Slot("s", type="logical", database="shop")
-PRIMARY_15 = State(version=15, wal_level="logical", free=3)
+PHYSICAL = WantedSlot("s")
+LOGICAL = WantedSlot("s", type="logical", database="shop")
+PRIMARY_15 = FoundSlots(version=15, wal_level="logical", free=3)
 PRIMARY_17 = replace(PRIMARY_15, version=17)
 STANDBY_15 = replace(PRIMARY_15, in_recovery=True)
 STANDBY_17 = replace(PRIMARY_17, in_recovery=True)
@@ -43,17 +43,17 @@ def logical(**more: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("wanted", "state"),
     [
-        (PHYSICAL, State()),
+        (PHYSICAL, FoundSlots()),
         (PHYSICAL, replace(PRIMARY_15, wal_level="replica")),
         (PHYSICAL, STANDBY_15),
         (LOGICAL, PRIMARY_15),
         (LOGICAL, STANDBY_17),
         (LOGICAL, replace(STANDBY_17, version=16)),
         (replace(LOGICAL, failover=True), PRIMARY_17),
-        (replace(LOGICAL, failover=True), State()),
+        (replace(LOGICAL, failover=True), FoundSlots()),
     ],
 )
-def test_a_missing_slot_is_created(wanted: Slot, state: State) -> None:
+def test_a_missing_slot_is_created(wanted: WantedSlot, state: FoundSlots) -> None:
     plan = present(wanted, state)
     assert [(step.action, dict(step.args)) for step in plan.steps] == [("create", {"slot": wanted})]
     assert plan.before == {}
@@ -69,11 +69,11 @@ def test_a_missing_slot_is_created(wanted: Slot, state: State) -> None:
         (PHYSICAL, replace(PRIMARY_17, free=0), "Raise max_replication_slots"),
         (replace(LOGICAL, failover=True), PRIMARY_15, "needs PostgreSQL 17 or later, this is 15"),
         (replace(LOGICAL, failover=True), STANDBY_17, "State it on the primary"),
-        (Slot("Upper"), PRIMARY_17, "lower case"),
-        (Slot("a" * 64), State(), "up to 63"),
+        (WantedSlot("Upper"), PRIMARY_17, "lower case"),
+        (WantedSlot("a" * 64), FoundSlots(), "up to 63"),
     ],
 )
-def test_what_a_server_cannot_do_says_the_cure(wanted: Slot, state: State, says: str) -> None:
+def test_what_a_server_cannot_do_says_the_cure(wanted: WantedSlot, state: FoundSlots, says: str) -> None:
     with pytest.raises(PgherdError, match=says):
         present(wanted, state)
 
@@ -81,13 +81,13 @@ def test_what_a_server_cannot_do_says_the_cure(wanted: Slot, state: State, says:
 @pytest.mark.parametrize(
     ("wanted", "says"),
     [
-        (Slot("s-1"), "underscores"),
+        (WantedSlot("s-1"), "underscores"),
         (replace(PHYSICAL, two_phase=True), "a physical slot has no two_phase"),
         (replace(PHYSICAL, failover=True), "a physical slot has no failover"),
         (replace(LOGICAL, reserve=True), "a logical slot has no reserve"),
     ],
 )
-def test_mistakes_of_the_user(wanted: Slot, says: str) -> None:
+def test_mistakes_of_the_user(wanted: WantedSlot, says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         present(wanted, PRIMARY_17)
 
@@ -103,7 +103,7 @@ def test_mistakes_of_the_user(wanted: Slot, says: str) -> None:
         (replace(LOGICAL, two_phase=True, failover=True), logical(two_phase=True, failover=True)),
     ],
 )
-def test_a_right_slot_is_left_alone(wanted: Slot, found: dict[str, Any]) -> None:
+def test_a_right_slot_is_left_alone(wanted: WantedSlot, found: dict[str, Any]) -> None:
     plan = present(wanted, replace(PRIMARY_17, slot=found, free=0))
     assert not plan.changed
     assert plan.before == plan.after == found
@@ -123,7 +123,7 @@ def test_a_right_slot_is_left_alone(wanted: Slot, found: dict[str, Any]) -> None
         (replace(PHYSICAL, reserve=True), physical(restart_lsn=None, active=True, active_pid=7), r"process 7 \(app\)"),
     ],
 )
-def test_another_slot_is_a_conflict_with_both_values(wanted: Slot, found: dict[str, Any], says: str) -> None:
+def test_another_slot_is_a_conflict_with_both_values(wanted: WantedSlot, found: dict[str, Any], says: str) -> None:
     with pytest.raises(Conflict, match=says):
         present(wanted, replace(PRIMARY_17, slot=found, application="app"))
 
@@ -135,7 +135,7 @@ def test_another_slot_is_a_conflict_with_both_values(wanted: Slot, found: dict[s
         (replace(PHYSICAL, reserve=True), physical(restart_lsn=None, wal_status=None)),
     ],
 )
-def test_a_physical_slot_that_holds_nothing_is_replaced(wanted: Slot, found: dict[str, Any]) -> None:
+def test_a_physical_slot_that_holds_nothing_is_replaced(wanted: WantedSlot, found: dict[str, Any]) -> None:
     plan = present(wanted, replace(PRIMARY_17, slot=found))
     assert [step.action for step in plan.steps] == ["drop", "create"]
 
@@ -165,7 +165,7 @@ def test_absent() -> None:
         (replace(STANDBY_17, slot=logical(synced=True)), None, "Drop it on the primary"),
     ],
 )
-def test_absent_refuses(state: State, kind: str | None, says: str) -> None:
+def test_absent_refuses(state: FoundSlots, kind: str | None, says: str) -> None:
     with pytest.raises(Conflict, match=says):
         absent("s", state, kind)
 
@@ -185,16 +185,16 @@ def test_observe() -> None:
             ("FROM pg_replication_slots", []),
         ],
     )
-    assert observe(server, "s") == State(
+    assert observe(server, "s") == FoundSlots(
         **FACTS, slot={"name": "s", "type": "physical", "active": True, "active_pid": 7}, application="pg2"
     )
-    assert observe(server, "s") == State(**FACTS)
+    assert observe(server, "s") == FoundSlots(**FACTS)
     assert server.said[1][1] == ("s",)
 
 
-def executor(*conversation: tuple[str, Any]) -> tuple[ScriptedServer, Executor]:
+def executor(*conversation: tuple[str, Any]) -> tuple[ScriptedServer, SlotExecutor]:
     server = ScriptedServer("pg1", conversation)
-    return server, Executor(server, lambda: server, timeout=2.0)
+    return server, SlotExecutor(server, lambda: server, timeout=2.0)
 
 
 def test_steps_are_the_servers_functions() -> None:

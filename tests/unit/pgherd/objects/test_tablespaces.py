@@ -6,21 +6,21 @@ from __future__ import annotations
 
 import pytest
 from pgherd.errors import ConfigError, Conflict
-from pgherd.objects.tablespaces import Executor, State, Tablespace, observe, plan
+from pgherd.objects.tablespaces import FoundTablespaces, Tablespace, TablespaceExecutor, observe, plan
 from scripted import ScriptedServer
 
 SIDE = Tablespace("side", "/srv/side", "app")
 DEFAULT = Tablespace("pg_default", "", "postgres")
 
 
-def there(*found: Tablespace) -> State:
-    return State({tablespace.name: tablespace for tablespace in (DEFAULT, *found)})
+def there(*found: Tablespace) -> FoundTablespaces:
+    return FoundTablespaces({tablespace.name: tablespace for tablespace in (DEFAULT, *found)})
 
 
 @pytest.mark.parametrize(
     ("what", "wanted", "found", "steps"),
     [
-        ("on an empty server", SIDE, State(), ["create tablespace side at /srv/side"]),
+        ("on an empty server", SIDE, FoundTablespaces(), ["create tablespace side at /srv/side"]),
         ("not there", SIDE, there(), ["create tablespace side at /srv/side"]),
         ("as stated", SIDE, there(SIDE), []),
         ("a slash more", Tablespace("side", "/srv/side/", "app"), there(SIDE), []),
@@ -28,7 +28,7 @@ def there(*found: Tablespace) -> State:
         ("anybody's", Tablespace("side", "/srv/side"), there(SIDE), []),
     ],
 )
-def test_what_is_planned(what: str, wanted: Tablespace, found: State, steps: list[str]) -> None:
+def test_what_is_planned(what: str, wanted: Tablespace, found: FoundTablespaces, steps: list[str]) -> None:
     todo = plan([wanted], found)
     assert [step.what for step in todo.steps] == steps, what
     assert (todo.before != todo.after) is bool(steps), what
@@ -41,9 +41,9 @@ def test_one_that_lies_elsewhere_is_a_conflict(what: str, location: str) -> None
 
 
 def test_one_that_is_stated_twice() -> None:
-    assert len(plan([SIDE, SIDE], State()).steps) == 1
+    assert len(plan([SIDE, SIDE], FoundTablespaces()).steps) == 1
     with pytest.raises(ConfigError, match="twice"):
-        plan([SIDE, Tablespace("side", "/srv/other")], State())
+        plan([SIDE, Tablespace("side", "/srv/other")], FoundTablespaces())
 
 
 def test_what_is_said() -> None:
@@ -62,8 +62,8 @@ def test_what_is_said() -> None:
         ],
     )
     found = observe(lambda _database: server)
-    assert found == State({"pg_default": DEFAULT})
-    executor = Executor(lambda _database: server)
+    assert found == FoundTablespaces({"pg_default": DEFAULT})
+    executor = TablespaceExecutor(lambda _database: server)
     executor.create(SIDE)
     executor.create(other)
     executor.own(SIDE)

@@ -16,7 +16,7 @@ from pgherd.objects.identity import Incarnation, newcomer_name, parse_members, r
 from pgherd.observe.identity import Admission, admissions, may_take, newcomers, row_of, stands, table, unfit
 from pgherd.observe.node_state import NodeState, parse_state
 from pgherd.ports.sql import parse_conninfo
-from pgherd.promotion.choice import Found, Limits, candidates, problems
+from pgherd.promotion.choice import SwitchoverFacts, SwitchoverLimits, candidates, problems
 from pgherd.promotion.election import Candidacy, decide, rank
 from states import SYSTEM, cluster, primary, standby, streaming, survey, witness
 from test_seal import row
@@ -163,11 +163,13 @@ def test_the_guard_takes_no_word_from_it() -> None:
 
 
 def test_a_switchover_neither_goes_to_it_nor_counts_it() -> None:
-    found = Found(survey(known(primary("pg1")), known(streaming("pg2"), "pg2b"), known(streaming("pg3"))), "pg1")
+    found = SwitchoverFacts(
+        survey(known(primary("pg1")), known(streaming("pg2"), "pg2b"), known(streaming("pg3"))), "pg1"
+    )
     assert candidates(THREE, found.survey, "pg1") == ["pg3"]
-    assert any("not the data" in said for said in problems(THREE, "pg2", found, Limits()))
-    good = Found(survey(known(primary("pg1")), known(streaming("pg2")), known(streaming("pg3"))), "pg1")
-    assert problems(THREE, "pg2", good, Limits()) == []
+    assert any("not the data" in said for said in problems(THREE, "pg2", found, SwitchoverLimits()))
+    good = SwitchoverFacts(survey(known(primary("pg1")), known(streaming("pg2")), known(streaming("pg3"))), "pg1")
+    assert problems(THREE, "pg2", good, SwitchoverLimits()) == []
 
 
 def test_it_has_no_rank_and_is_suspected() -> None:

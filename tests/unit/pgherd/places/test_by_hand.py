@@ -20,7 +20,7 @@ from pgherd.nodes.rejoin import Rejoin
 from pgherd.places import by_hand
 from pgherd.plan import Plan, Step
 from pgherd.promotion import change, choice
-from pgherd.promotion.choice import Found
+from pgherd.promotion.choice import SwitchoverFacts
 from states import cluster, primary, streaming, survey
 
 THREE = cluster(3)
@@ -32,12 +32,12 @@ def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What was done in this process; nothing is asked of real nodes."""
     did: list[str] = []
 
-    def look(_cluster: Any, _links: Any, to: str = "") -> tuple[Found, str]:
-        return Found(SURVEY, "pg1", oldest=100.0 if to == "pg3" else 0.0), to or "pg2"
+    def look(_cluster: Any, _links: Any, to: str = "") -> tuple[SwitchoverFacts, str]:
+        return SwitchoverFacts(SURVEY, "pg1", oldest=100.0 if to == "pg3" else 0.0), to or "pg2"
 
     monkeypatch.setattr(choice, "look", look)
     monkeypatch.setattr(by_hand, "links_from", lambda *_: None)
-    monkeypatch.setattr(change.Executor, "switchover", lambda _self, primary: did.append(f"here, from {primary}"))
+    monkeypatch.setattr(change.ChangeExecutor, "switchover", lambda _self, primary: did.append(f"here, from {primary}"))
     monkeypatch.setattr(
         by_hand,
         "here",

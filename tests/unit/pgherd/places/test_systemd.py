@@ -122,6 +122,8 @@ def test_the_drop_in_is_the_one_that_is_rendered() -> None:
 )
 def test_units_that_are_named_are_brought_up_to_date(since: float | None, asked: list[tuple[list[str], str]]) -> None:
     """What a plan of theirs says is what the services take."""
-    todo = up_to_date.plan([up_to_date.Unit("x.service", ("/f",))], {"x.service": up_to_date.State(since, {"/f": 9.0})})
+    todo = up_to_date.plan(
+        [up_to_date.Unit("x.service", ("/f",))], {"x.service": up_to_date.UnitState(since, {"/f": 9.0})}
+    )
     reread = (["systemctl", "daemon-reload"], "")
     todo.apply(SystemdServices(ScriptedRunner([*asked[:-1], reread, asked[-1]])))

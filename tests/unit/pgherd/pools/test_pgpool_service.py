@@ -16,10 +16,9 @@ from pgherd.options import Options
 from pgherd.places.host.files import pgpool as host_pgpool
 from pgherd.places.host.files.facts import HostFacts
 from pgherd.places.host.units import AGENT_UNIT
-from pgherd.places.host.up_to_date import State as UnitState
-from pgherd.places.host.up_to_date import Unit
+from pgherd.places.host.up_to_date import Unit, UnitState
 from pgherd.places.host.up_to_date import plan as plan_units
-from pgherd.pools.pgpool_service import FILES, State, plan
+from pgherd.pools.pgpool_service import FILES, PgpoolState, plan
 from pgherd.programs import pgpool, pgpool_settings
 from pgherd.programs.pgpool import CONFIGURATION, HBA, PASSWORDS, NodeInfo
 from pgherd.programs.pgpool_settings import parse_configuration
@@ -32,10 +31,10 @@ TEXTS: dict[str, str | None] = {
     HBA: "local all all scram-sha-256\n",
     FILES[3]: "certificate",
 }
-RUNNING = State(True, TEXTS, TEXTS, {0: NodeInfo(0, "a", 5432, "up", role="primary")})
+RUNNING = PgpoolState(True, TEXTS, TEXTS, {0: NodeInfo(0, "a", 5432, "up", role="primary")})
 
 
-def after(state: State, **changes: str | None) -> State:
+def after(state: PgpoolState, **changes: str | None) -> PgpoolState:
     """The state with other standing files, by the last word of their names."""
     standing = dict(state.standing)
     for word, text in changes.items():
@@ -87,7 +86,7 @@ def after(state: State, **changes: str | None) -> State:
         ),
     ],
 )
-def test_plan(state: State, steps: list[str]) -> None:
+def test_plan(state: PgpoolState, steps: list[str]) -> None:
     assert plan(state).describe() == steps
 
 

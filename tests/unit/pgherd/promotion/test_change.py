@@ -60,13 +60,13 @@ def test_the_word_is_used_only_where_no_promotion_is_safe(
     ran: list[bool] = []
     monkeypatch.setattr(Promotion, "_run", lambda _self, verdict, alive: ran.append((verdict.allowed, alive)))
     number = 2 if accept_loss else 1
-    executor = change.Executor(THREE, "pg2", links(stands(True) + looks(number), looks(number)), print, known)
+    executor = change.ChangeExecutor(THREE, "pg2", links(stands(True) + looks(number), looks(number)), print, known)
     executor.promote("pg1", accept_loss)
     assert ran == [(not known or accept_loss, used)]
 
 
 def test_without_the_word_it_is_refused() -> None:
-    executor = change.Executor(THREE, "pg2", links(stands(True) + looks(1), looks(1)), print, LOST)
+    executor = change.ChangeExecutor(THREE, "pg2", links(stands(True) + looks(1), looks(1)), print, LOST)
     with pytest.raises(Conflict, match=r"wanted a safe promotion, found .*pg3 has lost WAL that it had confirmed"):
         executor.promote("pg1", accept_loss=False)
 
@@ -74,5 +74,5 @@ def test_without_the_word_it_is_refused() -> None:
 @pytest.mark.parametrize("accept_loss", [False, True])
 def test_what_the_agent_has_promoted_itself_meanwhile_is_done(accept_loss: bool) -> None:
     lines: list[str] = []
-    change.Executor(THREE, "pg2", links(stands(False), []), lines.append).promote("pg1", accept_loss)
+    change.ChangeExecutor(THREE, "pg2", links(stands(False), []), lines.append).promote("pg1", accept_loss)
     assert lines == ["promote: pg2 is the primary already"]

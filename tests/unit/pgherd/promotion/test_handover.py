@@ -14,7 +14,7 @@ from pgherd.model import Cluster
 from pgherd.observe.node_state import SEAL_LOCK, STOP_LOCK, Survey
 from pgherd.ports.links import Links
 from pgherd.promotion import choice, handover
-from pgherd.promotion.choice import Found, Limits, candidates, counts_itself, problems, too_few
+from pgherd.promotion.choice import SwitchoverFacts, SwitchoverLimits, candidates, counts_itself, problems, too_few
 from pgherd.promotion.handover import Handover
 from scripted import ScriptedServer
 from states import cluster, primary, streaming, survey, witness
@@ -89,7 +89,7 @@ def test_who_is_sealed_for_a_successor(
 def test_what_speaks_against_it(
     what: str, found: Cluster, answer: tuple[Any, ...], more: dict[str, Any], against: str
 ) -> None:
-    said = problems(found, "pg2", Found(survey(*answer, pg9="gone"), "pg1", **more), Limits())
+    said = problems(found, "pg2", SwitchoverFacts(survey(*answer, pg9="gone"), "pg1", **more), SwitchoverLimits())
     assert against in " ".join(said), what
     assert len(said) == bool(against), what
 

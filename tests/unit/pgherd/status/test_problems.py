@@ -16,7 +16,7 @@ from pgherd.observe.views import BarmanSeen, CertificateSeen, Copy, Event, Sende
 from pgherd.options import Options
 from pgherd.places.host.words import words
 from pgherd.programs.barman_view import Backup, Check
-from pgherd.status.problem import SITE, Limits, Problem, duration, names, size
+from pgherd.status.problem import SITE, Problem, Thresholds, duration, names, size
 from pgherd.status.problems import exit_code, problems
 from world import (
     BACKUP,
@@ -580,7 +580,7 @@ def test_only_the_primary_needs_leave_to_restart() -> None:
 
 def test_limits_move() -> None:
     topology = with_postgres(H, "pg5", replay_lsn="0/4F00000", replay_age=1.0)
-    assert [problem.id for problem in problems(CLUSTER, topology, Limits(lag_bytes=1024))] == ["lag"]
+    assert [problem.id for problem in problems(CLUSTER, topology, Thresholds(lag_bytes=1024))] == ["lag"]
 
 
 def test_async_durability_needs_no_sync_standby() -> None:

@@ -37,11 +37,12 @@ class Agents:
         return parse_told(self._services.says(unit))
 
     def rereads(self, unit: str) -> bool:
-        """See up_to_date.Agents."""
+        """See up_to_date.SayTheirDescription."""
         return self.told(unit) is not None
 
     def behind(self, unit: str, path: str) -> str:
-        """See up_to_date.Agents. Raises PgherdError where it refuses what is there: then it would not start with it either."""
+        """See up_to_date.SayTheirDescription. Raises PgherdError where it refuses what is there: then it would not start with
+        it either."""
         began, again = time.monotonic(), 0.0
         while self._limit:
             wanted, by = digest_of(path), self.told(unit)

@@ -25,7 +25,7 @@ class Unit:
 
 
 @dataclass(frozen=True)
-class State:
+class UnitState:
     """Since when a unit runs, None when it does not, and when each of its files last changed, in seconds since the epoch;
     a file that is missing is left out. *rereads*: it says by which description it goes. *behind*: why it does not go by the one
     that is there; '' when it does, or that was not waited for."""
@@ -41,7 +41,7 @@ class State:
         return [path for path, at in self.changed_at.items() if self.since is not None and at >= self.since + 1]
 
 
-class Agents(Protocol):
+class SayTheirDescription(Protocol):
     """What agents say of the description that they go by (taken_up.Agents)."""
 
     def rereads(self, unit: str) -> bool:
@@ -51,18 +51,18 @@ class Agents(Protocol):
         """Why it does not go by the one in the file *path*, where that is waited for; '' when it does."""
 
 
-def observe(unit: Unit, services: Services, agents: Agents | None = None) -> State:
+def observe(unit: Unit, services: Services, agents: SayTheirDescription | None = None) -> UnitState:
     """The unit as it is. What *agents* say is only waited for where nothing else has the unit restarted. Raises as they do."""
     since = services.since(unit.name)
     rereads = bool(unit.description and since is not None and agents and agents.rereads(unit.name))
     times = {path: newest for path in _read_at_start(unit, rereads) if (newest := _newest(path)) is not None}
-    found = State(since, times, rereads)
+    found = UnitState(since, times, rereads)
     if agents and rereads and not found.newer():
         return replace(found, behind=agents.behind(unit.name, unit.description))
     return found
 
 
-def confirm(units: Iterable[Unit], agents: Agents) -> None:
+def confirm(units: Iterable[Unit], agents: SayTheirDescription) -> None:
     """Once they run: that agents which say it go by their descriptions. One that was being started when its description was
     written had read the one before. Raises Unreachable, and as *agents* do."""
     for unit in units:
@@ -85,7 +85,7 @@ def _newest(path: str) -> float | None:
         return None
 
 
-def plan(units: Sequence[Unit], found: Mapping[str, State], changed: Iterable[str] = ()) -> Plan:
+def plan(units: Sequence[Unit], found: Mapping[str, UnitState], changed: Iterable[str] = ()) -> Plan:
     """Start what does not run; restart what runs since before one of its files changed, or does not take up a description.
 
     *changed*: paths that check mode has not written.

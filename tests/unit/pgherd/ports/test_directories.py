@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 from pgherd.errors import PgherdError
-from pgherd.ports import identity, place
+from pgherd.ports import directories, identity
+from pgherd.ports.directories import around, as_owner, directory
 from pgherd.ports.hostfiles import Disk, File, observe, plan
-from pgherd.ports.place import around, as_owner, directory
 from users import MINE, OTHER, ROOT, Users
 
 as_root = pytest.mark.skipif(not ROOT, reason="only root can give a directory to somebody else")
@@ -186,7 +186,7 @@ def test_a_file_appears_whole_or_not_at_all(users: Users, monkeypatch: pytest.Mo
 
     (users.theirs / "f").write_text("old")
     with around(str(users.theirs / "f")) as (here, name):
-        monkeypatch.setattr(place.os, "fsync", full)
+        monkeypatch.setattr(directories.os, "fsync", full)
         with pytest.raises(OSError, match="No space"):
             here.replace(name, b"new", 0o600)
     assert [(one.name, one.read_text()) for one in users.theirs.iterdir()] == [("f", "old")]

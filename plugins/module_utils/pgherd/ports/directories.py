@@ -29,7 +29,7 @@ LARGEST = 16 << 20
 
 
 @dataclass(frozen=True)
-class Place:
+class Directory:
     """An open directory. *safe*: nobody but root, or whose process this is, can change the path to it or what is in it.
     *owner*, and *last*: its owner, or where that is root, the last one before it on the path who is not; root where there is
     none. Both as numbers of user and group."""
@@ -95,7 +95,7 @@ class Place:
         with self.acting():
             (os.rmdir if directory else os.unlink)(name, dir_fd=self.handle)
 
-    def own(self, above: Place, uid: int, gid: int, mode: int) -> None:
+    def own(self, above: Directory, uid: int, gid: int, mode: int) -> None:
         """Give this directory, found in *above*, to *uid* and *gid*, with *mode*. Raises OSError, and PgherdError where that
         would be root's gift of what another user may have put there: a directory that holds something."""
         with self.opened() as handle:
@@ -132,7 +132,7 @@ class Place:
 
 
 @contextmanager
-def directory(path: str, make: int | None = None) -> Iterator[tuple[Place, Place]]:
+def directory(path: str, make: int | None = None) -> Iterator[tuple[Directory, Directory]]:
     """The directory at *path*, and the one that it is in (of ``/``: itself). With *make*, a mode, it is made where it is
     missing, with all above it (0755), each as the owner of the directory that it is in. Raises OSError, and PgherdError for a
     link that is not to be followed."""
@@ -164,7 +164,7 @@ def directory(path: str, make: int | None = None) -> Iterator[tuple[Place, Place
 
 
 @contextmanager
-def around(path: str, make: bool = False) -> Iterator[tuple[Place, str]]:
+def around(path: str, make: bool = False) -> Iterator[tuple[Directory, str]]:
     """The directory that *path* is in, and its name there. See directory()."""
     parent, name = os.path.split(os.path.abspath(path))
     with directory(parent, 0o755 if make else None) as (place, _above):
@@ -188,7 +188,7 @@ def _who(path: str) -> tuple[int, int]:
 
 
 def _last(path: str) -> tuple[int, int] | None:
-    """Place.last of the directory *path*; None where there is none."""
+    """Directory.last of the directory *path*; None where there is none."""
     try:
         with directory(path) as (place, _above):
             return place.last
@@ -201,26 +201,26 @@ def _last(path: str) -> tuple[int, int] | None:
 
 
 class _Link(PgherdError):
-    """A link that is not to be followed. *last*: see Place."""
+    """A link that is not to be followed. *last*: see Directory."""
 
     def __init__(self, message: str, cure: str, last: tuple[int, int]) -> None:
         self.last = last
         super().__init__(message, cure)
 
 
-def _root() -> Place:
-    return _place(os.open("/", _DIRECTORY), "/", None)
+def _root() -> Directory:
+    return _opened(os.open("/", _DIRECTORY), "/", None)
 
 
-def _place(handle: int, path: str, above: Place | None) -> Place:
+def _opened(handle: int, path: str, above: Directory | None) -> Directory:
     found = os.fstat(handle)
     shared = found.st_mode & stat.S_IWOTH or (found.st_mode & stat.S_IWGRP and found.st_gid not in (0, os.getegid()))
     safe = found.st_uid in (0, os.geteuid()) and not shared and (above is None or above.safe)
     owner = found.st_uid, found.st_gid
-    return Place(handle, path, safe, owner, owner if owner[0] or above is None else above.last)
+    return Directory(handle, path, safe, owner, owner if owner[0] or above is None else above.last)
 
 
-def _target(here: Place, name: str) -> str | None:
+def _target(here: Directory, name: str) -> str | None:
     """Where the link *name* leads; None for what is no link, or missing."""
     try:
         return os.readlink(name, dir_fd=here.handle) if stat.S_ISLNK(here.status(name).st_mode) else None
@@ -228,7 +228,7 @@ def _target(here: Place, name: str) -> str | None:
         return None
 
 
-def _refuse(here: Place, name: str, target: str, links: int) -> None:
+def _refuse(here: Directory, name: str, target: str, links: int) -> None:
     path = os.path.join(here.path, name)
     if links > _LINKS:
         raise PgherdError(f"go to {path}: its links lead in a circle.", "Remove one of them.")
@@ -241,23 +241,23 @@ def _refuse(here: Place, name: str, target: str, links: int) -> None:
         )
 
 
-def _enter(here: Place, name: str, make: int | None) -> Place:
+def _enter(here: Directory, name: str, make: int | None) -> Directory:
     path = os.path.join(here.path, name)
     try:
-        return _place(os.open(name, _DIRECTORY, dir_fd=here.handle), path, here)
+        return _opened(os.open(name, _DIRECTORY, dir_fd=here.handle), path, here)
     except FileNotFoundError:
         if make is None:
             raise
     with here.acting():
         with suppress(FileExistsError):
             os.mkdir(name, 0o700, dir_fd=here.handle)
-        found = _place(os.open(name, _DIRECTORY, dir_fd=here.handle), path, here)
+        found = _opened(os.open(name, _DIRECTORY, dir_fd=here.handle), path, here)
         with found.opened() as handle:
             os.fchmod(handle, make)
     return found
 
 
-def _close(*places: Place) -> None:
+def _close(*places: Directory) -> None:
     for handle in {place.handle for place in places}:
         os.close(handle)
 
