@@ -13,7 +13,7 @@ class ModuleDocFragment:
     DOCUMENTATION = r"""
 options:
   cluster:
-    description: The cluster's model, the fact C(cluster_model) of M(pgherd.cluster.cluster_topology).
+    description: The cluster's model, the fact C(cluster_model) of M(pgherd.cluster.cluster_model).
     type: dict
     required: true
 """

@@ -15,7 +15,7 @@ version_added: 0.1.0
 author: pgherd contributors (@pgherd)
 options:
   _input:
-    description: The cluster's model, the fact C(cluster_model) of M(pgherd.cluster.cluster_topology).
+    description: The cluster's model, the fact C(cluster_model) of M(pgherd.cluster.cluster_model).
     type: dict
     required: true
   _hostvars:

@@ -20,7 +20,7 @@ extends_documentation_fragment:
   - pgherd.cluster.attributes.info
 options:
   cluster:
-    description: The cluster's model, the fact C(cluster_model) of M(pgherd.cluster.cluster_topology).
+    description: The cluster's model, the fact C(cluster_model) of M(pgherd.cluster.cluster_model).
     type: dict
   host:
     description: This host's name in the model.

@@ -29,7 +29,7 @@ DISTRIBUTION_POSTGRES = {"12": 15, "13": 17}
 
 
 def model(variables: Mapping[str, Any]) -> Cluster:
-    """The cluster that cluster_topology has put into the facts."""
+    """The cluster that cluster_model has put into the facts."""
     return Cluster.from_dict(believe("cluster_model", plain(variables["cluster_model"])))
 
 
@@ -67,7 +67,7 @@ def authority(secret_store: SecretStore, variables: Mapping[str, Any]) -> tuple[
 
 
 def known_authority(secret_store: SecretStore, variables: Mapping[str, Any]) -> tuple[str, str]:
-    """The same where a host's variables are at hand, which are not asked: cluster_topology has left the paths to this run."""
+    """The same where a host's variables are at hand, which are not asked: cluster_model has left the paths to this run."""
     return authority(secret_store, recall(f"authority of {variables['cluster_secrets_path']}"))
 
 

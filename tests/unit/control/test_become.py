@@ -15,7 +15,7 @@ from ansible.template import Templar, trust_as_template
 
 PLAYBOOKS = Path(__file__).resolve().parents[3] / "playbooks"
 # It only sees which hosts answer, as whoever Ansible is there.
-NOBODY = "answering"
+NOBODY = "reachable"
 PLAYS = {
     f"{path.stem}: {play['name']}": play
     for path in sorted(PLAYBOOKS.glob("*.yml"))

@@ -25,7 +25,7 @@ from ansible.playbook.task import Task
 from ansible.template import Templar
 from ansible.vars.hostvars import HostVars
 from ansible.vars.manager import VariableManager
-from ansible_collections.pgherd.cluster.plugins.action import cluster_topology
+from ansible_collections.pgherd.cluster.plugins.action import cluster_model
 from ansible_collections.pgherd.cluster.plugins.plugin_utils import _run
 
 SITE = Path(__file__).resolve().parents[3] / "playbooks/site.yml"
@@ -179,11 +179,11 @@ def first_task(inventory: Path, extra: dict[str, Any] | None = None, playbook: P
     variables.hostvars = HostVars(hosts, variables, loader)
     play = Playbook.load(str(playbook), variable_manager=variables, loader=loader).get_plays()[0]
     task = next(task for block in play.compile() for task in tasks(block))
-    assert (task.action, task.run_once) == ("pgherd.cluster.cluster_topology", True)
+    assert (task.action, task.run_once) == ("pgherd.cluster.cluster_model", True)
     values = variables.get_vars(play=play, host=hosts.get_hosts()[0], task=task)
     # No host can be asked through this one.
     connection = SimpleNamespace(_shell=SimpleNamespace(tmpdir=""))
-    action = cluster_topology.ActionModule(task, connection, None, loader, Templar(loader, values), None)
+    action = cluster_model.ActionModule(task, connection, None, loader, Templar(loader, values), None)
     return action.run(task_vars=values)
 
 
@@ -245,7 +245,7 @@ def test_the_check_without_its_role(tmp_path: Path) -> None:
     """Without the role's defaults it would keep the secrets in a directory called ``{{ inventory_dir }}``."""
     path, play = tmp_path / "inventory.yml", tmp_path / "play.yml"
     path.write_text(TREE)
-    task = {"pgherd.cluster.cluster_topology": {}, "run_once": True}
+    task = {"pgherd.cluster.cluster_model": {}, "run_once": True}
     play.write_text(yaml.safe_dump([{"hosts": "all", "gather_facts": False, "tasks": [task]}]))
     with pytest.raises(AnsibleActionFail, match=r"cannot be told outside of role pgherd\.cluster\.cluster"):
         first_task(path, playbook=play)

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.pgherd.cluster.plugins.action import cluster_topology
+from ansible_collections.pgherd.cluster.plugins.action import cluster_model
 
 ROOT = Path(__file__).resolve().parents[3]
 PLAYBOOKS = sorted((ROOT / "playbooks").glob("*.yml"))
@@ -53,7 +53,7 @@ def play(collections: str, inventory: Path, *words: str) -> subprocess.Completed
 @pytest.fixture(scope="module")
 def collections() -> str:
     """Where conftest.py has made the collection known."""
-    return str(Path(cluster_topology.__file__).parents[5])
+    return str(Path(cluster_model.__file__).parents[5])
 
 
 @pytest.mark.parametrize("groups", [*sorted(SHAPES), ("postgres",)], ids="-".join)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from ansible.errors import AnsibleActionFail
-from ansible_collections.pgherd.cluster.plugins.action import cluster_topology
+from ansible_collections.pgherd.cluster.plugins.action import cluster_model
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.errors import ConfigError
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.programs.postgres import TRIED
 from ansible_collections.pgherd.cluster.plugins.plugin_utils import _run
@@ -88,11 +88,11 @@ def test_the_distributions_versions_were_tried_and_people_read_which(specificati
 def facts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, extra: dict[str, Any]) -> dict[str, Any]:
     """What the action makes of three nodes and a pgpool, with the *extra* variables at all hosts."""
     monkeypatch.setattr(_run.constants, "DEFAULT_LOCAL_TMP", str(tmp_path))
-    monkeypatch.setattr(cluster_topology.ActionBase, "run", lambda *_given, **_more: {})
+    monkeypatch.setattr(cluster_model.ActionBase, "run", lambda *_given, **_more: {})
     store = SimpleNamespace(kept=lambda *_given: {})
-    monkeypatch.setattr(cluster_topology, "SecretStore", lambda *_given, **_more: store)
-    monkeypatch.setattr(cluster_topology, "certificates", lambda *_given: [])
-    action = cluster_topology.ActionModule.__new__(cluster_topology.ActionModule)
+    monkeypatch.setattr(cluster_model, "SecretStore", lambda *_given, **_more: store)
+    monkeypatch.setattr(cluster_model, "certificates", lambda *_given: [])
+    action = cluster_model.ActionModule.__new__(cluster_model.ActionModule)
     action._task = SimpleNamespace(args={}, check_mode=False)
     action._templar = SimpleNamespace(template=lambda value: value)
     own = {"cluster_name": "demo", "cluster_secrets_directory": str(tmp_path)}

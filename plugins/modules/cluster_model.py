@@ -2,12 +2,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: pgherd contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Documentation of the action cluster_topology; all of it runs on the control machine."""
+"""Documentation of the action cluster_model; all of it runs on the control machine."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
-module: cluster_topology
+module: cluster_model
 short_description: Check the inventory and make the cluster's model
 description:
   - Reads the inventory groups C(postgres), C(witness), C(pgpool) and C(barman), the host variables and all C(cluster_*)
@@ -32,7 +32,7 @@ options:
 
 EXAMPLES = r"""
 - name: Check the inventory before anything is touched (a task of role cluster)
-  pgherd.cluster.cluster_topology:
+  pgherd.cluster.cluster_model:
   run_once: true
 """
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: pgherd contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Action cluster_topology: everything that is decided on the control machine before a host is touched."""
+"""Action cluster_model: everything that is decided on the control machine before a host is touched."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ OWN_FACTS = ("cluster_model", "cluster_secrets_path", "cluster_said", "cluster_h
 
 
 class ActionModule(ActionBase):
-    """See the module cluster_topology for the documentation."""
+    """See the module cluster_model for the documentation."""
 
     TRANSFERS_FILES = False
     _requires_connection = False
@@ -96,7 +96,7 @@ def _inside_the_role(task_vars: Mapping[str, Any]) -> None:
     if missing:
         raise ConfigError(
             [
-                f"cluster_topology: {' and '.join(missing)} cannot be told outside of role pgherd.cluster.cluster, which "
+                f"cluster_model: {' and '.join(missing)} cannot be told outside of role pgherd.cluster.cluster, which "
                 "has the defaults; run that role in place of this action."
             ]
         )

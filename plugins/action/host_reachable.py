@@ -24,7 +24,7 @@ class ActionModule(ActionBase):
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Run one command that does nothing, without becoming anybody."""
         result = super().run(tmp, task_vars)
-        result.update(changed=False, reached=True, why="", ansible_facts=INTERPRETER)
+        result.update(changed=False, reachable=True, why="", ansible_facts=INTERPRETER)
         try:
             done = self._low_level_execute_command("true", sudoable=False)
             why = "" if done["rc"] == 0 else done["stderr"] or f"the connection's program exited {done['rc']}"
@@ -32,6 +32,6 @@ class ActionModule(ActionBase):
             why = str(error)
         if why:
             why = printable(" ".join(why.split())).removeprefix("Failed to connect to the host via ssh: ")
-            result.update(reached=False, why=why)
+            result.update(reachable=False, why=why)
             display.display(f"{(task_vars or {}).get('inventory_hostname')} is missing: {why}", color="yellow")
         return result

@@ -2,12 +2,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: pgherd contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Module reach."""
+"""Documentation of the action host_reachable."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
-module: reach
+module: host_reachable
 short_description: See whether a host answers, without failing when it does not
 description:
   - Opens the connection and runs a command that does nothing. Needs no Python on the host and becomes nobody.
@@ -21,12 +21,12 @@ options: {}
 
 EXAMPLES = r"""
 - name: See which hosts answer
-  pgherd.cluster.reach:
-  register: reach
+  pgherd.cluster.host_reachable:
+  register: host_reachable
 """
 
 RETURN = r"""
-reached:
+reachable:
   description: Whether the host answered.
   returned: always
   type: bool
