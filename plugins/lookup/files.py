@@ -63,6 +63,7 @@ from ansible_collections.pgherd.cluster.plugins.plugin_utils._cluster import (
     postgres_version,
     store,
 )
+from ansible_collections.pgherd.cluster.plugins.plugin_utils._rollout import instances
 from ansible_collections.pgherd.cluster.plugins.plugin_utils._specification import given
 
 CORE = "ansible_collections.pgherd.cluster.plugins.module_utils.pgherd"
@@ -76,10 +77,7 @@ class LookupModule(LookupBase):
         name = variables["inventory_hostname"]
         forecast = bool(variables.get("ansible_check_mode"))
         # What the role postgres has learned of the instances of all hosts of the play.
-        found = {
-            host: variables["hostvars"][host].get("postgres_found", {}).get("instance")
-            for host in variables.get("ansible_play_hosts", ())
-        }
+        found = instances(variables)
         # Raw in variables, with its templates resolved in hostvars.
         variables = variables["hostvars"][name]
         try:
@@ -116,5 +114,5 @@ class LookupModule(LookupBase):
 def _floors(cluster: Cluster, name: str, found: Mapping[str, Any]) -> Mapping[str, int]:
     """What the data node called *name* must have at least of some settings; nothing for other hosts."""
     names = [node.name for node in cluster.data_nodes]
-    said = {host: Instance.from_dict(plain(data)) for host, data in found.items() if data and host in names}
+    said = {host: Instance.from_dict(data) for host, data in found.items() if host in names}
     return floors(said.pop(name), said) if name in said else {}

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: pgherd contributors
+"""What a run knows of the nodes, by what its tasks have registered for each: the one reader of everybody's results. **PRIVATE**.
+
+*postgres_found*: what a host held before. *postgres_way*: nodes are brought up in this run. *postgres_files*: its configuration
+was written, or was to be. *postgres_state*: its server afterwards. The fact *repmgr_node*: whether it was left as a member. Each
+is what one host said of itself, and goes by that host's name, whatever name it said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.nodes.instance import Instance
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.nodes.rollout import Rollout
+from ansible_collections.pgherd.cluster.plugins.plugin_utils._cluster import model, plain
+
+
+def instances(variables: Mapping[str, Any], registered: str = "postgres_found") -> dict[str, dict[str, Any]]:
+    """By host that is in the play still, the instance in what its task has *registered*; a host without one is left out.
+    *variables*: a task's."""
+    hostvars = variables["hostvars"]
+    said = {name: hostvars[name].get(registered) or {} for name in variables.get("ansible_play_hosts", ())}
+    return {name: plain(one["instance"]) for name, one in said.items() if one.get("instance")}
+
+
+def rollout(variables: Mapping[str, Any], registered: str = "postgres_state") -> Rollout:
+    """What this run knows at a task with *variables*; states are those that *registered* has. Raises ConfigError where the
+    cluster was not checked in this run; TypeError, ValueError, AttributeError where a host's answer is none."""
+    hostvars, there = variables["hostvars"], list(variables["ansible_play_hosts"])
+    mine = hostvars[variables["inventory_hostname"]]
+    cluster = model(mine)
+    names = [*variables["ansible_play_hosts_all"], *(node.name for node in cluster.nodes)]
+    known = {name: hostvars[name] for name in dict.fromkeys(names) if name in hostvars}
+    begins = "postgres_files" if "postgres_files" in mine else "postgres_state"
+    said = {name: plain(known[name].get(registered) or {}) for name in there}
+    places = {name: (one.get("ansible_facts") or {}).get("repmgr_node") or {} for name, one in known.items()}
+    return Rollout(
+        cluster,
+        tuple(there),
+        begun=tuple(name for name in variables["ansible_play_hosts_all"] if begins in known[name]),
+        states={
+            name: Instance.from_dict({**one["instance"], "name": name})
+            for name, one in said.items()
+            if one.get("instance")
+        },
+        alone=tuple(name for name, one in said.items() if one.get("left_alone")),
+        members=tuple(name for name, place in places.items() if place.get("member")),
+        been=any("postgres_way" in known[node.name] for node in cluster.data_nodes if node.name in known),
+    )
