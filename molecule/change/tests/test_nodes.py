@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: pgherd contributors
-"""A host that is added to the inventory becomes a node, a user and a database are there, and nobody restarts for it."""
+"""A host that is added to the inventory becomes a node, a user and a database are there, more standbys have to confirm, another
+client may ask agents, and nobody restarts for it."""
 
 from __future__ import annotations
 
@@ -8,17 +9,21 @@ import json
 
 import psycopg
 import yaml
-from living import Living, until
+from living import UNIT, Living, until
 
 NEW = "pg9"
+# W, and who asks agents besides the cluster's hosts: an option of theirs.
+CONFIRM, CLIENT = 2, "192.0.2.7"
 
 
 def test_an_added_host_becomes_a_node_and_nobody_restarts(tree: Living) -> None:
     primary, before, agents = tree.primary(), tree.look(), tree.agents()
+    servers = {name: tree.main_pid(name, UNIT) for name in tree.nodes}
     pools = {pool: tree.main_pid(pool, "pgpool2.service") for pool in tree.group("pgpool")}
     first = next(name for name, host in tree.group("postgres").items() if "upstream" not in host)
     tree.add(NEW)
     tree.group("postgres")[NEW] = {"node_id": 9, "upstream": first}
+    tree.variables.update(cluster_sync_standbys=CONFIRM, cluster_agent_clients=[CLIENT])
     tree.variables["cluster_users"].append({"name": "reader"})
     tree.variables["cluster_databases"].append({"name": "shop", "owner": "reader"})
 
@@ -26,19 +31,26 @@ def test_an_added_host_becomes_a_node_and_nobody_restarts(tree: Living) -> None:
     assert run.rc == 0, run
     after = tree.look()
     assert {name: after[name] for name in before} == before
+    assert {name: tree.main_pid(name, UNIT) for name in servers} == servers
     assert {pool: tree.main_pid(pool, "pgpool2.service") for pool in pools} == pools
-    # No agent either: each has taken up every stage while it ran.
+    # No agent either: each has taken up every stage, and the option, while it ran.
     assert {name: pid for name, pid in tree.agents().items() if name != NEW} == agents
+    for name in agents:
+        said, there = tree.goes_by(name)
+        assert said == there, name
 
     tree.until_streaming(NEW)
     assert tree.look([NEW])[NEW].timeline == before[primary].timeline
     row = tree.records()[NEW]
     assert (row["type"], row["active"], row["node_id"], row["upstream"]) == ("standby", True, 9, first)
-    assert all(f'"{NEW}"' in names for names in tree.show("synchronous_standby_names").values())
+    for names in tree.show("synchronous_standby_names").values():
+        assert names.startswith(f"ANY {CONFIRM} (")
+        assert f'"{NEW}"' in names
     for name in tree.nodes:
-        # Every agent counts it: nothing of the way there is left.
+        # Every agent counts it, and by the new number: nothing of the way there is left.
         description = json.loads(tree.execute(name, "cat", "/etc/pgherd/cluster.json"))
-        assert description["counted"] is None
+        assert (description["counted"], description["sync_standbys"]) == (None, CONFIRM)
+        assert description["options"]["agent_clients"] == [CLIENT]
         assert NEW in [node["name"] for node in description["nodes"]]
     if first == primary:
         query = f"SELECT sync_state FROM pg_stat_replication WHERE application_name = '{NEW}'"
