@@ -28,7 +28,7 @@ from ansible_collections.pgherd.cluster.plugins.plugin_utils._secrets import Sec
 from ansible_collections.pgherd.cluster.plugins.plugin_utils._specification import converted, misfits, specification
 
 # Set by this action itself and by role cluster, for all hosts.
-OWN_FACTS = ("cluster_model", "cluster_secrets_path", "cluster_said", "cluster_host")
+OWN_FACTS = ("cluster_model", "cluster_secrets_path", "cluster_said", "cluster_host", "cluster_removal")
 
 
 class ActionModule(ActionBase):

@@ -13,7 +13,7 @@ from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.errors impor
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.members import removal
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.model import Cluster
 from ansible_collections.pgherd.cluster.plugins.plugin_utils._cluster import plain
-from ansible_collections.pgherd.cluster.plugins.plugin_utils._run import believe, remember
+from ansible_collections.pgherd.cluster.plugins.plugin_utils._run import believe, leave, recall, remember
 
 
 class ActionModule(ActionBase):
@@ -27,10 +27,12 @@ class ActionModule(ActionBase):
         result = super().run(tmp, task_vars)
         given = plain(self._task.args)
         try:
-            believe("cluster_model", given["cluster"])
+            given["cluster"] = _whole(believe("cluster_model", given["cluster"]), given["node"])
         except PgherdError as error:
             raise AnsibleActionFail(str(error)) from error
-        result.update(self._execute_module(module_name="pgherd.cluster.cluster_removal", task_vars=task_vars))
+        result.update(
+            self._execute_module(module_name="pgherd.cluster.cluster_removal", module_args=given, task_vars=task_vars)
+        )
         result.pop("ansible_facts", None)
         if result.get("failed") or result.get("skipped") or result.get("unreachable"):
             return result
@@ -40,7 +42,17 @@ class ActionModule(ActionBase):
             )
         except PgherdError as error:
             raise AnsibleActionFail(str(error)) from error
-        for name in ("rest", "between"):
-            remember("cluster_model", found[name])
+        remember("cluster_model", found["rest"])
+        leave(_removal(given["node"]), {"cluster": given["cluster"], "rest": found["rest"]})
         result.update(found, ansible_facts={"cluster_model": found["rest"]})
         return result
+
+
+def _removal(node: str) -> str:
+    return f"removal of {node}"
+
+
+def _whole(cluster: dict[str, Any], node: str) -> dict[str, Any]:
+    """The cluster that has the *node* still: once it was looked at, the fact is the one without it."""
+    left = recall(_removal(node), {})
+    return dict(left["cluster"]) if left.get("rest") == cluster else cluster

@@ -22,7 +22,9 @@ extends_documentation_fragment:
   - pgherd.cluster.cluster
 options:
   node:
-    description: The node that leaves, by its name in the model, which still has it.
+    description:
+      - The node that leaves, by its name in the model.
+      - Once this run has looked, O(cluster) may be the model without it as well, as RV(ansible_facts) has it then.
     type: str
     required: true
   via:
@@ -64,15 +66,18 @@ EXAMPLES = r"""
 
 RETURN = r"""
 cluster:
-  description: O(cluster).
+  description: The cluster that has the node still.
   returned: always
   type: dict
 rest:
   description: The same without the node.
   returned: always
   type: dict
-between:
-  description: As RV(rest), as PostgreSQL's configuration has it until every agent is told who is electable now.
+way:
+  description:
+    - By whom agents count and whom PostgreSQL names on the way there, as RV(pgherd.cluster.cluster_counting#module:start) and
+      RV(pgherd.cluster.cluster_counting#module:stages). The first stage has other names, the second one other agents, and the
+      last one names who has come to be electable.
   returned: always
   type: dict
 primary:

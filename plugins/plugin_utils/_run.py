@@ -41,12 +41,14 @@ def leave(what: str, value: Any) -> None:
         json.dump(value, stream)
 
 
-def recall(what: str) -> Any:
-    """What was left as *what*. Raises ConfigError where nothing was."""
+def recall(what: str, otherwise: Any = None) -> Any:
+    """What was left as *what*; *otherwise* where nothing was. Raises ConfigError where there is no otherwise either."""
     try:
         with open(_file(what, None), encoding="utf-8") as stream:
             return json.load(stream)
     except FileNotFoundError as error:
+        if otherwise is not None:
+            return otherwise
         raise ConfigError([f"{what} is not known in this run; let role pgherd.cluster.cluster come first."]) from error
 
 

@@ -57,12 +57,16 @@ def act(
     args: dict[str, Any],
     said: dict[str, Any] | None = None,
     hostvars: dict[str, Any] | None = None,
+    asked: list[Any] | None = None,
 ) -> Any:
-    """What the action makes of what its module *said*; None: no host may be asked. *hostvars*: on Debian 13 by default."""
+    """What the action makes of what its module *said*; None: no host may be asked. *hostvars*: on Debian 13 by default. *asked*
+    gets what the module was asked."""
     monkeypatch.setattr(plugin.ActionBase, "run", lambda *_given, **_more: {})
 
-    def execute(*_given: Any, **_more: Any) -> dict[str, Any]:
+    def execute(*_given: Any, **more: Any) -> dict[str, Any]:
         assert said is not None, "a host was asked"
+        if asked is not None:
+            asked.append(more["module_args"])
         return dict(said)
 
     monkeypatch.setattr(plugin.ActionModule, "_execute_module", execute)
@@ -233,7 +237,7 @@ def test_a_stage_is_seen_on_a_host(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_removal_takes_from_the_host_who_is_primary_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     said = {
-        **dict.fromkeys(("cluster", "rest", "between"), FORGED),
+        **dict.fromkeys(("cluster", "rest", "way"), FORGED),
         "advice": "run rm -rf",
         "ansible_facts": {"cluster_model": FORGED, "cluster_ca_key": "/x"},
         "primary": "pg2",
@@ -250,9 +254,9 @@ def test_removal_takes_from_the_host_who_is_primary_and_no_more(monkeypatch: pyt
     assert [node["name"] for node in answer["rest"]["nodes"]] == ["pg2", "pg3", "pg4", "pg5"]
     assert "/etc" not in str(answer)
     assert "rm" not in answer["advice"].split()
-    # Both are configured later in this run.
-    for name in ("rest", "between"):
-        assert _cluster.model({"cluster_model": answer[name]})
+    assert answer["way"]["stages"][0]["named"] == {"names": ["pg2", "pg3", "pg4", "pg5"], "needed": 1}
+    # It is configured later in this run.
+    assert _cluster.model({"cluster_model": answer["rest"]})
     for primary in ("pg1", "pg9", None):
         with pytest.raises(AnsibleActionFail, match="wanted a primary among pg2, pg3, pg4, pg5"):
             act(cluster_removal, monkeypatch, args, {**said, "primary": primary})
@@ -266,18 +270,10 @@ def test_who_leaves_is_stopped_by_the_model_that_still_has_it(monkeypatch: pytes
     args = {"cluster": cluster, "node": "pg1", "via": "pg2"}
     looked = act(cluster_removal, monkeypatch, args, {"primary": "pg2", "steps": []})
     loader = DataLoader()
-    remove = loader.load_from_file(str(ROOT / "playbooks/remove.yml"), trusted_as_template=True)
-    (stops,) = [
-        task
-        for play in remove
-        for task in play.get("tasks", ())
-        if next(iter(task.values())) == "Agent, repmgrd and PostgreSQL"
-    ]
-    facts = {**looked["ansible_facts"], "removal": looked, "inventory_hostname": "pg1"}
+    facts = {**looked["ansible_facts"], "cluster_removal": looked, "inventory_hostname": "pg1"}
     facts["hostvars"] = {"pg1": dict(facts)}
-    given = Templar(loader, facts).template(stops["vars"])
     leave = loader.load_from_file(str(ROOT / "roles/repmgr/tasks/leave.yml"), trusted_as_template=True)
-    made = str(Templar(loader, {**facts, **given}).template([task for task in leave if "loop" not in task]))
+    made = str(Templar(loader, facts).template([task for task in leave if "loop" not in task]))
     assert "/etc/postgresql/17/main/start.conf" in made
     assert "postgresql@17-main.service" in made
     with pytest.raises(
@@ -286,13 +282,31 @@ def test_who_leaves_is_stopped_by_the_model_that_still_has_it(monkeypatch: pytes
         Templar(loader, facts).template(trust_as_template("{{ lookup('pgherd.cluster.postgres_version') }}"))
 
 
-def test_what_is_between_and_after_follows_from_the_primary() -> None:
+def test_the_next_looks_are_at_the_cluster_that_still_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the fact, which is the cluster without it from the first look on."""
+    _run.remember("cluster_model", MODEL)
+    args = {"cluster": MODEL, "node": "pg5", "via": "pg2"}
+    first = act(cluster_removal, monkeypatch, args, {"primary": "pg1", "steps": []})
+    asked: list[Any] = []
+
+    def looks(cluster: Any, node: str) -> Any:
+        given = {**args, "cluster": cluster, "node": node}
+        act(cluster_removal, monkeypatch, given, {"primary": "pg1", "steps": []}, asked=asked)
+        return asked[-1]["cluster"]
+
+    assert looks(first["ansible_facts"]["cluster_model"], "pg5") == MODEL
+    assert looks(MODEL, "pg5") == MODEL
+    # Another node's removal is another thing.
+    assert looks(first["rest"], "pg4") == _cluster.plain(first["rest"])
+
+
+def test_what_is_on_the_way_and_after_follows_from_the_primary() -> None:
     from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.model import Cluster
 
     cluster = Cluster.from_dict(MODEL)
     found = removal.models(cluster, "pg5", "pg1")
     assert found["rest"] == removal.rest(cluster, "pg5", "pg1").to_dict()
-    assert found["between"] == removal.between(cluster, removal.rest(cluster, "pg5", "pg1")).to_dict()
+    assert found["way"] == removal.way(cluster, removal.rest(cluster, "pg5", "pg1")).to_dict()
 
 
 def test_nobody_is_delegated_to_who_is_not_in_the_inventory(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,8 +56,9 @@ class Stage:
 
 @dataclass(frozen=True)
 class Transition:
-    """*start* is safe with whatever was found, and holds while nodes are cloned. *stages* come after it, when all *nodes*
-    are members and their hosts are reached; until then there is no next stage, and a later run goes on."""
+    """*start* is safe with whatever was found, and holds while nodes are cloned. *stages* come after it, one after the other,
+    each when the one before is over on all *nodes*: they are members, their hosts are reached, and each agent has said that
+    it goes by that stage. Until then there is no next stage, and a later run goes on."""
 
     start: Stage
     stages: tuple[Stage, ...] = ()

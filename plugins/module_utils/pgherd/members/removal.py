@@ -2,9 +2,10 @@
 # SPDX-FileCopyrightText: pgherd contributors
 """A node leaves the cluster: what the cluster is without it, what speaks against that, and the steps. Pure.
 
-Order is what keeps the count (quorum.py) true. First synchronous_standby_names lose the node, and the standbys that are
-left are seen to hold all that was acknowledged until then. Only after that the agents are told of the smaller cluster,
-where fewer have to be sealed. Who comes to be listed by it is named last, when every agent counts it.
+Order is what keeps the count (quorum.py) true; way() has it, as stages of the kind that counting.py knows. First
+synchronous_standby_names lose the node, and the standbys that are left are seen to hold all that was acknowledged until
+then. Only after that the agents are told of the smaller cluster, where fewer have to be sealed. Who comes to be listed by
+it is named last, when every agent counts it.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from ..observe.primary import chain
 from ..plan import Plan, Step
 from ..programs.repmgr import Record
 from ..quorum import acknowledgers
+from .counting import Count, Stage, Transition
 
 # leave: before the other hosts are told; forget: after that.
 STAGES = ("leave", "forget")
@@ -68,15 +70,29 @@ def gained(cluster: Cluster, smaller: Cluster) -> tuple[str, ...]:
     return tuple(node.name for node in smaller.electable if node.name not in before)
 
 
-def between(cluster: Cluster, smaller: Cluster) -> Cluster:
-    """The *smaller* cluster as PostgreSQL's configuration has it until every agent is told: who may acknowledge in both."""
+def way(cluster: Cluster, smaller: Cluster) -> Transition:
+    """By whom agents count and whom PostgreSQL names, from the *cluster* to the *smaller* one: the names lose who leaves, then
+    agents go by the smaller cluster, then who is new is named. All nodes that stay are told of each stage; those that are
+    not reached may be told later where nobody is new, as none of them is named or counted that was not before."""
+    now, end = _count(cluster), _count(smaller)
+    both = Count(_both(cluster, smaller), end.needed)
+    stages = (Stage(now, both), Stage(end, both, held=True), Stage(end, end))
+    return Transition(Stage(now, now), stages, tuple(node.name for node in smaller.nodes))
+
+
+def _count(cluster: Cluster) -> Count:
+    # Under async durability nobody waits for anybody.
+    return Count(cluster.electable_names, acknowledgers(cluster) or 1)
+
+
+def _both(cluster: Cluster, smaller: Cluster) -> tuple[str, ...]:
+    """Those that are electable in both clusters: they may acknowledge commits until every agent is told."""
     new = gained(cluster, smaller)
-    nodes = tuple(replace(node, priority=0) if node.name in new else node for node in smaller.nodes)
-    return replace(smaller, nodes=nodes)
+    return tuple(name for name in smaller.electable_names if name not in new)
 
 
 def models(cluster: Cluster, name: str, primary: str) -> dict[str, Any]:
-    """The *cluster*, what it is without *name*, and that in between, as plain data; and advice(). Raises Conflict where the
+    """The *cluster*, what it is without *name*, and the way() there, as plain data; and advice(). Raises Conflict where the
     *primary* is none of the nodes that stay."""
     known(cluster, name)
     others = [node.name for node in cluster.data_nodes if node.name != name]
@@ -86,7 +102,7 @@ def models(cluster: Cluster, name: str, primary: str) -> dict[str, Any]:
     return {
         "cluster": cluster.to_dict(),
         "rest": smaller.to_dict(),
-        "between": between(cluster, smaller).to_dict(),
+        "way": way(cluster, smaller).to_dict(),
         "advice": advice(cluster, name, smaller),
     }
 
@@ -127,7 +143,7 @@ def problems(cluster: Cluster, name: str, found: RemovalFacts) -> list[str]:
 def _uncounted(cluster: Cluster, smaller: Cluster, found: RemovalFacts) -> list[str]:
     """Whether commits could be acknowledged at every moment, and nobody counts otherwise than the others."""
     needed, new = acknowledgers(cluster), gained(cluster, smaller)
-    unnamed = [node.name for node in between(cluster, smaller).electable if needed and node.name not in found.names]
+    unnamed = [name for name in _both(cluster, smaller) if needed and name not in found.names]
     if unnamed:
         return [f"{', '.join(unnamed)} is electable and does not confirm commits yet: run the site playbook first."]
     if needed and found.needed not in (0, needed):
@@ -157,7 +173,7 @@ def _uncounted(cluster: Cluster, smaller: Cluster, found: RemovalFacts) -> list[
 
 def _able(cluster: Cluster, smaller: Cluster, primary: str) -> tuple[str, ...]:
     """The standbys that may acknowledge commits of *primary* in both clusters."""
-    return tuple(node.name for node in between(cluster, smaller).electable if node.name != primary)
+    return tuple(name for name in _both(cluster, smaller) if name != primary)
 
 
 def _unmovable(cluster: Cluster, gone: Node, found: RemovalFacts) -> list[str]:

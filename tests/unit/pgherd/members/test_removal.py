@@ -12,13 +12,15 @@ import pytest
 from pgherd.errors import ConfigError, Conflict, SqlError, Unreachable
 from pgherd.layout import debian
 from pgherd.members import acknowledged
-from pgherd.members.removal import RemovalFacts, advice, between, gained, moves, plan, problems, rest
+from pgherd.members.counting import Count, Stage, counting
+from pgherd.members.removal import RemovalFacts, advice, gained, moves, plan, problems, rest, way
 from pgherd.members.removal_apply import RemovalExecutor, look
 from pgherd.model import Barman, Cluster, Node, Pgpool
 from pgherd.ports.links import Links
 from pgherd.programs.repmgr import Record, wanted_record
 from pgherd.promotion import wait
 from pgherd.quorum import acknowledgers, seals_needed, voters
+from pgherd.render.conf_postgres import texts
 from scripted import ScriptedServer
 from states import primary, streaming, survey, witness
 from test_seal import ASK, row
@@ -282,15 +284,15 @@ def test_the_cluster_without_it() -> None:
     assert [node.name for node in smaller.nodes] == ["pg1", "pg2", "pg3", "pg5", "pg6", "w1"]
     assert smaller.node("pg5").upstream == "pg1"
     assert gained(TREE, smaller) == ()
-    assert between(TREE, smaller) == smaller
     assert "pg5: upstream: pg1" in advice(TREE, "pg4", smaller)
 
 
 def test_one_that_comes_to_be_electable_is_named_last() -> None:
     smaller = rest(TREE, "pg2", "pg1")
     assert gained(TREE, smaller) == ("pg3",)
-    assert between(TREE, smaller).synchronous_standby_names == 'ANY 1 ("pg1", "pg4", "pg6")'
-    assert smaller.synchronous_standby_names == 'ANY 1 ("pg1", "pg3", "pg4", "pg6")'
+    names = [counting(smaller, stage.named.to_dict()).synchronous_standby_names for stage in way(TREE, smaller).stages]
+    assert names[:2] == ['ANY 1 ("pg1", "pg4", "pg6")'] * 2
+    assert names[2] == smaller.synchronous_standby_names == 'ANY 1 ("pg1", "pg3", "pg4", "pg6")'
 
 
 def test_without_the_first_one_the_primary_is_the_first() -> None:
@@ -302,21 +304,82 @@ def test_without_the_first_one_the_primary_is_the_first() -> None:
     assert "pg2: no upstream; pg4: upstream: pg2" in advice(TREE, "pg1", smaller)
 
 
+def stages(name: str, cluster: Cluster = TREE) -> list[str]:
+    """As counted/named, such as 1246:1/124:1, with a ! before which WAL is confirmed."""
+    given = way(cluster, rest(cluster, name, "pg2" if name == "pg1" else "pg1"))
+
+    def say(one: Count) -> str:
+        return "".join(node[2:] for node in one.names) + f":{one.needed}"
+
+    return [f"{'!' if one.held else ''}{say(one.counted)}/{say(one.named)}" for one in (given.start, *given.stages)]
+
+
+@pytest.mark.parametrize(
+    ("what", "name", "expected"),
+    [
+        ("a leaf", "pg5", ["1246:1/1246:1", "1246:1/1246:1", "!1246:1/1246:1", "1246:1/1246:1"]),
+        ("electable", "pg6", ["1246:1/1246:1", "1246:1/124:1", "!124:1/124:1", "124:1/124:1"]),
+        (
+            "one that makes another electable",
+            "pg2",
+            ["1246:1/1246:1", "1246:1/146:1", "!1346:1/146:1", "1346:1/1346:1"],
+        ),
+        ("the first one", "pg1", ["1246:1/1246:1", "1246:1/246:1", "!2346:1/246:1", "2346:1/2346:1"]),
+        ("witness", "w1", ["1246:1/1246:1", "1246:1/1246:1", "!1246:1/1246:1", "1246:1/1246:1"]),
+    ],
+)
+def test_names_go_first_then_agents_and_who_is_new_is_named_last(what: str, name: str, expected: list[str]) -> None:
+    assert stages(name) == expected, what
+
+
+def test_all_that_stay_are_told_of_each_stage() -> None:
+    found = way(TREE, rest(TREE, "pg2", "pg1"))
+    assert found.nodes == ("pg1", "pg3", "pg4", "pg5", "pg6", "w1")
+
+
 @pytest.mark.parametrize("sync", [1, 2])
 @pytest.mark.parametrize("name", ["pg1", "pg2", "pg4", "pg5", "pg6"])
 def test_the_count_holds_whoever_has_been_told(name: str, sync: int) -> None:
-    """Each set that acknowledges by the names that PostgreSQL has, and each set that an old or a new agent would seal, have a
-    node in common: before all are told with the names of between(), afterwards with those of the smaller cluster."""
+    """Each set that acknowledges by the names that PostgreSQL has, and each set that an agent would seal, have a node in common,
+    at each stage and while some hosts are in the next one already. Names that nothing was confirmed for since count too."""
     head = "pg2" if name == "pg1" else "pg1"
     old = replace(TREE, sync_standbys=sync)
-    new = rest(old, name, head)
-    middle = between(old, new)
-    for names, agents in ((middle, old), (middle, new), (new, new)):
-        for holding in combinations(voters(names, head), acknowledgers(names)):
-            for sealed in combinations(
-                [one for one in voters(agents, head) if one != name], seals_needed(agents, head)
-            ):
-                assert set(holding) & set(sealed), (name, acknowledged, sealed)
+    found = way(old, rest(old, name, head))
+    last, stood = found.start, [found.start.named]
+    for stage in found.stages:
+        stood = [last.named, stage.named] if stage.held else [*stood, stage.named]
+        for names in stood:
+            for agents in (last.counted, stage.counted):
+                assert _meet(old, names, agents, name, head), (name, names, agents)
+        last = stage
+    assert last == Stage(Count.of(rest(old, name, head)), Count.of(rest(old, name, head)))
+
+
+def _meet(cluster: Cluster, names: Count, agents: Count, name: str, head: str) -> bool:
+    """Whether what acknowledges by *names* and what agents seal that count by *agents* always meet, without *name*."""
+    acknowledging, sealing = (counting(cluster, one.to_dict()) for one in (names, agents))
+    able = [one for one in voters(sealing, head) if one != name]
+    return all(
+        set(holding) & set(sealed)
+        for holding in combinations(voters(acknowledging, head), acknowledgers(acknowledging))
+        for sealed in combinations(able, seals_needed(sealing, head))
+    )
+
+
+@pytest.mark.parametrize("durability", ["strict", "async"])
+@pytest.mark.parametrize("name", ["pg1", "pg2", "pg4", "pg5", "pg6"])
+def test_until_all_are_told_who_is_new_is_to_postgresql_as_one_that_cannot_be_elected(
+    name: str, durability: str
+) -> None:
+    logical = {"wal_level": "logical", "hot_standby_feedback": "on"}
+    nodes = tuple(replace(node, settings=logical) for node in TREE.nodes)
+    old = replace(TREE, nodes=nodes, durability=durability, sync_standbys=7 if durability == "async" else 2)
+    new = rest(old, name, "pg2" if name == "pg1" else "pg1")
+    known = gained(old, new)
+    held_back = replace(new, nodes=tuple(replace(one, priority=0) if one.name in known else one for one in new.nodes))
+    told = counting(new, way(old, new).stages[0].named.to_dict())
+    for node in new.nodes:
+        assert texts(told, told.node(node.name), 17) == texts(held_back, held_back.node(node.name), 17)
 
 
 @pytest.mark.parametrize("sync", [1, 2, 3])
