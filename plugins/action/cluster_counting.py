@@ -23,9 +23,12 @@ class ActionModule(ActionBase):
     _supports_check_mode = True
 
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """With a stage let the module see that it may begin, else answer here."""
+        """With a stage let the module see that it may begin, where anything has to be seen; else answer here."""
         result = super().run(tmp, task_vars)
         given = plain(self._task.args)
+        if given.get("stage") and not boolean(given["stage"].get("held", False)):
+            result.update(changed=False, log=[], before={}, after={}, steps=[])
+            return result
         if given.get("stage"):
             result.update(self._execute_module(module_name="pgherd.cluster.cluster_counting", task_vars=task_vars))
             result.pop("ansible_facts", None)

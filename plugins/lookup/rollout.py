@@ -16,6 +16,7 @@ author: pgherd contributors (@pgherd)
 options:
   _terms:
     description:
+      - V(answers) is by host what its task has O(registered), or what that has under O(key).
       - V(instances) is by node what M(pgherd.cluster.postgres_instance_info) returned as its C(instance).
       - V(restarts) says which servers are restarted, in this order - C(turns) one after the other, then C(primaries), then
         the standbys of primaries that have C(lowered) a limit. Primaries that are C(waiting) may not be restarted now.
@@ -28,8 +29,11 @@ options:
     required: true
   registered:
     description:
-      - The variable that has the instances, by default C(postgres_found) for V(instances) and C(postgres_state) for
-        V(restarts).
+      - The variable that has the answers. For V(instances) it is C(postgres_found) by default, and for V(restarts)
+        C(postgres_state).
+    type: str
+  key:
+    description: What of the answers is returned, all by default.
     type: str
   names:
     description: The nodes that V(missing) looks at, all by default.
@@ -55,7 +59,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _raw:
-  description: A dictionary for V(instances) and V(restarts), else a list of names.
+  description: A dictionary for V(answers), V(instances) and V(restarts), else a list of names.
   type: raw
 """
 
@@ -64,7 +68,7 @@ from typing import Any
 from ansible.errors import AnsibleError
 from ansible.plugins.lookup import LookupBase
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.errors import PgherdError
-from ansible_collections.pgherd.cluster.plugins.plugin_utils._rollout import instances, rollout
+from ansible_collections.pgherd.cluster.plugins.plugin_utils._rollout import answers, instances, rollout
 
 
 class LookupModule(LookupBase):
@@ -74,6 +78,8 @@ class LookupModule(LookupBase):
         """Return what the first term names as one term."""
         what = terms[0]
         try:
+            if what == "answers":
+                return [answers(variables, kwargs["registered"], kwargs.get("key") or "")]
             if what == "instances":
                 return [instances(variables, kwargs.get("registered") or "postgres_found")]
             known = rollout(variables, kwargs.get("registered") or "postgres_state")

@@ -17,12 +17,18 @@ from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.nodes.rollou
 from ansible_collections.pgherd.cluster.plugins.plugin_utils._cluster import model, plain
 
 
-def instances(variables: Mapping[str, Any], registered: str = "postgres_found") -> dict[str, dict[str, Any]]:
-    """By host that is in the play still, the instance in what its task has *registered*; a host without one is left out.
-    *variables*: a task's."""
+def answers(variables: Mapping[str, Any], registered: str, key: str = "") -> dict[str, Any]:
+    """By host that is in the play still, what its task has *registered*, or what that has under *key*; a host without it is left
+    out. *variables*: a task's."""
     hostvars = variables["hostvars"]
     said = {name: hostvars[name].get(registered) or {} for name in variables.get("ansible_play_hosts", ())}
-    return {name: plain(one["instance"]) for name, one in said.items() if one.get("instance")}
+    found = {name: one.get(key) if key else one for name, one in said.items()}
+    return {name: plain(one) for name, one in found.items() if one}
+
+
+def instances(variables: Mapping[str, Any], registered: str = "postgres_found") -> dict[str, dict[str, Any]]:
+    """By host that is in the play still, the instance in what its task has *registered*."""
+    return answers(variables, registered, "instance")
 
 
 def rollout(variables: Mapping[str, Any], registered: str = "postgres_state") -> Rollout:

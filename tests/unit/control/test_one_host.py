@@ -233,6 +233,8 @@ def versions_asked(version: int) -> dict[str, Any]:
 def test_a_stage_is_seen_on_a_host(monkeypatch: pytest.MonkeyPatch) -> None:
     said = {"steps": [], "ansible_facts": {"cluster_model": FORGED}}
     assert act(cluster_counting, monkeypatch, {"cluster": MODEL, "stage": {"held": True}}, said) == {"steps": []}
+    nothing = act(cluster_counting, monkeypatch, {"cluster": MODEL, "stage": {"held": False}})
+    assert (nothing["changed"], nothing["steps"]) == (False, [])
 
 
 def test_removal_takes_from_the_host_who_is_primary_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -108,6 +108,19 @@ def test_members_are_those_that_the_run_left_as_such() -> None:
     assert known("missing", ["pg1"], HOSTVARS, ALL, names=["pg1", "pg2"]) == ["pg2"]
 
 
+def test_answers_are_those_of_hosts_that_are_there() -> None:
+    hostvars = {
+        "pg1": {"cluster_said": {"own": ["10.0.0.1"], "ways": {}}, "cluster_host": {"found": {"name": "pg1"}}},
+        "pg2": {"cluster_said": {"own": ["10.0.0.2"], "ways": {}}, "cluster_host": {"found": {}}},
+        "pg3": {"cluster_said": {"own": ["10.0.0.3"], "ways": {}}, "cluster_host": {"found": {"name": "pg3"}}},
+    }
+    there = ["pg1", "pg2"]
+    assert known("answers", there, hostvars, registered="cluster_said") == {
+        name: hostvars[name]["cluster_said"] for name in there
+    }
+    assert known("answers", there, hostvars, registered="cluster_host", key="found") == {"pg1": {"name": "pg1"}}
+
+
 def test_only_what_hosts_said_that_are_there_is_passed_on() -> None:
     assert known("instances", ["pg1", "w1"], HOSTVARS, ALL) == {"pg1": said("pg1")["instance"]}
     assert list(known("instances", ALL, HOSTVARS, registered="postgres_state")) == ALL

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: pgherd contributors
-"""A role's main.yml is a table of contents; what only a host needs is in its host.yml. No tasks file grows into a program."""
+"""A role's main.yml is a table of contents; what only a host needs is in its host.yml. No tasks file grows into a program, or
+works out of what others have said what is done next: that is the core's."""
 
 from __future__ import annotations
 
@@ -30,3 +31,14 @@ def test_a_tasks_file_fits_a_screen(path: Path) -> None:
     assert not {"ansible.builtin.set_fact", "ansible.builtin.shell", "ignore_errors"} & set(
         text.replace(":", " ").split()
     )
+
+
+@pytest.mark.parametrize(
+    "path",
+    [*FILES, *ROLES.glob("*/vars/*.yml"), *(ROLES.parent / "playbooks").glob("*.yml")],
+    ids=lambda path: "/".join(path.parts[-3:]),
+)
+def test_others_results_are_read_in_one_place(path: Path) -> None:
+    """plugins/plugin_utils/_rollout.py. Of what two playbooks read to tell people, nothing follows for a node."""
+    telling = ("reachable.yml", "health.yml")
+    assert "hostvars" not in path.read_text(encoding="utf-8") or path.name in telling
