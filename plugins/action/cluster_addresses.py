@@ -39,7 +39,7 @@ class ActionModule(ActionBase):
             )
             found = plain(cluster.to_dict())
             addresses = {
-                item.name: list(item.addresses)
+                item.name: list(item.origins.addresses)
                 for item in cluster.hosts
                 if item.name in given["said"] or item.name in before.addresses
             }

@@ -98,7 +98,7 @@ def certificate_names(cluster: Cluster, name: str) -> list[str]:
     """All names and addresses that the certificate of host *name* must carry."""
     for item in cluster.hosts:
         if item.name == name:
-            return [entry for entry in (item.name, item.address, item.ip) if entry]
+            return [entry for entry in (item.name, item.address, item.origins.known) if entry]
     raise KeyError(name)
 
 

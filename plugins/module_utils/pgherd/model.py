@@ -9,7 +9,7 @@ on every host, and what the agent and the ``pgherd`` command read. It holds no s
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, TypeVar, Union
 
@@ -77,18 +77,67 @@ def build(kind: type[T], data: Mapping[str, Any]) -> T:
 
 
 def _host(kind: type[H], data: Mapping[str, Any]) -> H:
-    """The same for a host; JSON knows no tuples."""
-    return build(kind, {**data, "addresses": tuple(data.get("addresses") or ())})
+    """The same for a host."""
+    return build(kind, {**data, "origins": Origins.of_host(data)})
 
 
 def aliases(node: Node) -> tuple[str, ...]:
     """Names and addresses that mean *node* and no other; inventory/ has seen to it."""
-    return tuple(dict.fromkeys(alias for alias in (node.name, node.address, node.ip, *node.addresses) if alias))
+    known = (node.name, node.address, node.origins.known, *node.origins.addresses)
+    return tuple(dict.fromkeys(alias for alias in known if alias))
 
 
-def origins(host: Node | Pgpool | Barman) -> tuple[str, ...]:
-    """The addresses that *host* may be seen to come from, as far as they are known."""
-    return host.addresses or ((host.ip,) if host.ip else ())
+@dataclass(frozen=True)
+class Origins:
+    """Where others see a host come from. *networks*, in CIDR form: the user's word, or what the hosts say; empty while neither
+    is known. *known*: the address by which it is known before that, the user's first or the one by which Ansible reaches it;
+    '' where only its name is."""
+
+    networks: tuple[str, ...] = ()
+    known: str = ""
+
+    @classmethod
+    def of(cls, addresses: Iterable[str], known: str = "") -> Origins:
+        """Those of a host that has these *addresses*, each a network of one."""
+        return cls(tuple(_one(address) for address in addresses), known)
+
+    @classmethod
+    def of_host(cls, data: Mapping[str, Any]) -> Origins:
+        """Those in the plain *data* of a host; JSON knows no tuples. Releases before wrote *addresses*, and *ip* for *known*."""
+        if "origins" in data:
+            return cls(tuple(data["origins"].get("networks") or ()), str(data["origins"].get("known") or ""))
+        return cls.of(data.get("addresses") or (), str(data.get("ip") or ""))
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """The *networks* that are one address each, which mean this host and no other."""
+        return tuple(address for address, mask in self._parts(self.networks) if mask == _mask(address))
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """The networks, as far as they are known, in CIDR form."""
+        return self.networks or ((_one(self.known),) if self.known else ())
+
+    @property
+    def short(self) -> tuple[str, ...]:
+        """The same, a network of one address without its mask."""
+        return tuple(
+            address if mask == _mask(address) else f"{address}/{mask}" for address, mask in self._parts(self.all)
+        )
+
+    @staticmethod
+    def _parts(networks: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+        for network in networks:
+            address, _slash, mask = network.partition("/")
+            yield address, mask
+
+
+def _mask(address: str) -> str:
+    return "128" if ":" in address else "32"
+
+
+def _one(address: str) -> str:
+    return f"{address}/{_mask(address)}"
 
 
 @dataclass(frozen=True)
@@ -97,11 +146,10 @@ class Node:
 
     *name* is the inventory name, repmgr's node_name and the application_name of its WAL receiver. *address* is the host
     name that others connect to and that its certificate carries. *upstream* is whom a standby streams from while that
-    is one too; '' for the first day's primary. *ip* is the address by which it is known ('' where only its name is).
-    *addresses* are all that others may see it come from, where they are known: the user's word, or what the hosts say.
-    *settings* are the user's PostgreSQL settings for this node. *place*: where it runs, HOST or POD; each of a cluster's hosts
-    has its own. *version* is PostgreSQL's major version there, 0 where that is not known: it follows from the host's
-    distribution where the user does not say it, and releases before did not write it down. See layout.version_of.
+    is one too; '' for the first day's primary. *origins* are the networks that others see it come from. *settings* are the
+    user's PostgreSQL settings for this node. *place*: where it runs, HOST or POD; each of a cluster's hosts has its own.
+    *version* is PostgreSQL's major version there, 0 where that is not known: it follows from the host's distribution where
+    the user does not say it, and releases before did not write it down. See layout.version_of.
     """
 
     name: str
@@ -111,9 +159,8 @@ class Node:
     upstream: str = ""
     priority: int = 100
     location: str = "default"
-    ip: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
-    addresses: tuple[str, ...] = ()
+    origins: Origins = Origins()
     place: str = HOST
     version: int = 0
 
@@ -137,9 +184,8 @@ class Pgpool:
 
     name: str
     address: str
-    ip: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
-    addresses: tuple[str, ...] = ()
+    origins: Origins = Origins()
     place: str = HOST
 
 
@@ -150,9 +196,8 @@ class Barman:
 
     name: str
     address: str
-    ip: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
-    addresses: tuple[str, ...] = ()
+    origins: Origins = Origins()
     place: str = HOST
     version: int = 0
 

@@ -28,7 +28,10 @@ HOSTS = [
     Host("pool1", ("pgpool",)),
 ]
 MODEL: dict[str, Any] = _cluster.plain(build(HOSTS, DEFAULTS).to_dict())
-NODES = tuple({key: node[key] for key in ("name", "kind", "id", "address", "ip")} for node in MODEL["nodes"])
+NODES = tuple(
+    {**{key: node[key] for key in ("name", "kind", "id", "address")}, "ip": node["origins"]["known"]}
+    for node in MODEL["nodes"]
+)
 HEARD = _heard.Heard({"pg1": ["10.0.0.1"]}, {"pg1": 17})
 SERVER = HeldServer(("/var/lib/postgresql/17/main",), 17, "17/main", 5432, True, "7")
 

@@ -157,9 +157,9 @@ def test_a_host_says_where_it_comes_from_and_no_more(monkeypatch: pytest.MonkeyP
     ):
         act(cluster_addresses, monkeypatch, args)
     kept.unlink()
-    assert [node["addresses"] for node in found["nodes"]] == [[f"10.0.0.{at}"] for at in range(1, 6)]
+    assert [node["origins"]["networks"] for node in found["nodes"]] == [[f"10.0.0.{at}/32"] for at in range(1, 6)]
     assert [node["version"] for node in found["nodes"]] == [17] * 5
-    told = [{**node, "addresses": [], "version": 0} for node in found["nodes"]]
+    told = [{**node, "origins": {**node["origins"], "networks": []}, "version": 0} for node in found["nodes"]]
     assert {**found, "nodes": told} == MODEL
     for answer in ("text", {"ways": 5, "own": []}, {"ways": {"pg1": {"why": ""}}, "own": []}, {"ways": {}}):
         with pytest.raises(AnsibleActionFail, match="Read what the hosts said of their addresses"):

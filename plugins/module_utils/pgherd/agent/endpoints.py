@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..description import Told
-from ..model import CA_FILE, SERVER_CERT_FILE, SERVER_KEY_FILE, Cluster, origins
+from ..model import CA_FILE, SERVER_CERT_FILE, SERVER_KEY_FILE, Cluster
 from ..pools.watch import Asker
 from ..ports.run import LocalRunner
 from .door import nobody_yet
@@ -88,10 +88,10 @@ def _listeners(
     def where() -> list[str]:
         if named:
             return and_at_home(host.address, here(runner, named, "cluster_agent_listen"))
-        return and_at_home(host.address, own_addresses(host.address, origins(host), runner))
+        return and_at_home(host.address, own_addresses(host.address, host.origins.short, runner))
 
     known = Known(
-        [(item.address, place) for item in cluster.hosts for place in origins(item) or ("",)],
+        [(item.address, place) for item in cluster.hosts for place in item.origins.short or ("",)],
         list(options.agent_clients),
     )
     port = options.agent_port

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..errors import ConfigError
-from ..model import Cluster, H, Peer
+from ..model import Cluster, H, Origins, Peer
 from ..text import printable
 from .values import is_ip, is_others
 
@@ -75,7 +75,7 @@ def settled(cluster: Cluster, said: Mapping[str, Said], before: Mapping[str, Seq
     """
     every = cluster.hosts
     problems = [sentence for peer in every for sentence in (*_lost(peer, said), *_rejected(peer, every, said))]
-    found = {peer.name: _addresses(peer, every, said) for peer in every if peer.name in said or peer.addresses}
+    found = {peer.name: _addresses(peer, every, said) for peer in every if peer.name in said or peer.origins.networks}
     problems += _shared(found)
     if problems:
         raise ConfigError(problems)
@@ -87,7 +87,7 @@ def settled(cluster: Cluster, said: Mapping[str, Said], before: Mapping[str, Seq
             found[peer.name] = tuple(one for one in heard if one not in taken)
 
     def known(items: Iterable[H]) -> tuple[H, ...]:
-        return tuple(replace(item, addresses=found[item.name]) for item in items)
+        return tuple(replace(item, origins=Origins.of(found[item.name], item.origins.known)) for item in items)
 
     return replace(cluster, nodes=known(cluster.nodes), pgpools=known(cluster.pgpools), barmans=known(cluster.barmans))
 
@@ -107,8 +107,8 @@ def _is_own(address: str, said: Said) -> bool:
 
 
 def _addresses(peer: Peer, every: Sequence[Peer], said: Mapping[str, Said]) -> tuple[str, ...]:
-    if peer.addresses:
-        return peer.addresses
+    if peer.origins.networks:
+        return peer.origins.addresses
     if peer.name in said:
         mine = said[peer.name]
         others = {other.address for other in every if other.name != peer.name}
@@ -121,7 +121,7 @@ def _addresses(peer: Peer, every: Sequence[Peer], said: Mapping[str, Said]) -> t
     if len(found) > MOST:
         raise ConfigError([f"{peer.name}: it would come from {len(found)} addresses; set ip to those that it does."])
     return tuple(sorted(found, key=lambda one: (":" in one, ipaddress.ip_address(one)))) or (
-        (peer.ip,) if peer.ip else ()
+        (peer.origins.known,) if peer.origins.known else ()
     )
 
 
@@ -137,7 +137,7 @@ def _lost(peer: Peer, said: Mapping[str, Said]) -> list[str]:
             continue
         mistaken = [one for one in way.sources if host != peer.name and _is_own(one, says)]
         named = ", ".join(way.sources)
-        strangers = not peer.addresses and not any(
+        strangers = not peer.origins.networks and not any(
             one in said[peer.name].own or (host == peer.name and _is_own(one, says)) for one in way.sources
         )
         if not way.sources:
@@ -163,18 +163,18 @@ def _lost(peer: Peer, said: Mapping[str, Said]) -> list[str]:
 
 def _rejected(peer: Peer, every: Sequence[Peer], said: Mapping[str, Said]) -> list[str]:
     """Where *peer* would come from an address that is not the user's word. Where it has none of that, somebody translates."""
-    if peer.name not in said or not said[peer.name].own.intersection(peer.addresses):
+    if peer.name not in said or not said[peer.name].own.intersection(peer.origins.addresses):
         return []
     seen: dict[str, list[str]] = {}
     for other in every:
         sources = said[peer.name].ways.get(other.address, Way()).sources.values()
         # The first that there is a way to is the one that is taken, and a rejection there is final.
         came = next((one for one in sources if one), "")
-        if other.name != peer.name and came and is_others(came) and came not in peer.addresses:
+        if other.name != peer.name and came and is_others(came) and came not in peer.origins.addresses:
             seen.setdefault(came, []).append(other.name)
     return [
-        f"{peer.name}: it would come to {', '.join(others)} from {came}, and its ip is {', '.join(peer.addresses)} only; add "
-        f"that to its ip, a list, or take ip out."
+        f"{peer.name}: it would come to {', '.join(others)} from {came}, and its ip is "
+        f"{', '.join(peer.origins.addresses)} only; add that to its ip, a list, or take ip out."
         for came, others in seen.items()
     ]
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..errors import ConfigError
-from ..model import Barman, Cluster, H, Node, Pgpool
+from ..model import Barman, Cluster, H, Node, Origins, Pgpool
 from ..options import Options
 from . import versions
 from .check import cluster_problems, leaver_problems, named_problems, tree_problems, version_problems
@@ -229,8 +229,7 @@ def _common(host: Host, group: str, defaults: Mapping[str, Any]) -> dict[str, An
     return {
         "name": host.name,
         "address": address,
-        "ip": (given or [entry for entry in ip_list(address) if is_ip(entry)] or [""])[0],
-        "addresses": tuple(given),
+        "origins": Origins.of(given, (given or [entry for entry in ip_list(address) if is_ip(entry)] or [""])[0]),
         "settings": host.variables.get(variable, defaults.get(variable, {})),
         "place": placed(host.variables),
     }
@@ -242,7 +241,8 @@ def _alias_problems(hosts: Sequence[Host]) -> list[str]:
     known: dict[str, list[str]] = {}
     for host in hosts:
         common = _common(host, "postgres", {})
-        for alias in {str(one).lower() for one in (host.name, common["address"], common["ip"], *common["addresses"])}:
+        origins = common["origins"]
+        for alias in {str(one).lower() for one in (host.name, common["address"], origins.known, *origins.addresses)}:
             if alias:
                 known.setdefault(alias, []).append(host.name)
     return [
@@ -265,7 +265,8 @@ def _reached_by(hosts: Sequence[Host]) -> dict[str, str]:
 
 def _by_way(item: H, reached: Mapping[str, str]) -> H:
     """A host with the address by which Ansible reaches it, where nothing better is known."""
-    return replace(item, ip=item.ip or reached.get(item.name, ""))
+    origins = item.origins
+    return replace(item, origins=replace(origins, known=origins.known or reached.get(item.name, "")))
 
 
 def _node(host: Host, kind: str, problems: list[str], defaults: Mapping[str, Any]) -> Node:

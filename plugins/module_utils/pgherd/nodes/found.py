@@ -183,7 +183,10 @@ def describe(path: str) -> Described | None:
     return Described(
         cluster.name,
         cluster.port,
-        tuple({key: getattr(node, key) for key in ("name", "kind", "id", "address", "ip")} for node in cluster.nodes),
+        tuple(
+            {"name": node.name, "kind": node.kind, "id": node.id, "address": node.address, "ip": node.origins.known}
+            for node in cluster.nodes
+        ),
         (*(one.name for one in cluster.pgpools), *(one.name for one in cluster.barmans)),
         cluster.options.data_directory,
         cluster.options.wal_directory,

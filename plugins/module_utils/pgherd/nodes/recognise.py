@@ -99,7 +99,7 @@ def _same(node: Node, one: Mapping[str, Any]) -> bool:
     """Whether the description's node *one* is *node*. Where a release before knew no address of it, its name is all there is."""
     if node.name != one.get("name"):
         return False
-    return one["ip"] in aliases(node) if one.get("ip") and node.ip else one.get("address") == node.address
+    return one["ip"] in aliases(node) if one.get("ip") and node.origins.known else one.get("address") == node.address
 
 
 def _other_cluster(cluster: Cluster, described: Described) -> str:

@@ -26,7 +26,6 @@ from ..model import (
     Cluster,
     Node,
     Peer,
-    origins,
 )
 from ..objects.identity import SETTING
 from ..programs.own_settings import normal
@@ -152,7 +151,7 @@ LOOPBACK = ("127.0.0.1/32", "::1/128")
 def let_in(peer: Peer) -> list[str]:
     """Where *peer* may be seen to come from, as pg_hba.conf and pool_hba.conf name it: by addresses, and by its name only where
     nothing else is known, since a name holds only if looking up the address leads back to it (manual, 20.1)."""
-    return [f"{address}/{128 if ':' in address else 32}" for address in origins(peer)] or [peer.address]
+    return list(peer.origins.all) or [peer.address]
 
 
 def hba(cluster: Cluster, node: Node) -> list[str]:

@@ -16,7 +16,7 @@ from pgherd.agent.part import Decision
 from pgherd.agent.pgpool_part import HURRIED, HURRY, INTERVAL, PATIENCE, REFRESH, SETTLING, PgpoolPart, ServersWatch
 from pgherd.agent.secrets import secret_file
 from pgherd.errors import PgherdError, Unreachable
-from pgherd.model import Cluster, Node, Pgpool
+from pgherd.model import Cluster, Node, Origins, Pgpool
 from pgherd.options import Options
 from pgherd.pools.backends import ALONE, IDLE
 from pgherd.pools.gate import wait
@@ -28,7 +28,7 @@ CLUSTER = Cluster(
         Node("pg1", 1, "postgres", "pg1"),
         Node("pg2", 2, "postgres", "pg2.example", "pg1"),
         Node("w1", 3, "witness", "w1", "pg1"),
-        Node("pg3", 4, "postgres", "pg3", "pg1", ip="10.0.0.4"),
+        Node("pg3", 4, "postgres", "pg3", "pg1", origins=Origins(known="10.0.0.4")),
     ),
     (Pgpool("pool1", "pool1"),),
     options=Options.of({"pgpool_min_backends": 2}),

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pgherd.errors import ConfigError
 from pgherd.inventory.addresses import parse, settled
-from pgherd.model import Barman, Cluster, Node, Pgpool
+from pgherd.model import Barman, Cluster, Node, Origins, Pgpool
 from pgherd.ports.names import look, source
 from pgherd.ports.run import LocalRunner
 
@@ -76,8 +76,18 @@ BOTH = ("10.0.0.2", "fd00::2")
         ("all is right", CLUSTER, good(), ("10.0.0.2",)),
         ("Debian's own line", CLUSTER, way(good(), "db2", "db2", {"127.0.1.1": "127.0.0.1"}), ("10.0.0.2",)),
         ("that line and localhost", CLUSTER, way(good(), "db2", "db2", {"::1": "::1"}), ("10.0.0.2",)),
-        ("Ansible comes by a bastion", changed(CLUSTER, "db2", ip="203.0.113.5"), good(), ("10.0.0.2",)),
-        ("Ansible comes by the address", changed(CLUSTER, "db2", ip="10.0.0.2"), good(), ("10.0.0.2",)),
+        (
+            "Ansible comes by a bastion",
+            changed(CLUSTER, "db2", origins=Origins(known="203.0.113.5")),
+            good(),
+            ("10.0.0.2",),
+        ),
+        (
+            "Ansible comes by the address",
+            changed(CLUSTER, "db2", origins=Origins(known="10.0.0.2")),
+            good(),
+            ("10.0.0.2",),
+        ),
         ("two families", CLUSTER, dual(good()), BOTH),
         (
             "a second interface towards Barman",
@@ -91,10 +101,10 @@ BOTH = ("10.0.0.2", "fd00::2")
             way(way(good(), "db2", "db1", {"10.0.0.1": "10.0.0.200"}), "db2", "pool1", {"10.0.0.8": "10.0.0.200"}),
             ("10.0.0.2", "10.0.0.200"),
         ),
-        ("the user's word", changed(CLUSTER, "db2", ip="10.0.0.2", addresses=BOTH), good(), BOTH),
+        ("the user's word", changed(CLUSTER, "db2", origins=Origins.of(BOTH, "10.0.0.2")), good(), BOTH),
         (
             "the user's word, and translated",
-            changed(CLUSTER, "db2", addresses=("203.0.113.5",)),
+            changed(CLUSTER, "db2", origins=Origins.of(("203.0.113.5",))),
             good(),
             ("203.0.113.5",),
         ),
@@ -114,7 +124,7 @@ BOTH = ("10.0.0.2", "fd00::2")
             without(way(good(), "db1", "db2", {"127.0.1.1": "127.0.0.1"}), "db2"),
             (),
         ),
-        ("nobody answered", changed(CLUSTER, "db2", ip="10.0.0.2"), {}, ("10.0.0.2",)),
+        ("nobody answered", changed(CLUSTER, "db2", origins=Origins(known="10.0.0.2")), {}, ("10.0.0.2",)),
         ("nobody answered, only its name", CLUSTER, {}, ()),
         (
             "one host says something else",
@@ -132,7 +142,7 @@ BOTH = ("10.0.0.2", "fd00::2")
     ],
 )
 def test_where_a_host_comes_from(what: str, cluster: Cluster, answers: Answers, found: tuple[str, ...]) -> None:
-    assert settled(cluster, parse(answers)).node("db2").addresses == found, what
+    assert settled(cluster, parse(answers)).node("db2").origins.addresses == found, what
 
 
 @pytest.mark.parametrize(
@@ -184,13 +194,13 @@ def test_where_a_host_comes_from(what: str, cluster: Cluster, answers: Answers, 
         ),
         (
             "another interface than the user's word",
-            changed(CLUSTER, "db2", addresses=("10.0.0.2",)),
+            changed(CLUSTER, "db2", origins=Origins.of(("10.0.0.2",))),
             way(good(), "db2", "db1", {"10.0.0.1": "10.9.0.2"}),
             "db2: it would come to db1 from 10.9.0.2, and its ip is 10.0.0.2 only; add that to its ip, a list, or take ip out.",
         ),
         (
             "another family than the user's word",
-            changed(CLUSTER, "db2", addresses=("10.0.0.2",)),
+            changed(CLUSTER, "db2", origins=Origins.of(("10.0.0.2",))),
             dual(good()),
             "db2: it would come to db1 from fd00::2, and its ip is 10.0.0.2 only;",
         ),
@@ -224,8 +234,10 @@ def test_what_cannot_work_is_told(what: str, cluster: Cluster, answers: Answers,
 
 def test_two_families_where_only_one_is_the_users_word_for_another() -> None:
     """What is translated on the way is no conflict: the host has none of the user's addresses."""
-    cluster = changed(CLUSTER, "db2", addresses=("203.0.113.5",))
-    assert settled(cluster, parse(everywhere(good(), "db2", "203.0.113.5"))).node("db2").addresses == ("203.0.113.5",)
+    cluster = changed(CLUSTER, "db2", origins=Origins.of(("203.0.113.5",)))
+    assert settled(cluster, parse(everywhere(good(), "db2", "203.0.113.5"))).node("db2").origins.addresses == (
+        "203.0.113.5",
+    )
 
 
 def test_one_host_that_is_missing_changes_nothing_where_names_say_all() -> None:
@@ -237,17 +249,17 @@ def test_one_host_that_is_missing_changes_nothing_where_names_say_all() -> None:
 def test_a_host_that_is_missing_keeps_what_it_said_before() -> None:
     before = {"db2": ["10.0.0.2", "10.9.0.2"], "db1": ["10.0.0.77"]}
     found = settled(CLUSTER, parse(without(good(), "db2")), before)
-    assert [node.addresses for node in found.nodes] == [("10.0.0.1",), ("10.0.0.2", "10.9.0.2")]
+    assert [node.origins.addresses for node in found.nodes] == [("10.0.0.1",), ("10.0.0.2", "10.9.0.2")]
     # Another has one of them by now.
     found = settled(CLUSTER, parse(without(way(good(), "db1", "backup1", {"10.0.0.9": "10.9.0.2"}), "db2")), before)
-    assert found.node("db2").addresses == ("10.0.0.2",)
+    assert found.node("db2").origins.addresses == ("10.0.0.2",)
 
 
 def test_only_addresses_are_taken_from_a_host() -> None:
     answers = way(
         good(), "db2", "db1", {"10.0.0.1": "0.0.0.0/0", "all": "all", "0.0.0.0": "10.0.0.0/8", "224.0.0.1": "::"}
     )
-    assert settled(CLUSTER, parse(answers)).node("db2").addresses == ("10.0.0.2",)
+    assert settled(CLUSTER, parse(answers)).node("db2").origins.addresses == ("10.0.0.2",)
 
 
 def test_this_very_machine() -> None:

@@ -73,7 +73,7 @@ def test_tree() -> None:
     assert [cluster.depth(node.name) for node in cluster.nodes] == [0, 1, 2, 1, 2]
     assert cluster.synchronous_standby_names == 'ANY 1 ("pg1", "pg2", "pg4")'
     assert cluster.seals_needed == 2
-    assert cluster.node("pg1").ip == "10.0.0.1"
+    assert cluster.node("pg1").origins.known == "10.0.0.1"
     assert cluster.node("pg2").address == "pg2.example.org"
     assert cluster.node("pg3").address == "pg3"
 
@@ -337,14 +337,14 @@ def test_no_two_hosts_are_taken_for_one_another(hosts: dict[str, dict[str, Any]]
 def test_ip(what: str, first: dict[str, Any], second: dict[str, Any], ips: tuple[str, str]) -> None:
     hosts = [node("pg1", 1, **first), node("pg2", 2, "pg1", **second)]
     cluster = build(hosts, {**DEFAULTS, "cluster_durability": "async"})
-    assert tuple(item.ip for item in cluster.nodes) == ips, what
+    assert tuple(item.origins.known for item in cluster.nodes) == ips, what
 
 
 def test_hosts_may_be_named_by_their_addresses() -> None:
     """A host's address in pg_hba.conf has its mask."""
     hosts = [node("10.0.0.1", 1), node("10.0.0.2", 2, "10.0.0.1"), Host("10.0.0.8", ("pgpool",), {})]
     cluster = build(hosts, {**DEFAULTS, **RENDERED, "cluster_durability": "async"})
-    assert [item.ip for item in (*cluster.nodes, *cluster.pgpools)] == ["10.0.0.1", "10.0.0.2", "10.0.0.8"]
+    assert [item.origins.known for item in (*cluster.nodes, *cluster.pgpools)] == ["10.0.0.1", "10.0.0.2", "10.0.0.8"]
     for line in [*conf_postgres.hba(cluster, cluster.nodes[0]), *conf_pgpool.hba(cluster)]:
         assert not re.search(r" 10\.0\.0\.\d+ ", line), line
 

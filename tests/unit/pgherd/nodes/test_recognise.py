@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from pgherd.inventory import versions
-from pgherd.model import Barman, Cluster, Node, Pgpool
+from pgherd.model import Barman, Cluster, Node, Origins, Pgpool
 from pgherd.nodes.found import Described, HeldServer, Holdings
 from pgherd.nodes.recognise import holders, problems
 from pgherd.options import Options
@@ -17,9 +17,9 @@ from pgherd.options import Options
 CLUSTER = Cluster(
     "demo",
     (
-        Node("pg1", 1, "postgres", "pg1", ip="10.0.0.1"),
-        Node("pg2", 2, "postgres", "pg2", "pg1", ip="10.0.0.2"),
-        Node("w1", 3, "witness", "w1", "pg1", priority=0, ip="10.0.0.3"),
+        Node("pg1", 1, "postgres", "pg1", origins=Origins(known="10.0.0.1")),
+        Node("pg2", 2, "postgres", "pg2", "pg1", origins=Origins(known="10.0.0.2")),
+        Node("w1", 3, "witness", "w1", "pg1", priority=0, origins=Origins(known="10.0.0.3")),
     ),
     (Pgpool("pool1", "pool1"),),
     (Barman("backup1", "backup1"),),
@@ -32,7 +32,7 @@ USUAL = "/var/lib/postgresql/17/main"
 
 def nodes(cluster: Cluster) -> tuple[dict[str, Any], ...]:
     return tuple(
-        {"name": one.name, "kind": one.kind, "id": one.id, "address": one.address, "ip": one.ip}
+        {"name": one.name, "kind": one.kind, "id": one.id, "address": one.address, "ip": one.origins.known}
         for one in cluster.nodes
     )
 
@@ -119,7 +119,13 @@ RIGHT = {
         17,
     ),
     "other addresses, the same authority": (
-        replace(CLUSTER, nodes=tuple(replace(node, ip=node.ip.replace("10.", "192.")) for node in CLUSTER.nodes)),
+        replace(
+            CLUSTER,
+            nodes=tuple(
+                replace(node, origins=Origins(known=node.origins.known.replace("10.", "192.")))
+                for node in CLUSTER.nodes
+            ),
+        ),
         living(),
         17,
     ),
@@ -388,7 +394,10 @@ def test_a_description_of_a_release_before_knows_fewer_addresses() -> None:
     """It is this cluster's still, so that lost secrets are called lost and the cluster is not called another's."""
     before = replace(OURS, nodes=tuple({**one, "ip": ""} for one in OURS.nodes))
     assert judged(CLUSTER, living(before)) == []
-    assert judged(replace(CLUSTER, nodes=tuple(replace(node, ip="") for node in CLUSTER.nodes)), living()) == []
+    assert (
+        judged(replace(CLUSTER, nodes=tuple(replace(node, origins=Origins()) for node in CLUSTER.nodes)), living())
+        == []
+    )
     other = replace(OURS, nodes=tuple({**one, "ip": "", "address": f"{one['name']}.example.org"} for one in OURS.nodes))
     assert judged(CLUSTER, living(other))
     assert judged(CLUSTER, living(other), trusted=HOSTS) == []

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pgherd.errors import ConfigError
 from pgherd.inventory.values import balancing
-from pgherd.model import SYSTEM_ROLES, Barman, Cluster, Node, Pgpool
+from pgherd.model import SYSTEM_ROLES, Barman, Cluster, Node, Origins, Pgpool
 from pgherd.options import Options
 from pgherd.places.host.files import pgpool as host_pgpool
 from pgherd.places.host.files.facts import HostFacts
@@ -118,9 +118,9 @@ def test_units(state: UnitState, changed: list[str], steps: list[str]) -> None:
 CLUSTER = Cluster(
     "t",
     (
-        Node("pg1", 1, "postgres", "pg1.example", ip="10.0.0.1"),
+        Node("pg1", 1, "postgres", "pg1.example", origins=Origins(known="10.0.0.1")),
         Node("w1", 2, "witness", "w1", "pg1"),
-        Node("pg2", 3, "postgres", "pg2.example", "pg1", ip="fd00::2"),
+        Node("pg2", 3, "postgres", "pg2.example", "pg1", origins=Origins(known="fd00::2")),
     ),
     (
         Pgpool(

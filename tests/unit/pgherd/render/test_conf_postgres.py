@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 from pgherd.errors import ConfigError
-from pgherd.model import SYSTEM_ROLES, Barman, Cluster, Node, Pgpool
+from pgherd.model import SYSTEM_ROLES, Barman, Cluster, Node, Origins, Pgpool
 from pgherd.options import Options
 from pgherd.places.host.files.facts import HostFacts
 from pgherd.places.host.files.postgres import files
@@ -18,13 +18,13 @@ from pgherd.render.quoting import passfile, single_quoted
 CLUSTER = Cluster(
     "demo",
     (
-        Node("pg1", 1, "postgres", "pg1", ip="10.0.0.1"),
-        Node("pg2", 2, "postgres", "pg2", "pg1", ip="10.0.0.2"),
+        Node("pg1", 1, "postgres", "pg1", origins=Origins(known="10.0.0.1")),
+        Node("pg2", 2, "postgres", "pg2", "pg1", origins=Origins(known="10.0.0.2")),
         Node("pg3", 3, "postgres", "pg3", "pg1"),
-        Node("w1", 4, "witness", "w1", "pg1", priority=0, ip="10.0.0.4"),
+        Node("w1", 4, "witness", "w1", "pg1", priority=0, origins=Origins(known="10.0.0.4")),
     ),
-    (Pgpool("pool1", "pool1", "10.0.0.8"),),
-    (Barman("backup1", "backup1", "10.0.0.9"),),
+    (Pgpool("pool1", "pool1", origins=Origins(known="10.0.0.8")),),
+    (Barman("backup1", "backup1", origins=Origins(known="10.0.0.9")),),
     options=Options.of(
         {
             "pgpool_max_clients": 64,
@@ -231,6 +231,6 @@ def test_a_node_may_reach_itself_over_loopback_as_by_its_own_address(name: str) 
     node = CLUSTER.node(name)
     lines = hba(CLUSTER, node)
     for place in ("127.0.0.1/32", "::1/128"):
-        found = [line.replace(place, f"{node.ip}/32") for line in lines if f" {place} " in line]
-        assert found == [line for line in lines if f" {node.ip}/32 " in line]
+        found = [line.replace(place, f"{node.origins.known}/32") for line in lines if f" {place} " in line]
+        assert found == [line for line in lines if f" {node.origins.known}/32 " in line]
         assert len(found) == (4 if node.kind == "postgres" else 2)

@@ -19,7 +19,6 @@ from ....model import (
     SERVER_CERT_FILE,
     SERVER_KEY_FILE,
     Cluster,
-    origins,
 )
 from ....ports.hostfiles import File
 from ....programs.pgpool import GATE_PASSFILE
@@ -110,7 +109,7 @@ def ssh_files(cluster: Cluster, secrets: Mapping[str, str]) -> list[File]:
     key = f"{home}/pgherd_ed25519"
     mine = partial(File, owner="postgres", group="postgres", mode="0600")
     names = ",".join(node.address for node in cluster.nodes)
-    places = ",".join(place for node in cluster.nodes for place in origins(node) or (node.address,))
+    places = ",".join(place for node in cluster.nodes for place in node.origins.short or (node.address,))
     public = secrets["ssh:public"].strip()
     # Earlier releases wrote no comment.
     ours = f"{re.escape(public)}| pgherd$"
