@@ -17,13 +17,16 @@ from ..programs.postgres import FENCED, LIMITS_SQL, PAUSED_SQL
 
 # The timeline of the WAL file that holds a standby's last byte. Without a receiver nothing else tells it: what the control
 # file says is that of the last restartpoint (tried: 1 on a sealed standby whose last WAL is of timeline 2). Read only then.
+# A receiver brings the history of a timeline before its WAL. What has none here is of one that a rewind took away: pg_rewind
+# keeps files that it has read (tried with 17).
 _LAST_FILE = """
 (SELECT max(('x' || left(name, 8))::bit(32)::int)
    FROM pg_ls_waldir(),
         (SELECT (greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) - '0/0'::pg_lsn - 1)::int8 AS byte,
                 pg_size_bytes(current_setting('wal_segment_size')) AS bytes) p
   WHERE substr(name, 9) = lpad(upper(to_hex(byte >> 32)), 8, '0')
-                       || lpad(upper(to_hex((byte & 4294967295) / bytes)), 8, '0'))
+                       || lpad(upper(to_hex((byte & 4294967295) / bytes)), 8, '0')
+    AND left(name, 8) || '.history' IN (SELECT name FROM pg_ls_waldir()))
 """
 
 # received_tli and pg_walfile_name() are the live timelines; the control file's lags behind after a promotion.

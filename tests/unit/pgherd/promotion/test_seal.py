@@ -152,6 +152,8 @@ def test_the_question_reads_the_timeline_from_the_wal_files() -> None:
     """The control file of a sealed standby lags behind (tried on PostgreSQL 15)."""
     assert "coalesce(w.received_tli," in QUERY
     assert "pg_ls_waldir()" in QUERY
+    # What a rewind has left of a timeline that is no more has no history (tried on PostgreSQL 17, tests/more/test_cures.py).
+    assert "left(name, 8) || '.history' IN (SELECT name FROM pg_ls_waldir())" in QUERY
 
 
 def test_a_voice_from_its_row() -> None:
