@@ -208,6 +208,19 @@ class Topology:
         primary = self.live_primary()
         return primary.repmgr if primary else None
 
+    def last_primary(self) -> str:
+        """Who was primary last, by the metadata of the node on the newest timeline; '' where none says. After a failover the row
+        of the one before still says primary, and that it is inactive."""
+
+        def timeline(node: NodeView) -> int:
+            return node.postgres.timeline if node.kind == "postgres" and node.postgres else 0
+
+        for node in sorted(self.nodes, key=timeline, reverse=True):
+            rows = [row for row in (node.repmgr.nodes if node.repmgr else ()) if row.type == "primary"]
+            if rows:
+                return max(rows, key=lambda row: row.active).name
+        return ""
+
     def armed(self) -> tuple[str, ...]:
         """Nodes whose repmgrd runs unpaused."""
         return tuple(node.name for node in self.nodes if node.repmgr and node.repmgr.armed)

@@ -58,7 +58,7 @@ def reachability(cluster: Cluster, topology: Topology) -> Iterator[Problem]:
                 UNKNOWN,
                 node.name,
                 f"{node.name}: details could not be read: {why}",
-                let_read(topology, why),
+                let_read(topology, node.name, why),
             )
         elif STARTING.search(view.why):
             cure = server_log(topology, node.name, lines=0)
@@ -128,10 +128,7 @@ def _listed(nodes: tuple[NodeView, ...]) -> str:
 
 
 def _no_primary(cluster: Cluster, topology: Topology) -> Problem:
-    last = next(
-        (row.name for view in topology.nodes if view.repmgr for row in view.repmgr.nodes if row.type == "primary"),
-        cluster.first_primary.name,
-    )
+    last = topology.last_primary() or cluster.first_primary.name
     if blind(topology):
         text = "no data node can be asked, so nothing is known of the cluster"
         return Problem("nothing-reachable", UNKNOWN, "", text, Cure("pgherd status", cluster.first_primary.name))

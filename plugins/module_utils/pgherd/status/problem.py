@@ -175,7 +175,7 @@ def shut_out(why: str) -> bool:
 def _answer(topology: Topology, node: NodeView) -> Cure:
     """Have *node*, whose PostgreSQL does not answer, answer again: by the way in which it did not, and by its log."""
     if _LACKS.search(node.why):
-        return let_read(topology, node.why)
+        return let_read(topology, node.name, node.why)
     if shut_out(node.why) or _SHORT in node.words or TABLESPACE.search(node.words):
         return SITE
     if STARTING.search(node.why):
@@ -207,14 +207,16 @@ def reset(node: str, name: str) -> Cure:
     return Cure(f'psql -c "ALTER SYSTEM RESET {name}" -c "SELECT pg_reload_conf()"', node, user=OWNER)
 
 
-def let_read(topology: Topology, why: str) -> Cure:
-    """Give the role that looks the right that it lacks by *why*: what is not the playbook's to grant everybody has, until
-    somebody takes it from PUBLIC."""
+def let_read(topology: Topology, node: str, why: str) -> Cure:
+    """Give the role that looks the right that it lacks on *node* by *why*: what is not the playbook's to grant everybody has,
+    until somebody takes it from PUBLIC. Where nothing is known of any node, one of them is the primary, where that works."""
     lacks, live = _LACKS.search(why), topology.live_primary()
-    if not lacks or not live:
+    if not lacks:
         return SITE
     what = f"EXECUTE ON FUNCTION {lacks[2]}" if lacks[1] == "function" else f"SELECT ON {lacks[2]}"
-    return Cure(f'psql -d {REPMGR_DATABASE} -c "GRANT {what} TO {MONITOR_ROLE}"', live.name, user=OWNER)
+    return Cure(
+        f'psql -d {REPMGR_DATABASE} -c "GRANT {what} TO {MONITOR_ROLE}"', live.name if live else node, user=OWNER
+    )
 
 
 def barman(cluster: Cluster, node: str, verb: str) -> Cure:

@@ -23,7 +23,7 @@ H = healthy()
         (wipe("pg2"), """ansible-playbook pgherd.cluster.site -e '{"cluster_wipe": ["pg2"]}'"""),
         (psql("pg1", "SELECT 1"), 'sudo -u postgres psql -c "SELECT 1"'),
         (Cure("pgherd status", "pg1"), "pgherd status"),
-        (Cure(POSTGRES, "pg1", STOP, version="17"), "systemctl stop postgresql@17-main"),
+        (Cure(POSTGRES, "pg1", STOP, version="17"), "pg_ctlcluster 17 main stop"),
         (Cure(POSTGRES, "pg1", START), "systemctl start postgresql"),
         (restart(PGPOOL, "pool1"), "systemctl restart pgpool2"),
         (restart(REPMGRD, "pg1"), "systemctl restart repmgrd"),

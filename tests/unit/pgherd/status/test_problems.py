@@ -515,7 +515,7 @@ def test_since_when_a_node_is_down_comes_from_repmgrs_events() -> None:
         ("no backup", "backup1", "systemctl start barman-backup.service"),
         ("not registered", "", "ansible-playbook pgherd.cluster.site"),
         ("another cluster", "", """ansible-playbook pgherd.cluster.site -e '{"cluster_wipe": ["pg5"]}'"""),
-        ("after a failover, the old primary came back as one", "pg1", "systemctl stop postgresql@17-main"),
+        ("after a failover, the old primary came back as one", "pg1", "pg_ctlcluster 17 main stop"),
         ("pending restart", "", "ansible-playbook pgherd.cluster.site"),
     ],
 )

@@ -130,6 +130,26 @@ def test_who_is_to_be_primary_again(topology: Topology, expected: tuple[str, str
     assert cure(topology, "no-primary") == expected
 
 
+def failed_over(topology: Topology, *nodes: str) -> Topology:
+    """*nodes* are on timeline 2, and their metadata say that pg2 took the place of pg1."""
+    old, new = replace(REGISTERED[0], active=False), replace(REGISTERED[1], type="primary", upstream_id=None)
+    for name in nodes:
+        topology = with_postgres(with_repmgr(topology, name, nodes=(old, new, *REGISTERED[2:])), name, timeline=2)
+    return topology
+
+
+@pytest.mark.parametrize(
+    "topology",
+    [
+        # The former one is stopped, or runs as a standby with the metadata of its own time.
+        failed_over(stopped(stopped(H, "pg1"), "pg2"), "pg3", "pg4", "pg5"),
+        failed_over(all_standbys("pg2"), "pg3", "pg4", "pg5"),
+    ],
+)
+def test_the_last_primary_is_not_the_one_before(topology: Topology) -> None:
+    assert cure(topology, "no-primary") == start("pg2")
+
+
 def test_below_one_that_does_not_stream_that_one_is_brought_back() -> None:
     """Following the same one again would change nothing."""
     topology = with_postgres(H, "pg4", upstream="", receiver="")
@@ -259,6 +279,16 @@ def test_a_right_that_everybody_had_is_granted_by_hand(why: str, expected: tuple
     assert cure(with_postgres(H, "pg5", details_why=why), "details-unreadable") == expected
     if why.startswith("permission"):
         assert cure(stopped(H, "pg5", why), "node-down") == expected
+
+
+def test_a_right_that_is_gone_everywhere_is_granted_where_that_works() -> None:
+    """Nobody's state can be read, so that nobody is known to be primary; the playbook would change nothing."""
+    why, topology = "permission denied for function pg_postmaster_start_time", H
+    for node in CLUSTER.data_nodes:
+        topology = stopped(topology, node.name, why)
+    command = granted("EXECUTE ON FUNCTION pg_postmaster_start_time")[1]
+    for node in CLUSTER.data_nodes:
+        assert cure(topology, "node-down", node.name) == (node.name, command)
 
 
 RESET = 'sudo -u postgres psql -c "ALTER SYSTEM RESET {}" -c "SELECT pg_reload_conf()"'

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from ...layout import debian
 from ...ports.services import POSTGRES
-from ...status.problem import LOG, RUN, Cure
+from ...status.problem import LOG, RUN, STOP, Cure
 from .units import units
 
 
@@ -23,6 +23,10 @@ def words(cure: Cure) -> str:
     if cure.what == POSTGRES and not cure.version:
         # Debian's, for all clusters of a host.
         return f"systemctl {cure.do} postgresql"
+    if cure.what == POSTGRES and cure.do == STOP:
+        # Who went round the start guard by pg_ctlcluster or pg_ctl has a server that is not its unit's: systemctl would say that
+        # all is well, and leave it. This asks systemd where it is the unit's (pg_ctlcluster of postgresql-common).
+        return f"pg_ctlcluster {cure.version} main stop"
     return f"systemctl {cure.do} {_short(cure.what, int(cure.version or 0))}"
 
 
