@@ -1,79 +1,30 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: pgherd contributors
-"""What status prints as the cure of a problem is run in that state, word for word, and ends it.
+"""What status prints as the cure of a problem is run in that state, word for word, and ends it: who is primary, and who streams.
 
-Those that other tests run are named in tests/unit/pgherd/test_cures.py, which has a line for each problem. Works on any converged
-cluster of three data nodes or more with a pgpool and a Barman, whose replication nobody else changes at the same time.
+Those that other tests run are named in tests/unit/pgherd/status/test_cures.py, which has a line for each problem. Works on any
+converged cluster of three data nodes or more with a pgpool and a Barman, whose replication nobody else changes at the same time.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import pytest
-from herd import Herd, cure, group, healthy, on, problem, said, status, wait
+from curing import (
+    AGENT,
+    REPMGR,
+    as_standby,
+    cured,
+    electable,
+    goes_on,
+    left_alone,
+    place,
+    set_,
+    upstream,
+    upstream_by_design,
+)
+from herd import Document, Herd, cure, group, healthy, on, problem, said, status, wait
 
 pytestmark = pytest.mark.more
-ACTING = ("pgherd-agent", "repmgrd")
-REPMGR = ("sudo", "-u", "postgres", "psql", "-XAtqd", "repmgr", "-c")
-
-
-@pytest.fixture
-def herd() -> Iterator[Herd]:
-    """The cluster as it is, well before and after."""
-    found = Herd()
-    wait(found.primary, healthy, 120.0)
-    yield found
-    wait(found.primary, healthy, 120.0)
-
-
-@contextmanager
-def left_alone(*hosts: str, units: tuple[str, ...] = ACTING) -> Iterator[None]:
-    """Nobody mends or promotes there meanwhile."""
-    for host in hosts:
-        on(host, "systemctl", "stop", *units)
-    try:
-        yield
-    finally:
-        for host in hosts:
-            on(host, "systemctl", "start", *units, expect=None)
-
-
-def cured(herd: Herd, kind: str, node: str, limit: float = 90.0, ask: str = "") -> str:
-    """Wait until the problem is shown, run its cure, wait until it is gone. The command. *ask*: the host whose status it is."""
-    asked = ask or herd.primary
-    document = wait(asked, lambda seen: (kind, node) in said(seen), limit)
-    found = problem(document, kind, node)
-    cure(found)
-    wait(asked, lambda seen: (kind, node) not in said(seen), 180.0)
-    return str(found["cure"]["command"])
-
-
-def set_(herd: Herd, node: str, **settings: str | None) -> None:
-    """ALTER SYSTEM and reload; None resets."""
-    for name, value in settings.items():
-        herd.sql(node, f"ALTER SYSTEM RESET {name}" if value is None else f"ALTER SYSTEM SET {name} = '{value}'")
-    herd.sql(node, "SELECT pg_reload_conf()")
-
-
-def upstream(herd: Herd, name: str) -> str:
-    """Whom a node streams from."""
-    nodes = status(herd.primary)[1]["topology"]["nodes"]
-    return str(next(view["postgres"]["upstream"] for view in nodes if view["name"] == name))
-
-
-def electable(herd: Herd) -> list[str]:
-    """Standbys that confirm commits."""
-    names = herd.sql(herd.primary, "SHOW synchronous_standby_names")
-    return [name for name in herd.nodes if f'"{name}"' in names and name != herd.primary]
-
-
-def backend(herd: Herd, pool: str, node: str) -> int:
-    """The number of a node's backend."""
-    views = status(herd.primary)[1]["topology"]["pgpools"]
-    return next(row["id"] for view in views if view["name"] == pool for row in view["backends"] if row["node"] == node)
 
 
 def test_no_primary(herd: Herd) -> None:
@@ -81,6 +32,57 @@ def test_no_primary(herd: Herd) -> None:
         on(herd.primary, "systemctl", "stop", herd.unit())
         command = cured(herd, "no-primary", "", ask=herd.leaf)
         assert command == f"systemctl start {herd.unit()}"
+
+
+def test_no_primary_where_the_last_one_runs_as_a_standby(herd: Herd) -> None:
+    """It would not become primary by a start; its agent has one elected."""
+    with left_alone(*herd.nodes):
+        as_standby(herd, herd.primary)
+        assert cured(herd, "no-primary", "", ask=herd.leaf) == AGENT
+
+
+def test_no_primary_where_too_few_are_there_for_an_election(herd: Herd) -> None:
+    """Those that are missing come back one after the other, until there are enough."""
+    away = electable(herd)
+    start = f"systemctl start {herd.unit()}"
+    with left_alone(*herd.nodes):
+        for name in away:
+            on(name, "systemctl", "stop", herd.unit())
+        as_standby(herd, herd.primary)
+    assert set(goes_on(herd, "no-primary", "")) == {start}
+    for name in away:
+        if ("node-down", name) in said(status(herd.primary)[1]):
+            assert cured(herd, "node-down", name) == start
+
+
+def test_a_primary_that_is_left_behind(herd: Herd) -> None:
+    """It was cut off without its agent while another took its place, and that one is gone when it is back."""
+    hosts, old = place(), herd.primary
+    others = [name for name in herd.nodes if name != old]
+    with left_alone(old):
+        hosts.drop(old, [f"{way} {hosts.address(name)} -j DROP" for name in others for way in ("-s", "-d")])
+        try:
+            document = wait(herd.leaf, lambda seen: bool(primaries(seen) - {old}), 120.0)
+            (new,) = primaries(document) - {old}
+            with left_alone(*others):
+                on(new, "systemctl", "stop", herd.unit())
+                hosts.join(old)
+                assert cured(herd, "stale-primary", old) == f"pg_ctlcluster {herd.version} main stop"
+                # As whoever is there now says.
+                assert cured(herd, "no-primary", "") == f"systemctl start {herd.unit()}"
+        finally:
+            hosts.join(old)
+    wait(old, lambda seen: ("node-down", old) in said(seen))
+    # Its agent may stop it at once, to rewind it.
+    assert cured(herd, "node-down", old, expect=(0, 1)) == f"systemctl start {herd.unit()}"
+    wait(old, healthy, 180.0)
+    assert primaries(status(old)[1]) == {new}
+
+
+def primaries(document: Document) -> set[str]:
+    """Who runs outside recovery."""
+    views = [view for view in document["topology"]["nodes"] if view["kind"] == "postgres" and view["postgres"]]
+    return {view["name"] for view in views if not view["postgres"]["in_recovery"]}
 
 
 def test_too_few_standbys(herd: Herd) -> None:
@@ -110,32 +112,20 @@ def test_a_second_primary(herd: Herd) -> None:
         herd.sql(leaf, "SELECT pg_promote()")
         document = wait(herd.primary, lambda seen: ("two-primaries", leaf) in said(seen))
         if ("backend-stale", pool) in said(document):
-            cured(herd, "backend-stale", pool)
+            # It finds out by itself when a client comes.
+            cure(problem(document, "backend-stale", pool))
         cured(herd, "two-primaries", leaf)
         cured(herd, "node-down", leaf)
         # It comes back as a standby, with a history of its own.
-        assert cured(herd, "not-streaming", leaf) == "systemctl restart pgherd-agent"
-
-
-def test_a_backend_of_a_node_that_is_down(herd: Herd) -> None:
-    pool = group("pgpool")[-1]
-    with left_alone(pool, units=("pgherd-agent",)):
-        on(herd.leaf, "systemctl", "stop", herd.unit())
-        try:
-            document = wait(herd.primary, lambda seen: ("node-down", herd.leaf) in said(seen))
-            if ("backend-stale", pool) in said(document):
-                assert "pcp_detach_node" in cured(herd, "backend-stale", pool)
-        finally:
-            on(herd.leaf, "systemctl", "start", herd.unit())
-
-
-def test_a_pgpool_without_the_primary(herd: Herd) -> None:
-    pool = group("pgpool")[-1]
-    number = backend(herd, pool, herd.primary)
-    with left_alone(pool, units=("pgherd-agent",)):
-        login = ("-h", "localhost", "-U", "pgherd", "-w", "-n", str(number))
-        on(pool, "env", "PCPPASSFILE=/etc/pgherd/pcp.pass", "pcp_detach_node", *login)
-        assert cured(herd, "pgpool-primary", pool) == "systemctl restart pgpool2"
+        assert cured(herd, "not-streaming", leaf) == AGENT
+        wait(herd.primary, healthy, 120.0)
+        # What is left of its WAL does not say where it is, once it receives none.
+        on(leaf, "systemctl", "stop", "pgherd-agent")
+        set_(herd, leaf, primary_conninfo="host=127.0.0.1 port=1")
+        document = wait(herd.primary, lambda seen: ("not-streaming", leaf) in said(seen))
+        timelines = {view["name"]: view["postgres"]["timeline"] for view in document["topology"]["nodes"]}
+        assert timelines[leaf] == timelines[herd.primary], timelines
+        assert cured(herd, "not-streaming", leaf) == AGENT
 
 
 def test_another_upstream(herd: Herd) -> None:
@@ -153,36 +143,37 @@ def test_another_upstream(herd: Herd) -> None:
             assert upstream(herd, herd.leaf) == herd.primary
 
 
-def test_a_slot_that_its_owner_does_not_read(herd: Herd) -> None:
-    """It runs, and streams without it."""
-    source = upstream(herd, herd.leaf)
-    # The agent of a standby moves slots on that are not read there.
-    with left_alone(herd.leaf, source):
-        set_(herd, herd.leaf, primary_slot_name="")
-        wait(herd.primary, lambda seen: ("not-streaming", herd.leaf) not in said(seen))
-        herd.write(96)
-        cured(herd, "slot-inactive", source)
-
-
-def test_barmans_slot_that_is_not_read(herd: Herd) -> None:
-    """What it keeps is what the archive lacks."""
-    host = group("barman")[0]
-    with left_alone(host, units=("pgherd-agent",)):
-        on(host, "systemctl", "stop", "barman-cron.timer", "barman-receive-wal")
-        try:
-            herd.write(96)
-            command = cured(herd, "slot-inactive", herd.primary)
-            assert command == "systemctl restart barman-receive-wal.service"
-        finally:
-            on(host, "systemctl", "start", "barman-cron.timer", "barman-receive-wal")
-
-
 def test_a_standby_that_does_not_stream(herd: Herd) -> None:
     """It is pointed elsewhere, and starting it again would not have it stream."""
     source = upstream(herd, herd.leaf)
     with left_alone(herd.leaf, source):
         set_(herd, herd.leaf, primary_conninfo="host=127.0.0.1 port=1")
-        assert cured(herd, "not-streaming", herd.leaf) == "systemctl restart pgherd-agent"
+        assert cured(herd, "not-streaming", herd.leaf) == AGENT
+
+
+def test_a_standby_whose_slot_is_gone(herd: Herd) -> None:
+    """Its agent makes the slot, where its upstream's does not."""
+    source = upstream(herd, herd.leaf)
+    slot = herd.sql(herd.leaf, "SHOW primary_slot_name").strip()
+    with left_alone(herd.leaf, source):
+        on(herd.leaf, "systemctl", "stop", herd.unit())
+        herd.sql(source, f"SELECT pg_drop_replication_slot('{slot}')")
+        on(herd.leaf, "systemctl", "start", herd.unit())
+        assert cured(herd, "not-streaming", herd.leaf) == AGENT
+
+
+def test_a_standby_below_one_that_does_not_stream(herd: Herd) -> None:
+    """That one is brought back."""
+    source = upstream_by_design(herd, herd.leaf)
+    if source == herd.primary:
+        pytest.skip("it streams from the primary")
+    with left_alone(herd.leaf, source):
+        set_(herd, source, primary_conninfo="host=127.0.0.1 port=1")
+        document = wait(
+            herd.primary, lambda seen: {("not-streaming", name) for name in (source, herd.leaf)} <= said(seen)
+        )
+        assert problem(document, "not-streaming", herd.leaf)["cure"] == {"on": source, "command": AGENT}
+        assert cured(herd, "not-streaming", herd.leaf) == AGENT
 
 
 def test_a_timeline_that_is_behind(herd: Herd) -> None:
@@ -195,7 +186,7 @@ def test_a_timeline_that_is_behind(herd: Herd) -> None:
         on(herd.primary, "install", "-o", "postgres", "-m", "600", "/dev/null", f"{data}/standby.signal")
         on(herd.primary, "systemctl", "start", herd.unit())
         herd.sql(herd.primary, "SELECT pg_promote()")
-        assert cured(herd, "timeline-behind", herd.leaf) == "systemctl restart pgherd-agent"
+        assert cured(herd, "timeline-behind", herd.leaf) == AGENT
 
 
 def test_a_collation_that_has_changed(herd: Herd) -> None:
@@ -207,32 +198,3 @@ def test_a_collation_that_has_changed(herd: Herd) -> None:
         assert "REINDEX DATABASE sorted" in cured(herd, "collation-version", herd.primary)
     finally:
         herd.sql(herd.primary, "DROP DATABASE sorted WITH (FORCE)")
-
-
-def test_an_old_backup(herd: Herd) -> None:
-    host = group("barman")[0]
-    server = status(herd.primary)[1]["topology"]["cluster"]
-    where = f"/var/lib/barman/{server}"
-    age = (
-        "import glob, re\n"
-        f"for path in glob.glob('{where}/meta/*backup.info') + glob.glob('{where}/base/*/backup.info'):\n"
-        "    text = open(path).read()\n"
-        "    text = re.sub('(?m)^end_time=.*$', 'end_time=2026-01-01 00:00:00.000000+00:00', text)\n"
-        "    open(path, 'w').write(text)\n"
-    )
-    on(host, "python3", "-c", age)
-    assert cured(herd, "backup-old", host, 180.0) == "systemctl start barman-backup.service"
-
-
-def test_an_archive_that_is_behind(herd: Herd) -> None:
-    """Nobody has brought what was received into the archive for more than ten minutes."""
-    host = group("barman")[0]
-    server = status(herd.primary)[1]["topology"]["cluster"]
-    on(host, "systemctl", "stop", "barman-cron.timer")
-    try:
-        herd.write(64)
-        ago = time.time() - 1200
-        on(host, "sh", "-c", f"find /var/lib/barman/{server}/wals -type f -exec touch -d @{ago:.0f} {{}} +")
-        assert cured(herd, "archive-behind", host).endswith("barman cron")
-    finally:
-        on(host, "systemctl", "start", "barman-cron.timer")

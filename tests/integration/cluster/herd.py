@@ -62,20 +62,30 @@ def wait(host: str, wanted: Callable[[Document], bool], limit: float = 90.0) -> 
         assert time.monotonic() < deadline, json.dumps(document["problems"], indent=1)
 
 
-def problem(document: Document, kind: str, node: str) -> dict[str, Any]:
-    """The one problem of that kind."""
-    (found,) = [item for item in document["problems"] if (item["id"], item["node"]) == (kind, node)]
-    return dict(found)
+def problem(document: Document, kind: str, node: str, naming: str = "") -> dict[str, Any]:
+    """The one problem of that kind, whose text names what *naming* says."""
+    (found,) = problems(document, kind, node, naming)
+    return found
 
 
-def cure(found: dict[str, Any]) -> None:
-    """Run the command that a problem names, where it says: as root of a host, or where the inventory is."""
+def problems(document: Document, kind: str, node: str, naming: str = "") -> list[dict[str, Any]]:
+    """All of that kind."""
+    return [
+        dict(item)
+        for item in document["problems"]
+        if (item["id"], item["node"]) == (kind, node) and naming in item["text"]
+    ]
+
+
+def cure(found: dict[str, Any], *more: str, expect: Sequence[int] = (0,)) -> None:
+    """Run the command that a problem names, where it says: as root of a host, which may exit as *expect* says, or where the
+    inventory is, there with *more* words for what a person has put into the inventory."""
     words = shlex.split(found["cure"]["command"])
     if found["cure"]["on"]:
-        on(found["cure"]["on"], *words)
+        on(found["cure"]["on"], *words, expect=expect)
         return
     env = {**os.environ, "ANSIBLE_INVENTORY": str(inventory()), "ANSIBLE_NOCOLOR": "1"}
-    done = subprocess.run(words, env=env, capture_output=True, text=True, timeout=600, check=False)
+    done = subprocess.run([*words, *more], env=env, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
 
 
@@ -109,12 +119,12 @@ class Herd:
         _code, lines = self.picture()
         return next(words for words in (line.lstrip("|` -").split() for line in lines) if words[0] == name)
 
-    def write(self, megabytes: int) -> None:
-        """Make the primary write that much WAL."""
+    def write(self, megabytes: int, checkpoint: bool = True) -> None:
+        """Make the primary write that much WAL, and note how far it is."""
         fill = (
             f"SELECT pg_logical_emit_message(false, 'test', repeat('x', 1048576)) FROM generate_series(1, {megabytes})"
         )
-        self.sql(self.primary, f"SELECT count(*) FROM ({fill}) AS written; CHECKPOINT")
+        self.sql(self.primary, f"SELECT count(*) FROM ({fill}) AS written" + "; CHECKPOINT" * checkpoint)
 
     def sql(self, node: str, statement: str) -> str:
         """Run a statement on one node."""

@@ -11,18 +11,21 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[4]
 STATUS, MORE = "tests/integration/test_status.py", "tests/more/test_cures.py"
+SLOTS, PLAYBOOK = "tests/more/test_cures_of_slots.py", "tests/more/test_cures_by_playbook.py"
+BARMAN, PGPOOL = "tests/more/test_cures_of_barman.py", "tests/more/test_cures_of_pgpool.py"
+WITNESS = "tests/more/test_cures_of_a_witness.py"
 SMALL, IDENTITY = "molecule/change/tests/test_small.py", "tests/faults/suite/test_identity.py"
 LOOK = "it is a look, and what it shows is for a person to mend"
 
 # Several where the cure differs by the state. A reason is a sentence with spaces; "untried:" begins one that is a debt.
 CURES: dict[str, tuple[str, ...]] = {
-    "archive-behind": (f"{MORE}::test_an_archive_that_is_behind",),
+    "archive-behind": (f"{BARMAN}::test_an_archive_that_is_behind",),
     "archive-failing": (LOOK,),
     "authority-ends": ("another authority is put beside it by a person first: docs/security.md",),
     "backend-down": (f"{STATUS}::test_a_backend_taken_out",),
     "backend-missing": ("untried: the site playbook",),
-    "backend-stale": (f"{MORE}::test_a_backend_of_a_node_that_is_down",),
-    "backup-old": (f"{MORE}::test_an_old_backup",),
+    "backend-stale": (f"{PGPOOL}::test_a_backend_of_a_node_that_is_down",),
+    "backup-old": (f"{BARMAN}::test_an_old_backup",),
     "barman-check": (LOOK,),
     "barman-not-receiving": (f"{STATUS}::test_no_wal_is_received",),
     "barman-unreadable": (f"{STATUS}::test_a_barman_host_whose_agent_is_silent",),
@@ -39,7 +42,12 @@ CURES: dict[str, tuple[str, ...]] = {
     "metadata-stranger": (f"{STATUS}::test_a_node_that_nobody_knows", "untried: called a primary"),
     "metadata-unreadable": ("untried: the site playbook",),
     "no-backup": (f"{STATUS}::test_backups_missing",),
-    "no-primary": (f"{MORE}::test_no_primary", "untried: the last primary runs as a standby"),
+    "no-primary": (
+        f"{MORE}::test_no_primary",
+        f"{MORE}::test_no_primary_where_the_last_one_runs_as_a_standby",
+        f"{MORE}::test_no_primary_where_too_few_are_there_for_an_election",
+        f"{MORE}::test_a_primary_that_is_left_behind",
+    ),
     "no-standby": (f"{MORE}::test_too_few_standbys",),
     "node-down": (
         f"{STATUS}::test_a_standby_stopped",
@@ -51,7 +59,8 @@ CURES: dict[str, tuple[str, ...]] = {
     "not-registered": ("untried: the site playbook",),
     "not-streaming": (
         f"{MORE}::test_a_standby_that_does_not_stream",
-        "untried: without a slot, and below one that does not stream",
+        f"{MORE}::test_a_standby_whose_slot_is_gone",
+        f"{MORE}::test_a_standby_below_one_that_does_not_stream",
     ),
     "nothing-reachable": (LOOK,),
     "password-ends": (f"{STATUS}::test_a_password_that_ends", "untried: the site playbook"),
@@ -60,24 +69,28 @@ CURES: dict[str, tuple[str, ...]] = {
         "untried: the primary's",
     ),
     "pgpool-down": (f"{STATUS}::test_a_pgpool_stopped", "untried: a rejected address, a certificate"),
-    "pgpool-primary": (f"{MORE}::test_a_pgpool_without_the_primary",),
+    "pgpool-primary": (f"{PGPOOL}::test_a_pgpool_without_the_primary",),
     "replay-paused": (f"{STATUS}::test_replay_paused", "untried: by a limit, which may be one of ALTER SYSTEM"),
     "repmgrd-down": (f"{STATUS}::test_repmgrd_paused_and_stopped",),
     "repmgrd-paused": (f"{STATUS}::test_repmgrd_paused_and_stopped",),
     "slot-inactive": (
         f"{STATUS}::test_a_slot_of_nobody",
-        f"{MORE}::test_a_slot_that_its_owner_does_not_read",
-        f"{MORE}::test_barmans_slot_that_is_not_read",
+        f"{SLOTS}::test_a_slot_that_its_owner_does_not_read",
+        f"{BARMAN}::test_barmans_slot_that_is_not_read",
     ),
-    "slot-losing": ("untried: the same commands as those of slot-inactive",),
-    "slot-lost": ("untried: by the node's agent, and Barman's by the site playbook",),
-    "stale-primary": ("untried: the same command as that of two-primaries",),
+    "slot-losing": (f"{SLOTS}::test_a_slot_that_is_about_to_lose_wal",),
+    "slot-lost": (
+        f"{SLOTS}::test_a_slot_that_has_lost_what_its_owner_needs",
+        f"{SLOTS}::test_a_slot_of_nobody_that_has_lost_wal",
+        "untried: Barman's by the site playbook",
+    ),
+    "stale-primary": (f"{MORE}::test_a_primary_that_is_left_behind",),
     "sync-missing": (f"{MORE}::test_too_few_standbys",),
     "sync-names": ("untried: the site playbook, and a reset",),
     "sync-no-spare": (f"{MORE}::test_too_few_standbys", f"{MORE}::test_another_upstream"),
     "sync-unfinished": ("untried",),
     "system-id": (f"{SMALL}::test_a_node_with_another_cluster_is_never_replaced_unasked", "untried: it runs"),
-    "timeline-behind": (f"{MORE}::test_a_timeline_that_is_behind", "untried: since it is the agent's"),
+    "timeline-behind": (f"{MORE}::test_a_timeline_that_is_behind",),
     "two-primaries": (f"{MORE}::test_a_second_primary",),
     "wrong-upstream": (f"{MORE}::test_another_upstream",),
 }
