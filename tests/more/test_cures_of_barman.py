@@ -7,7 +7,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from curing import another_certificate, by_playbook, cured, left_alone, set_, show_certificate
+from curing import another_certificate, by_playbook, cured, left_alone, lose, set_, show_certificate
 from herd import Herd, cure, group, on, problem, said, status, wait
 
 pytestmark = pytest.mark.more
@@ -61,8 +61,7 @@ def test_barmans_slot_that_has_lost_wal(herd: Herd) -> None:
     with left_alone(host, units=("pgherd-agent", "barman-cron.timer", "barman-receive-wal")):
         set_(herd, herd.primary, wal_keep_size="0", max_slot_wal_keep_size="48MB")
         try:
-            for _turn in range(2):
-                herd.write(96)
+            lose(herd, herd.primary)
             by_playbook(herd, ("slot-lost", herd.primary))
         finally:
             set_(herd, herd.primary, wal_keep_size=None, max_slot_wal_keep_size=None)

@@ -5,8 +5,8 @@
 from __future__ import annotations
 
 import pytest
-from curing import AGENT, cured, left_alone, set_, upstream_by_design
-from deployed import described, until
+from curing import AGENT, cured, left_alone, lose, set_, upstream_by_design
+from deployed import described
 from herd import Herd, cure, on, problem, problems, said, wait
 
 pytestmark = pytest.mark.more
@@ -81,20 +81,3 @@ def test_a_slot_of_nobody_that_has_lost_wal(herd: Herd) -> None:
 def slot(node: str) -> str:
     """What a node's slot is called, wherever it is."""
     return f"repmgr_slot_{described().hosts[node].vars['node_id']}"
-
-
-def lose(herd: Herd, node: str) -> None:
-    """Have the slots of *node* that nobody reads lose WAL: it is removed at a checkpoint, on a standby after the primary's."""
-    for _turn in range(2):
-        herd.write(96)
-        if node != herd.primary:
-            caught_up(herd, node)
-        herd.sql(node, "CHECKPOINT")
-
-
-def caught_up(herd: Herd, node: str) -> None:
-    """Wait until a standby has replayed what the primary has written."""
-    lsn = herd.sql(herd.primary, "SELECT pg_current_wal_lsn()").strip()
-    until(
-        f"{node} to replay", lambda: herd.sql(node, f"SELECT pg_last_wal_replay_lsn() >= '{lsn}'").strip() == "t", 60.0
-    )

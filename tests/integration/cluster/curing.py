@@ -117,6 +117,18 @@ def backend(herd: Herd, pool: str, node: str) -> int:
     return next(row["id"] for view in views if view["name"] == pool for row in view["backends"] if row["node"] == node)
 
 
+def lose(herd: Herd, node: str) -> None:
+    """Have the slots of *node* that nobody reads lose WAL: it is removed at a checkpoint, on a standby after the primary's. In
+    small pieces: who reads has to keep up."""
+    for turn in range(12):
+        herd.write(16, checkpoint=turn in (5, 11))
+        if turn in (5, 11) and node != herd.primary:
+            lsn = herd.sql(herd.primary, "SELECT pg_current_wal_lsn()").strip()
+            done = f"SELECT pg_last_wal_replay_lsn() >= '{lsn}'"
+            until(f"{node} to replay", lambda done=done: herd.sql(node, done).strip() == "t", 60.0)  # type: ignore[misc]
+            herd.sql(node, "CHECKPOINT")
+
+
 def place() -> SystemdHosts:
     """The hosts as what can be done to them from outside."""
     return SystemdHosts(Path(described().vars["lab_directory"]).name)
