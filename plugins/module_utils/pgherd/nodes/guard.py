@@ -16,6 +16,7 @@ from ..data.datadir import BROKEN, CLUSTER, NONE, OTHER, Local
 from ..model import Cluster, lsn_to_int
 from ..observe.identity import unfit
 from ..observe.node_state import NodeState, Survey
+from ..observe.primary import acknowledging
 from ..quorum import acknowledgers, could_promote, seals_needed, voters
 from .evidence import NOTHING, PATH, Evidence
 from .first import broken, empty, fresh, strange
@@ -68,10 +69,15 @@ def _was_primary(
 ) -> StartVerdict:
     """Data that say nothing of themselves: it takes the others."""
     same = {name: state for name, state in others.items() if state.system_id == local.system_id}
-    # One that was left behind on an older timeline is nobody to follow.
-    primaries = [name for name, state in same.items() if not state.in_recovery and state.timeline >= local.timeline]
+    # One that was left behind on an older timeline is nobody to follow. One that acknowledges was not: me was promoted beside it.
+    sure = acknowledging(cluster, survey.without(me))
+    primaries = [
+        name
+        for name, state in same.items()
+        if not state.in_recovery and (state.timeline >= local.timeline or name in sure)
+    ]
     if primaries:
-        newest = max(primaries, key=lambda name: same[name].timeline)
+        newest = max(primaries, key=lambda name: (name in sure, same[name].timeline))
         return StartVerdict(STANDBY, f"{newest} is primary (timeline {same[newest].timeline})")
     stopped = {
         name: item

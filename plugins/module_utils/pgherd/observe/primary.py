@@ -164,6 +164,12 @@ def only_primary(cluster: Cluster, survey: Survey, attempted: str, leaving: str 
     return verdict.name
 
 
+def acknowledging(cluster: Cluster, survey: Survey) -> tuple[str, ...]:
+    """Who runs outside recovery and acknowledges commits, by the standbys that say themselves that they stream from it: the
+    primary, on whatever timeline another is."""
+    return tuple(one.name for one in _answers(cluster, survey) if one.writable and one.acknowledges)
+
+
 def _answers(cluster: Cluster, survey: Survey, behind: Mapping[str, tuple[str, ...]] | None = None) -> list[Shown]:
     """What data nodes say in *survey*; *behind* each primary are those, or who says so itself."""
     states = {name: state for name, state in survey.states.items() if cluster.node(name).kind == "postgres"}

@@ -166,6 +166,19 @@ def test_one_that_a_person_promoted_may_start_when_nobody_is_further() -> None:
     assert decide(found, "pg4", WAS_PRIMARY, survey(streaming("pg3", timeline=2))).as_standby
 
 
+def test_one_that_was_promoted_beside_the_primary_does_not_start_again() -> None:
+    """It is on a newer timeline, and the other one acknowledges commits."""
+    found = replace(THREE, nodes=(*THREE.nodes, replace(THREE.nodes[2], name="pg4", id=4, address="pg4", priority=0)))
+    stray, pg1 = replace(WAS_PRIMARY, timeline=2), primary("pg1", 1)
+    assert decide(found, "pg4", stray, survey(pg1, streaming("pg2"), PG3)).why == "pg1 is primary (timeline 1)"
+    # Left behind, or of another cluster, it is nobody to follow.
+    assert not decide(found, "pg4", stray, survey(pg1, PG2, PG3)).as_standby
+    assert not decide(found, "pg4", stray, survey(primary("pg1", 1, system_id="1"), PG2, PG3)).as_standby
+    # Of two, the one that acknowledges is.
+    two = survey(pg1, primary("pg3", 3), streaming("pg2"))
+    assert decide(found, "pg4", stray, two).why == "pg1 is primary (timeline 1)"
+
+
 def test_data_of_another_cluster_do_not_start() -> None:
     for found, said in (
         (decide(THREE, "pg1", replace(WAS_PRIMARY, system_id="1"), survey(PG2, PG3)), "Start pg1"),
