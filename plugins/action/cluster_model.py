@@ -11,12 +11,8 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.errors import ConfigError, PgherdError
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.inventory.build import (
-    GROUPS,
-    Host,
-    build,
-    unknown_variables,
-)
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.inventory.build import GROUPS, build
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.inventory.variables import Host, unknown_variables
 from ansible_collections.pgherd.cluster.plugins.plugin_utils._cluster import (
     AUTHORITY,
     INTERPRETER,

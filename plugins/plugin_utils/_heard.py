@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.errors import ConfigError
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.inventory.values import is_ip
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.inventory.hosts import is_ip
 from ansible_collections.pgherd.cluster.plugins.plugin_utils._private import PrivateDirectory
 from ansible_collections.pgherd.cluster.plugins.plugin_utils._run import leave, recall
 

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.errors import ConfigError
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.inventory.build import Host, build
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.inventory.build import build
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.inventory.variables import Host
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.ports.certificates import trusting
 from ansible_collections.pgherd.cluster.plugins.plugin_utils import _cluster, _secrets
 from ansible_collections.pgherd.cluster.plugins.plugin_utils._secrets import SecretStore

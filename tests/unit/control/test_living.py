@@ -15,7 +15,8 @@ import yaml
 from ansible.errors import AnsibleActionFail
 from ansible_collections.pgherd.cluster.plugins.action import cluster_secrets
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.errors import ConfigError
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.inventory.build import Host, build
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.inventory.build import build
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.inventory.variables import Host
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.model import PCP_USER, SYSTEM_ROLES
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.nodes.found import Described, HeldServer, Holdings
 from ansible_collections.pgherd.cluster.plugins.plugin_utils import _cluster, _heard, _living, _run

@@ -7,12 +7,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.inventory.build import (
-    PER_HOST,
-    Host,
-    one_value,
-)
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.inventory.build import PER_HOST
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.inventory.values import HIDDEN, value_problems
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.inventory.variables import Host, one_value
 from ansible_collections.pgherd.cluster.plugins.plugin_utils._specification import converted, misfits
 
 CANARY = "canary-8d1c"

@@ -19,7 +19,8 @@ from ansible_collections.pgherd.cluster.plugins.action import (
     cluster_removal,
 )
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.errors import ConfigError
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.inventory.build import Host, build
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.inventory.build import build
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.inventory.variables import Host
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.members import removal
 from ansible_collections.pgherd.cluster.plugins.plugin_utils import _cluster, _heard, _run
 

@@ -13,7 +13,8 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
 from ansible_collections.pgherd.cluster.plugins.action import host_info
 from ansible_collections.pgherd.cluster.plugins.lookup import files
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.inventory.build import Host, build
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.inventory.build import build
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.inventory.variables import Host
 from ansible_collections.pgherd.cluster.plugins.plugin_utils import _cluster, _run
 
 ROLE = Path(__file__).resolve().parents[3] / "roles/cluster/tasks"

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from ansible.errors import AnsibleError
 from ansible_collections.pgherd.cluster.plugins.lookup.rollout import LookupModule
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.inventory.build import Host, build
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.inventory.build import build
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.inventory.variables import Host
 from ansible_collections.pgherd.cluster.plugins.plugin_utils import _cluster, _run
 
 CLUSTER = _cluster.plain(

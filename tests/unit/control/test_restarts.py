@@ -18,7 +18,8 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.inventory.build import Host, build
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.inventory.build import build
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.inventory.variables import Host
 from ansible_collections.pgherd.cluster.plugins.plugin_utils._cluster import plain
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 import yaml
-from pgherd.inventory.build import GROUPS, Host, build
+from pgherd.inventory.build import GROUPS, build
+from pgherd.inventory.variables import Host
 
 ROOT = Path(__file__).resolve().parents[3]
 EXAMPLES = sorted((ROOT / "examples").glob("*/inventory.yml"))

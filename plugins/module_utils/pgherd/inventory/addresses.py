@@ -18,7 +18,7 @@ from typing import Any
 from ..errors import ConfigError
 from ..model import Cluster, H, Origins, Peer
 from ..text import printable
-from .values import is_ip, is_others
+from .hosts import is_ip, is_others
 
 # Addresses of one host that are believed; each is a line for every role.
 MOST = 32

@@ -8,22 +8,14 @@ a space or the end of a line would begin something else. No sentence here shows 
 
 from __future__ import annotations
 
-import ipaddress
 import re
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from ..model import HOST, PLACES
 from ..programs import barman_settings, calendar_times, pgpool_settings, postgres_settings, repmgr_settings
 from ..programs.own_settings import problems
+from .hosts import NAME_BYTES, control, is_ip, is_network, safe
 
-# PostgreSQL cuts names off behind so many bytes (NAMEDATALEN less one), application_name too, by which standbys count.
-NAME_BYTES = 63
-_HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
-_NUMBER = re.compile(r"\d+|0[xX][0-9A-Fa-f]*")
-# What pg_hba.conf takes for other than a host's name.
-_HBA_WORDS = ("all", "samehost", "samenet")
 # Barman's word for all of its servers, and its own section.
 RESERVED = ("all", "barman")
 # Lists are one field, with blanks behind their commas too.
@@ -96,125 +88,6 @@ def value_problems(variable: str, value: Any) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def host_problems(name: str, variables: Mapping[str, Any], node: bool) -> list[str]:
-    """What is wrong with a host's *name*, its address, its ip and its place."""
-    found = [
-        f"{_safe(name)}: {key} holds a character that is no text; take it out."
-        for key in ("upstream", "location", "address", "ip")
-        if _control(str(variables.get(key) or ""))
-    ]
-    if not _HOST.fullmatch(name) or name in _HBA_WORDS:
-        found.append(
-            f"{_safe(name)}: a host's name is letters, digits, dots, _ and -, begins with a letter, a digit or _, and is none "
-            f"of {', '.join(_HBA_WORDS)}; rename it, and say in ansible_host how to reach it."
-        )
-    if node and len(name) > NAME_BYTES:
-        found.append(
-            f"{name}: a node's name has at most {NAME_BYTES} characters, and this one {len(name)}; give it a shorter one, and "
-            "its long name as address."
-        )
-    place = placed(variables)
-    if place not in PLACES:
-        found.append(
-            f"{_safe(name)}: place is {' or '.join(PLACES)}, where it runs, and not {_safe(str(place))}; mend it."
-        )
-    address = str(variables.get("address") or name)
-    if not found and not _is_address(address):
-        found.append(f"{name}: address {_safe(address)} is neither a host's name nor an IP address; mend it.")
-    if not found:
-        found += _ip_problems(name, "ip", ip_list(variables.get("ip")))
-    if not found and is_ip(address):
-        found += _ip_problems(name, "address", [address])
-    return found
-
-
-def placed(variables: Mapping[str, Any]) -> Any:
-    """Where a host with these *variables* runs; see PLACES."""
-    given = variables.get("place")
-    return HOST if given in (None, "") else given
-
-
-def ip_list(value: Any) -> list[str]:
-    """A host's ip as its inventory has it: one, several by commas, or a list; addresses in their shortest form."""
-    given = value if isinstance(value, (list, tuple)) else str(value or "").split(",")
-    entries = [str(entry).strip() for entry in given]
-    return list(dict.fromkeys(_shortest(entry) for entry in entries if entry))
-
-
-def _shortest(text: str) -> str:
-    """An address as the kernel and PostgreSQL name it; any other text as it is."""
-    if not is_ip(text):
-        return text
-    one = ipaddress.ip_address(text)
-    return str(getattr(one, "ipv4_mapped", None) or one)
-
-
-def _ip_problems(name: str, key: str, entries: Sequence[str]) -> Iterator[str]:
-    for entry in entries:
-        if not is_ip(entry):
-            yield f"{name}: {key} {_safe(entry)} is no IP address; write one such as 10.0.0.1, or leave it out."
-        elif not is_others(entry):
-            yield (
-                f"{name}: {key} {entry} is no address that another host can see it come from; set {key} to that one, or leave "
-                "it out."
-            )
-
-
-def is_others(text: str) -> bool:
-    """Whether the address *text* is one by which a host is known to others: not loopback, link-local, multicast or none."""
-    one = ipaddress.ip_address(text)
-    return not (one.is_loopback or one.is_link_local or one.is_multicast or one.is_unspecified)
-
-
-def network(entry: Any) -> str:
-    """A network as pg_hba.conf has it; a bare address is a network of its own. Raises ValueError for anything else."""
-    text = str(entry)
-    if "%" in text or isinstance(entry, (bool, int)):
-        raise ValueError(text)
-    return str(ipaddress.ip_network(text, strict=False))
-
-
-def _is_network(entry: Any) -> bool:
-    try:
-        network(entry)
-    except ValueError:
-        return False
-    return True
-
-
-def is_ip(text: str) -> bool:
-    """Whether *text* is one IP address, without a zone."""
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return "%" not in text
-
-
-def _is_address(text: str) -> bool:
-    # What DNS can hold (RFC 1035, 2.3.4). A name of numbers alone would be an address (inet_aton(3)), and another one.
-    return is_ip(text) or bool(
-        _HOST.fullmatch(text)
-        and text not in _HBA_WORDS
-        and len(text) <= 253
-        and all(1 <= len(label) <= 63 for label in text.split("."))
-        and not all(_NUMBER.fullmatch(label) for label in text.split("."))
-    )
-
-
-def _safe(text: str) -> str:
-    """A value as it may stand in a message."""
-    return repr(text) if not text or not text.isprintable() or " " in text else text
-
-
-def _control(text: str, allowed: str = "") -> str:
-    """The first character of *text* that is no text, as U+000A; '' where there is none."""
-    for one in text:
-        if one not in allowed and unicodedata.category(one) in ("Cc", "Cs", "Zl", "Zp"):
-            return f"U+{ord(one):04X}"
-    return ""
-
-
 def _texts(where: str, value: Any) -> Iterator[tuple[str, str]]:
     """All texts in a value, keys too, each with where it stands."""
     if isinstance(value, Mapping):
@@ -232,7 +105,7 @@ def _texts(where: str, value: Any) -> Iterator[tuple[str, str]]:
 def _controls(variable: str, value: Any) -> Iterator[str]:
     allowed = ("\t" if variable in _TABS else "") + ("\t\n" if variable in _FOLDED else "")
     for where, text in _texts(variable, value):
-        if character := _control(text, "" if where.startswith("a name in ") else allowed):
+        if character := control(text, "" if where.startswith("a name in ") else allowed):
             yield f"{where} holds a character that is no text ({character}); take it out."
 
 
@@ -240,7 +113,7 @@ def _fits(pattern: re.Pattern[str], what: str) -> Callable[[str, Any], Iterator[
     def check(variable: str, value: Any) -> Iterator[str]:
         for item in value if isinstance(value, (list, tuple)) else [value]:
             if item not in (None, "") and not pattern.fullmatch(str(item)):
-                yield f"{variable}: {_safe(str(item))} is not {what}; mend it."
+                yield f"{variable}: {safe(str(item))} is not {what}; mend it."
 
     return check
 
@@ -256,19 +129,19 @@ def _cluster_name(variable: str, value: Any) -> Iterator[str]:
 
 def _port(variable: str, value: Any) -> Iterator[str]:
     if isinstance(value, bool) or not re.fullmatch(r"\d{1,5}", str(value)) or not 1 <= int(value) <= 65535:
-        yield f"{variable} is a number from 1 to 65535, not {_safe(str(value))}; mend it."
+        yield f"{variable} is a number from 1 to 65535, not {safe(str(value))}; mend it."
 
 
 def _balancing(variable: str, value: Any) -> Iterator[str]:
     if not balancing(value):
-        yield f"{variable} is false, named, true or all, not {_safe(str(value))}; see docs/pgpool.md for what each costs."
+        yield f"{variable} is false, named, true or all, not {safe(str(value))}; see docs/pgpool.md for what each costs."
 
 
 def _networks(variable: str, value: Sequence[Any]) -> Iterator[str]:
     for entry in value:
-        if not _is_network(entry):
+        if not is_network(entry):
             yield (
-                f"{variable}: {_safe(str(entry))} is no network; write one such as 10.1.0.0/16, or one address such as "
+                f"{variable}: {safe(str(entry))} is no network; write one such as 10.1.0.0/16, or one address such as "
                 "10.1.2.3."
             )
 
@@ -295,14 +168,14 @@ def _hba_address(fields: Sequence[str]) -> bool:
     ):
         return True
     text = fields[3] if "/" in fields[3] else f"{fields[3]}/{fields[4]}"
-    return _is_network(text) if ":" not in text else _is_network(text) or (is_ip(fields[3]) and is_ip(fields[4]))
+    return is_network(text) if ":" not in text else is_network(text) or (is_ip(fields[3]) and is_ip(fields[4]))
 
 
 def _keys(pattern: re.Pattern[str], what: str) -> Callable[[str, Any], Iterator[str]]:
     def check(variable: str, value: Mapping[str, Any]) -> Iterator[str]:
         for key in value:
             if not pattern.fullmatch(str(key)):
-                yield f"{variable}: {_safe(str(key))} is not {what}; mend it."
+                yield f"{variable}: {safe(str(key))} is not {what}; mend it."
 
     return check
 
@@ -335,12 +208,12 @@ def _extensions(variable: str, value: Sequence[Any]) -> Iterator[str]:
 def _passwords(variable: str, value: Mapping[str, Any]) -> Iterator[str]:
     for name, password in value.items():
         if isinstance(password, (dict, list)):
-            yield f"{variable}: the password of {_safe(str(name))} is no text; write it as one."
+            yield f"{variable}: the password of {safe(str(name))} is no text; write it as one."
 
 
 def _calendar(variable: str, value: Any) -> Iterator[str]:
     if wrong := calendar_times.problem(str(value)):
-        yield f"{variable}: {_safe(str(value))} {wrong}."
+        yield f"{variable}: {safe(str(value))} {wrong}."
 
 
 def _settings(check: Callable[[Mapping[str, Any]], Iterator[str]]) -> Callable[[str, Any], Iterator[str]]:
@@ -370,7 +243,7 @@ def _apt(variable: str, value: Mapping[str, Any]) -> Iterator[str]:
     fields = {str(key).lower(): item for key, item in value.items()}
     for key, item in fields.items():
         if key != "signed-by" and any("\n" in text for _where, text in _texts(key, item)):
-            yield f"{variable}: only Signed-By may have more than one line; mend {_safe(key)}."
+            yield f"{variable}: only Signed-By may have more than one line; mend {safe(key)}."
     unsigned = [
         key for key in ("trusted", "allow-insecure") if str(fields.get(key, "no")).lower() not in ("no", "false", "0")
     ]

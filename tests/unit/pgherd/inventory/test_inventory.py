@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 from pgherd.errors import ConfigError
-from pgherd.inventory.build import OF_ONE_RUN, Host, build, one_value, unknown_host_keys, unknown_variables
+from pgherd.inventory.build import OF_ONE_RUN, build
+from pgherd.inventory.variables import Host, one_value, unknown_host_keys, unknown_variables
 from pgherd.model import Cluster
 from pgherd.places.host.files import barman, base, pgpool, postgres, repmgr
 from pgherd.places.host.files import cluster as description

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 from pgherd.errors import ConfigError
-from pgherd.inventory.build import Host, build
-from pgherd.inventory.values import host_problems, network, shape_problem, value_problems
+from pgherd.inventory.build import build
+from pgherd.inventory.hosts import host_problems, network
+from pgherd.inventory.values import shape_problem, value_problems
+from pgherd.inventory.variables import Host
 from test_inventory import DEFAULTS, node, tree
 
 CANARY = "canary-8d1c"

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from pgherd.errors import ConfigError
 from pgherd.inventory import versions
-from pgherd.inventory.build import Host, build
+from pgherd.inventory.build import build
+from pgherd.inventory.variables import Host
 from pgherd.model import Cluster
 
 HOSTS = [
