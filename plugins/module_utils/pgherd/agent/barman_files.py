@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
-from ..programs.barman import process
+from ..programs.barman import process, receives
 
 
 @dataclass(frozen=True)
@@ -26,19 +26,16 @@ class Directories:
 
 @dataclass(frozen=True)
 class Look:
-    """What the files say: *catalogue* changes with every backup."""
+    """What the files say: *catalogue* changes with every backup. *receiver* is Barman's process, 0 for none, and *receiving*
+    says whether it does more than be there."""
 
     catalogue: tuple[tuple[str, float], ...]
     receiver: int
+    receiving: bool
     receiving_wal: str = ""
     receiving_at: float | None = None
     last_wal: str = ""
     last_wal_at: float | None = None
-
-    @property
-    def receiving(self) -> bool:
-        """Whether a receiver lives; *receiver* is its process."""
-        return bool(self.receiver)
 
 
 def look_at(place: Directories, server: str) -> Look:
@@ -49,9 +46,11 @@ def look_at(place: Directories, server: str) -> Look:
     for name, at in entries(place.base):
         catalogue.append((name, at))
         catalogue += [entry for entry in entries(os.path.join(place.base, name)) if entry[0] == "backup.info"]
+    receiver = process(place.locks, server, "receive-wal")
     return Look(
         tuple(sorted(catalogue)),
-        process(place.locks, server, "receive-wal"),
+        receiver,
+        receives(receiver),
         partial[0][: -len(".partial")] if partial else "",
         partial[1] if partial else None,
         wal[0] if wal else "",

@@ -34,6 +34,9 @@ LIMIT = 25.0
 # Seconds after which a receiver has not ended at once; without such a one for so long, the primary is asked whether it has
 # the WAL that they want; and from one question to the next.
 LIVES, RESTLESS, AGAIN = 8.0, 15.0, 30.0
+# Seconds from one look to the next: while all is known and WAL is received, while it is not (a receiver that is started again
+# is back in three), and while a command is due, of which one runs per look.
+CALM, AWAIT, BEHIND = 5.0, 1.0, 0.2
 Primary = Callable[[], AbstractContextManager[Server]]
 
 
@@ -41,7 +44,7 @@ class BarmanPart(Replaceable):
     """Keeps a BarmanView of this host; ``view`` may be called from any thread."""
 
     name = "barman"
-    interval = 5.0
+    interval = CALM
 
     def __init__(
         self,
@@ -88,15 +91,21 @@ class BarmanPart(Replaceable):
         view = replace(before, collected_at=self._clock())
         view = self._configured(view, now)
         if self._place:
-            view = self._looked(view, now)
+            # Before the command, which takes a second or more: that is as old as what would be shown until then.
+            view = self._show(self._looked(view, now))
             view = self._asked(view, now)
-        view = replace(view, unread=dict(self._unread))
-        with self._lock:
-            self._view = view
+        view = self._show(view)
         # One command a tick; what is due besides must not wait for the next look.
         behind = self._place is None or any(self._due.get(source, now) <= now for source in ("catalogue", "check"))
-        self.interval = 0.2 if behind and not self._unread else 5.0
+        calm = AWAIT if view.receiving is False else CALM
+        self.interval = BEHIND if behind and not self._unread else calm
         return (*_news(before, view), *self._moved_unusable_wal_aside(now))
+
+    def _show(self, view: BarmanView) -> BarmanView:
+        shown = replace(view, unread=dict(self._unread))
+        with self._lock:
+            self._view = shown
+        return shown
 
     def close(self) -> None:
         """Nothing is held."""
@@ -154,6 +163,8 @@ class BarmanPart(Replaceable):
         return replace(
             view,
             receiving=look.receiving,
+            receiver=look.receiver,
+            not_receiving_since=_over(view, look.receiving, self._clock()),
             receiving_wal=look.receiving_wal,
             receiving_at=look.receiving_at,
             last_wal=look.last_wal,
@@ -226,6 +237,13 @@ class BarmanPart(Replaceable):
         if not all(check.ok for check in checks):
             self._due["check"] = now + BAD
         return replace(view, checks=checks, checked_at=self._clock())
+
+
+def _over(before: BarmanView, receiving: bool, now: float) -> float | None:
+    """BarmanView.not_receiving_since, by what was seen before. WAL was last written long before on an idle primary."""
+    if receiving:
+        return None
+    return now if before.receiving else before.not_receiving_since
 
 
 def _news(before: BarmanView, after: BarmanView) -> Iterator[Decision]:

@@ -47,6 +47,20 @@ def commands(program: str, verbs: Collection[str]) -> dict[int, str]:
     return found
 
 
+def beneath(parent: int) -> tuple[tuple[str, ...], ...]:
+    """The words of each process that *parent* has started and that has not ended."""
+    found = []
+    for pid in (int(entry) for entry in os.listdir("/proc") if entry.isdigit()):
+        with suppress(OSError, IndexError, ValueError):  # it has ended
+            with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stream:
+                if int(stream.read().rpartition(")")[2].split()[1]) != parent:
+                    continue
+            with open(f"/proc/{pid}/cmdline", "rb") as stream:
+                if words := stream.read():  # of one that has ended, and was not waited for, there are none
+                    found.append(tuple(os.fsdecode(words).rstrip("\0").split("\0")))
+    return tuple(found)
+
+
 def end(pids: Iterable[int], timeout: float = 10.0) -> None:
     """Kill processes, which then cannot clean up after themselves, and wait *timeout* seconds until they are gone.
 

@@ -18,12 +18,15 @@ from ..errors import CommandError, ProtocolError
 from ..model import BARMAN_ROLE, BARMAN_STREAMING_ROLE
 from ..objects.roles import Grant, Role
 from ..objects.shield import own_settings
+from ..ports import processes
 from ..ports.directories import around
 from ..ports.run import Result, Runner
 from .barman_view import Backup, Check
 
 PROGRAM = "/usr/bin/barman"
 USER = "barman"
+# What Barman has receive WAL, since PostgreSQL 10.
+RECEIVER = "pg_receivewal"
 
 # Keys of checks that decide what is to be done; there are some forty others, and each release may bring new ones.
 CHECK_ARCHIVE = "wal_archive"
@@ -50,6 +53,19 @@ def process(lock_directory: str, server: str, task: str) -> int:
 def running(lock_directory: str, server: str, task: str) -> bool:
     """Whether process() finds one."""
     return bool(process(lock_directory, server, task))
+
+
+def receives(receiver: int) -> bool:
+    """Whether WAL is received beneath the process *receiver* of Barman's receive-wal, 0 for none.
+
+    It holds its lock from before it has asked the primary, while it is refused (a slot that is still another's), and until it
+    has ended; ``barman check`` says that it runs all the while. What receives is a child of it, pg_receivewal; another child,
+    before, is asked for its version.
+    """
+    return receiver != 0 and any(
+        os.path.basename(words[0]) == RECEIVER and any(word.startswith("--directory") for word in words)
+        for words in processes.beneath(receiver)
+    )
 
 
 def roles(postgres_version: int) -> list[Role]:

@@ -63,10 +63,11 @@ class BarmanView:
     """What one Barman host says of itself, as served by its agent. Times are seconds since the epoch.
 
     *checks* are None until the first has run; they were made at *checked_at*. *backups* are newest first, None when the
-    catalogue could not be read. *receiving* says whether receive-wal runs; *receiving_wal* is the segment that is being
-    received, last written at *receiving_at*. *last_wal* is the newest archived segment, written at *last_wal_at*; an
-    idle primary fills none, so its age alone is no alarm while *receiving*. *unread* says why a source could not be
-    read: ``config``, ``check``, ``catalogue`` or ``archive``.
+    catalogue could not be read. *receiving* says whether pg_receivewal runs; *receiver* is the process of receive-wal that
+    has it, or will or had; 0 for none. *not_receiving_since* is when that was first seen to be over, None where it is not, or
+    was never seen. *receiving_wal* is the segment that is being received, last written at *receiving_at*. *last_wal* is the
+    newest archived segment, written at *last_wal_at*; an idle primary writes nothing, so age alone is no alarm while
+    *receiving*. *unread* says why a source could not be read: ``config``, ``check``, ``catalogue`` or ``archive``.
     """
 
     host: str
@@ -82,6 +83,8 @@ class BarmanView:
     last_wal: str = ""
     last_wal_at: float | None = None
     unread: Mapping[str, str] = field(default_factory=dict)
+    receiver: int = 0
+    not_receiving_since: float | None = None
 
     @property
     def failed_checks(self) -> tuple[Check, ...]:

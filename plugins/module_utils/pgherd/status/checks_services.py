@@ -137,7 +137,7 @@ def _archive(
         text = f"barman on {host.name} does not receive WAL"
         # Barman's cron would start one that nobody restarts.
         cure = restart(RECEIVER, host.name)
-        yield Problem("barman-not-receiving", WARNING, host.name, text, cure, view.receiving_at)
+        yield Problem("barman-not-receiving", WARNING, host.name, text, cure, view.not_receiving_since)
     behind, age = segments_behind(topology, view), wal_age(topology, view)
     if behind is not None and behind > 1 and (age is None or age > limits.wal_age):
         text = f"the WAL archive on {host.name} is {behind} segments behind the primary"

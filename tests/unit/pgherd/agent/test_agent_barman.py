@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from pgherd.agent import barman_files
-from pgherd.agent.barman_part import AGAIN, BAD, FAILED, GOOD, BarmanPart
+from pgherd.agent.barman_part import AGAIN, AWAIT, BAD, BEHIND, CALM, FAILED, GOOD, BarmanPart
 from pgherd.errors import Unreachable
 from pgherd.ports.sql import Server
 from pgherd.programs.barman import Client
@@ -53,11 +53,13 @@ class Host:
         }
         first = [("show-servers demo$", json.dumps({"demo": configuration})), ("--version", "3.13.3 Barman by X")]
         self.runner = ScriptedRunner([*first, *expected])
-        self.part = BarmanPart("backup1", Client(self.runner, "demo"), [str(self.file)], lambda: 1000.0)
+        self.now = 0.0
+        self.part = BarmanPart("backup1", Client(self.runner, "demo"), [str(self.file)], lambda: 1000.0 + self.now)
         self.said: list[str] = []
 
     def ticks(self, *times: float) -> None:
         for now in times:
+            self.now = now
             self.said += [decision.text for decision in self.part.tick(now)]
 
     def backup(self) -> None:
@@ -81,13 +83,13 @@ def test_one_command_per_tick_until_all_is_known(tmp_path: Path) -> None:
     host.ticks(0, 5, 10)
     view = parse_view(json.dumps(host.part.view().to_dict()))
     assert view.unread == {}
-    assert (view.host, view.server, view.version, view.collected_at) == ("backup1", "demo", "3.13.3", 1000.0)
+    assert (view.host, view.server, view.version, view.collected_at) == ("backup1", "demo", "3.13.3", 1010.0)
     assert (view.last_wal, view.last_wal_at, view.wal_timeline) == ("00000002000000010000000A", 950.0, 2)
     assert (view.receiving_wal, view.receiving) == ("00000002000000010000000B", False)
     assert view.last_backup is not None
     assert (view.last_backup.begin, view.last_backup.end, view.last_backup.size) == (90.0, 100.0, 6)
     assert view.first_recoverable == 100.0
-    assert (view.failed_checks, view.checked_at) == ((), 1000.0)
+    assert (view.failed_checks, view.checked_at) == ((), 1010.0)
     assert host.said == ["WAL is not received", "the last finished backup is 1", "all checks are good"]
 
 
@@ -152,6 +154,57 @@ def test_a_host_without_barman_says_so(tmp_path: Path) -> None:
     assert part.view().unread == {"config": f"{missing}: No such file or directory"}
 
 
+class Seen(ScriptedRunner):
+    """Barman, whose every check takes notice of what the agent shows meanwhile."""
+
+    def __init__(self, expected: list[tuple[str, Any]], part: BarmanPart) -> None:
+        super().__init__(expected)
+        self._part = part
+        self.shown: list[tuple[bool | None, int]] = []
+
+    def run(self, argv: Any, **rest: Any) -> Any:
+        if "check" in argv:
+            self.shown.append((self._part.view().receiving, self._part.view().receiver))
+        return super().run(argv, **rest)
+
+
+def test_what_is_seen_of_the_receiver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A receiver that is restarted: Barman's process holds its lock before and after it receives."""
+    looks = [(7, True), (7, True), (7, True), (7, False), (0, False), (8, False), (8, True), (8, True)]
+    monkeypatch.setattr(barman_files, "process", lambda *place: looks[0][0])
+    monkeypatch.setattr(barman_files, "receives", lambda number: looks.pop(0)[1])
+    host = Host(tmp_path, [])
+    seen = Seen([*host.runner._expected, (LIST, '{"demo": []}'), *[(CHECK, check())] * 3], host.part)
+    host.runner._expected.clear()
+    host.part._client = Client(seen, "demo")
+    found, intervals = [], []
+    for now in (0, 1, 5, 10, 11, 12, 13, 18):
+        host.ticks(now)
+        view = host.part.view()
+        found.append((view.receiver, view.receiving, view.not_receiving_since))
+        intervals.append(host.part.interval)
+    since = 1010.0
+    assert found == [
+        *[(7, True, None)] * 3,
+        (7, False, since),
+        (0, False, since),
+        (8, False, since),
+        *[(8, True, None)] * 2,
+    ]
+    # It looks again soon until WAL is received.
+    assert intervals == [BEHIND, CALM, CALM, AWAIT, AWAIT, AWAIT, CALM, CALM]
+    # A check takes a second or more, and so long what has been seen just now is shown, not what was seen before.
+    assert seen.shown == [(True, 7), (False, 7), (True, 8)]
+    assert host.said == ["WAL is received", "all checks are good", "WAL is not received", "WAL is received"]
+
+
+def test_since_when_is_not_known_of_a_receiver_that_was_never_seen(tmp_path: Path) -> None:
+    host = Host(tmp_path, [(LIST, '{"demo": []}'), (CHECK, check())])
+    (tmp_path / "streaming" / "00000002000000010000000B.partial").write_text("x")
+    host.ticks(0, 1, 2)
+    assert (host.part.view().receiving, host.part.view().not_receiving_since) == (False, None)
+
+
 LOST, COMMON = "0000000B000000000000000D.partial", "0000000A000000000000000C"
 
 
@@ -167,6 +220,7 @@ class Receiver:
         self.gone = False
         self._now = 0.0
         monkeypatch.setattr(barman_files, "process", lambda *args: number(self._now))
+        monkeypatch.setattr(barman_files, "receives", bool)
         self.host.part._primary = self.primary
 
     @contextmanager

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from pgherd.errors import CommandError, ProtocolError, Unreachable
-from pgherd.programs.barman import CHECK_ARCHIVE, Client, grants, roles, running
+from pgherd.programs.barman import CHECK_ARCHIVE, Client, grants, receives, roles, running
 from pgherd.programs.barman_view import DONE, FAILED, WAITING, Backup, BarmanView, Check, parse_view
 from scripted import ScriptedRunner
 
@@ -234,3 +234,32 @@ def test_running_looks_at_the_process_and_not_only_at_its_file(tmp_path: Path) -
         assert running(str(tmp_path), "demo", "backup")
         assert not running(str(tmp_path), "demo", "receive-wal")
     assert not running(str(tmp_path), "demo", "backup")
+
+
+SLEEPER = "import sys; print('up', flush=True); sys.stdin.read()"
+
+
+@pytest.mark.parametrize(
+    ("what", "words", "expected"),
+    [
+        # As Barman 3.4 and 3.13 start it (PgReceiveXlog in command_wrappers.py).
+        ("it receives", ["/usr/lib/postgresql/15/bin/pg_receivewal", "--verbose", "--no-loop", "--directory=/x"], True),
+        ("it is asked for its version", ["/usr/lib/postgresql/15/bin/pg_receivewal", "--version"], False),
+        ("it is another program", ["/usr/bin/rsync", "--directory=/x"], False),
+    ],
+)
+def test_wal_is_received_by_a_child(what: str, words: list[str], expected: bool) -> None:
+    """Real processes, which only call themselves so."""
+    assert not receives(0)
+    assert not receives(os.getpid())
+    name, *rest = words
+    argv = [name, "-c", SLEEPER, *rest]
+    with subprocess.Popen(argv, executable=sys.executable, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"up\n"
+        assert receives(os.getpid()) is expected, what
+        assert not receives(os.getppid()), "a child's child is another's"
+        process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert not receives(os.getpid()), "it has ended, and nobody has waited for it"
+    assert not receives(os.getpid())

@@ -357,6 +357,7 @@ CASES = {
         ["barman-check backup1", "barman-check backup1"],
     ),
     "barman does not receive": (with_barman(H, receiving=False), ["barman-not-receiving backup1"]),
+    "barman has not looked yet": (with_barman(H, receiving=None), []),
     "archive behind": (
         with_barman(H, last_wal="000000010000000000000001", last_wal_at=NOW - 1200),
         ["archive-behind backup1"],
@@ -483,6 +484,15 @@ def only(topology: Topology, kind: str) -> Problem:
 def test_nobody_is_told_to_stop_what_may_be_the_primary() -> None:
     found = only(CASES["two primaries, and the numbers of confirmations differ"][0], "two-primaries")
     assert (found.cure, "pg1 may be the primary" in found.text) == (SITE, True)
+
+
+def test_since_when_no_wal_is_received_is_not_when_wal_was_last_written() -> None:
+    """An idle primary writes nothing for hours."""
+    idle = with_barman(H, receiving=False, receiving_at=NOW - 7200)
+    assert only(idle, "barman-not-receiving").since is None
+    assert (
+        only(with_barman(idle, receiving=False, not_receiving_since=NOW - 3), "barman-not-receiving").since == NOW - 3
+    )
 
 
 def test_since_when_a_node_is_down_comes_from_repmgrs_events() -> None:
