@@ -71,6 +71,19 @@ def test_what_does_not_run_is_started(host: Host) -> None:
     assert bad_checks(checks) == set()
 
 
+def test_status_is_good_when_the_module_has_ended(host: Host) -> None:
+    """Whenever the agent looks while the receiver is restarted."""
+    touch = command("touch", "/etc/barman.d/{{ cluster_name }}.conf")
+    status = command("pgherd", "status", "--json", fails=True)
+    results = host.play(READ, *[touch, STATE, status] * 5)[1:]
+    for real, seen in zip(results[1::3], results[2::3]):
+        assert real["steps"][0] == "restart barman-receiver, whose files changed"
+        document = json.loads(seen["stdout"])
+        assert "barman-not-receiving" not in {problem["id"] for problem in document["problems"]}
+        (view,) = [item["view"] for item in document["topology"]["barmans"] if item["name"] == host.name]
+        assert (view["receiving"], [item for item in view["checks"] if not item["ok"]]) == (True, [])
+
+
 def test_the_receiver_of_barmans_cron_makes_room(host: Host) -> None:
     """What cron started would be restarted by nobody. The module ends when the unit's own receives."""
     stop = command("systemctl", "stop", RECEIVER, CRON)

@@ -130,9 +130,10 @@ class BackupExecutor:
     def confirm(self) -> None:
         """Wait until what was started runs and all checks are good. Raises PgherdError with those that are not, their
         hints, and a cure."""
-        # Before the checks: while the receiver of Barman's cron makes room, they are good, and are not a moment later.
+        # Before the checks: while the receiver of Barman's cron makes room, or ours is about to be refused, they are good, and
+        # are not a moment later.
         for service in sorted(self._started):
-            runs = self._receives if service == RECEIVER else partial(self._runs, service)
+            runs = self._receiving if service == RECEIVER else partial(self._runs, service)
             self._wait(f"see {service} run", self._reason(service), runs)
         bad: list[Check] = []
 
@@ -145,7 +146,8 @@ class BackupExecutor:
         except Unreachable:
             raise self._not_good(bad) from None
         if self._told:
-            self._wait("hear from this host's agent", self._reason(AGENT), self._tells)
+            told = "hear from this host's agent that WAL is received and all checks are good"
+            self._wait(told, self._reason(AGENT), self._tells)
 
     def settled(self, observe: Callable[[], BackupState], wait: bool, forecast: bool = False) -> BackupState:
         """What *observe* says once it can be planned from. With *wait*, the primary and checks that no step makes good
@@ -219,13 +221,18 @@ class BackupExecutor:
         self._wait(f"receive WAL through the slot {self._place.slot}", self._reason(RECEIVER), self._receiving)
 
     def _receiving(self) -> bool:
-        slot = observe_slot(self._open, self._place.slot)
-        return bool(slot and slot.active and slot.used) and self._receives()
+        try:
+            slot = observe_slot(self._open, self._place.slot)
+        except Unreachable:
+            return False
+        # The slot alone may be still another's: of a receiver that was cut off, say.
+        return bool(slot and slot.active and slot.used) and barman.receives(self._receiver())
 
-    def _receives(self) -> bool:
-        """Whether the receiver is the service's: one that Barman's cron started is about to make room."""
+    def _receiver(self) -> int:
+        """The receiver's process; 0 where it is not the service's: one that Barman's cron started is about to make room."""
         process = self._services.process(RECEIVER)
-        return process != 0 and process == barman.process(self._place.lock_directory, self._place.server, "receive-wal")
+        holder = barman.process(self._place.lock_directory, self._place.server, "receive-wal")
+        return process if process == holder else 0
 
     def _runs(self, service: str) -> bool:
         return self._services.state(service) == RUNNING
@@ -240,12 +247,16 @@ class BackupExecutor:
         return next((known[name] for name in known if name in names), LOG)
 
     def _tells(self) -> bool:
-        """Whether the agent has seen all there is, and the good checks too, so that the status shows them."""
+        """Whether the agent has seen all there is, the good checks and the receiver that is here, so that the status shows
+        them. It looks from time to time: it may have looked while none was there, and checked when there was one again."""
         try:
             view = self._told() if self._told else None
         except Unreachable:
             return False
-        return view is None or (view.checks is not None and view.backups is not None and not view.failed_checks)
+        if view is None:
+            return True
+        known = view.checks is not None and view.backups is not None and not view.failed_checks
+        return known and bool(view.receiving) and view.receiver == self._receiver()
 
     def _not_taking(self) -> bool:
         return not barman.running(self._place.lock_directory, self._place.server, "backup")

@@ -105,6 +105,7 @@ def receivers(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         return holders.pop(0) if holders[1:] else holders[0]
 
     monkeypatch.setattr(barman, "process", process)
+    monkeypatch.setattr(barman, "receives", bool)
     return holders
 
 
@@ -364,11 +365,48 @@ def test_a_unit_that_was_started_is_seen_to_run() -> None:
 def test_a_receiver_of_barmans_cron_makes_room_before_the_checks_count(receivers: list[int]) -> None:
     """Its checks are good until it is stopped, and bad until the unit's receives."""
     receivers[:] = [CRONS, CRONS, 0, OWN]
-    runs = executor([("check", check())])
+    runs = executor([("check", check())], [(ASK, [SLOT])] * 10)
     runs.start(RECEIVER)
     runs.confirm()
     assert receivers == [OWN]
     receivers[:] = [CRONS]
+    with pytest.raises(Unreachable, match=r"see barman-receiver run: not within 5 s.*journalctl -u barman"):
+        runs.confirm()
+
+
+FREE: dict[str, Any] = {**SLOT, "active": False}
+
+
+@pytest.mark.parametrize(
+    ("what", "slots", "receives"),
+    [
+        # Barman looks at the slot before it receives, and ends; systemd starts it again. Its checks are good while it looks.
+        ("the slot is still another's, and ours is about to be refused", [SLOT, SLOT, SLOT], [False, False, True]),
+        ("it has not come to receive yet", [FREE, FREE, SLOT], [True]),
+        ("it connects, and may be refused", [FREE, SLOT], [True]),
+        ("the slot is made by it", [None, SLOT], [True]),
+        ("the primary is away for a moment", [Unreachable("refused"), SLOT], [True]),
+    ],
+)
+def test_a_receiver_that_was_started_receives_before_the_checks_count(
+    what: str, slots: list[Any], receives: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(barman, "receives", lambda number: receives.pop(0))
+    asked = [slot if isinstance(slot, Unreachable) else [slot] if slot else [] for slot in slots]
+    runner, server = ScriptedRunner([("check demo$", check())]), ScriptedServer("pg1", [(ASK, rows) for rows in asked])
+    clock = Clock()
+    runs = BackupExecutor(
+        PLACE, Client(runner, "demo"), Known(), opens(server), 5, sleep=clock.sleep, clock=lambda: clock.now
+    )
+    runs.restart(RECEIVER)
+    runs.confirm()
+    assert clock.now == len(slots) - 1, what
+
+
+def test_a_receiver_that_never_comes_to_receive_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(barman, "receives", lambda number: False)
+    runs = executor([], [(ASK, [SLOT])] * 6)
+    runs.restart(RECEIVER)
     with pytest.raises(Unreachable, match=r"see barman-receiver run: not within 5 s.*journalctl -u barman"):
         runs.confirm()
 
@@ -380,20 +418,38 @@ def test_a_backup_waits_for_the_units_receiver(receivers: list[int]) -> None:
     assert receivers == [OWN]
 
 
-def test_the_agent_is_waited_for() -> None:
-    whole = BarmanView("backup1", "demo", 1.0, checks=(), backups=())
-    views: list[Any] = [Unreachable("refused"), BarmanView("backup1", "demo", 0.0), whole]
+WHOLE = BarmanView("backup1", "demo", 1.0, checks=(), backups=(), receiving=True, receiver=OWN)
+
+
+@pytest.mark.parametrize(
+    ("what", "view"),
+    [
+        ("it does not answer", Unreachable("refused")),
+        ("it has seen nothing", BarmanView("backup1", "demo", 0.0)),
+        ("it has no checks", replace(WHOLE, checks=None)),
+        ("it cannot read the catalogue", replace(WHOLE, backups=None)),
+        ("checks are bad", replace(WHOLE, checks=(Check("receive_wal_running", False),))),
+        ("it saw no receiver, and good checks a second later", replace(WHOLE, receiving=False, receiver=0)),
+        ("it saw one that did not receive yet", replace(WHOLE, receiving=False)),
+        ("it saw the one before the restart", replace(WHOLE, receiver=OWN - 1)),
+        ("it does not say which one it saw", replace(WHOLE, receiver=0)),
+    ],
+)
+def test_the_agent_is_waited_for(what: str, view: Any) -> None:
+    views: list[Any] = [view, WHOLE]
 
     def told() -> BarmanView:
-        view = views.pop(0)
-        if isinstance(view, Unreachable):
-            raise view
-        return view
+        found = views.pop(0)
+        if isinstance(found, Unreachable):
+            raise found
+        return found
 
     executor([("check", check())], told=told).confirm()
-    assert views == []
-    views += [BarmanView("backup1", "demo", 0.0)] * 6
-    with pytest.raises(Unreachable, match=r"hear from this host's agent: not within 5 s.*journalctl -u pgherd-agent"):
+    assert views == [], what
+    views += [view] * 6
+    with pytest.raises(
+        Unreachable, match=r"agent that WAL is received and all checks .*: not within 5 s.*journalctl -u pgherd-agent"
+    ):
         executor([("check", check())], told=told).confirm()
 
 
