@@ -14,8 +14,9 @@ from ..data import incarnation
 from ..data.clone import Staging
 from ..data.datadir import SIGNAL, written
 from ..data.outside import LOCATIONS
+from ..data.postmaster import stop_postmaster
 from ..data.rejoin_marker import alone, mark, marked, unmark
-from ..errors import PgherdError, SqlError, Unreachable
+from ..errors import Conflict, PgherdError, SqlError, Unreachable
 from ..model import REPMGR_DATABASE, Cluster, Node
 from ..objects.identity import MEMBERS_SQL, SETTING, parse_members, renamed
 from ..observe import gather as observe
@@ -40,6 +41,8 @@ from .seen import NodeObservation
 
 # Seconds for which a primary that standbys stream from may leave looks without an answer: a busy host does.
 BUSY = 15.0
+# Seconds that a server which is not its service's may take to stop.
+BY_HAND = 60.0
 # repmgr's metadata must not wait for standbys: they may be what is missing (repmgr's own sessions say so too).
 LOCAL_COMMIT = "-c synchronous_commit=local -c statement_timeout=10000"
 
@@ -214,8 +217,15 @@ class NodeExecutor:
         self._rejoin(upstream)
 
     def stop(self) -> None:
-        """Stop PostgreSQL."""
+        """Stop PostgreSQL, also a server that somebody has started past its service, which knows nothing of it."""
         self._services.stop(POSTGRES, timeout=3600)
+        if not stop_postmaster(self._directory, BY_HAND, BY_HAND):
+            raise Conflict(
+                f"Stop PostgreSQL on {self._name}",
+                f"no server in {self._directory}",
+                f"one that was started past its service, and does not end within {BY_HAND:.0f} s",
+                "Stop it, and run the playbook again.",
+            )
 
     def register_primary(self) -> None:
         """Write this node's row as the primary, once it is one."""

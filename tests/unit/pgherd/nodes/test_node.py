@@ -496,6 +496,29 @@ def test_a_standby_is_pointed_only_where_it_can_log_in(monkeypatch: pytest.Monke
     assert opened == ["pg1 true replication pgherd_agent"]
 
 
+@pytest.mark.parametrize("ends", [True, False])
+def test_a_server_that_is_not_its_services_is_stopped_too(monkeypatch: pytest.MonkeyPatch, ends: bool) -> None:
+    """Somebody went past the service, which says that it is stopped; its data would be cloned over below it."""
+    done = list[str]()
+
+    class Services:
+        def stop(self, name: str, timeout: float) -> None:
+            done.append(f"service {name}")
+
+    def stop_postmaster(directory: str, _timeout: float, _hear: float) -> bool:
+        done.append(directory)
+        return ends
+
+    monkeypatch.setattr(node_apply, "stop_postmaster", stop_postmaster)
+    executor = node_apply.NodeExecutor(here_of(CLUSTER, "pg2", services=Services()))
+    if ends:
+        executor.stop()
+    else:
+        with pytest.raises(Conflict, match=r"Stop PostgreSQL on pg2[\s\S]*started past its service"):
+            executor.stop()
+    assert done == ["service postgres", debian(17).data]
+
+
 def test_slots_are_made_and_dropped_as_who_may(monkeypatch: pytest.MonkeyPatch) -> None:
     """repmgr's role has no REPLICATION."""
     users = list[str]()
