@@ -118,7 +118,6 @@ def test_a_second_primary(herd: Herd) -> None:
         cured(herd, "node-down", leaf)
         # It comes back as a standby, with a history of its own.
         assert cured(herd, "not-streaming", leaf) == AGENT
-        wait(herd.primary, healthy, 120.0)
         # What is left of its WAL does not say where it is, once it receives none.
         on(leaf, "systemctl", "stop", "pgherd-agent")
         set_(herd, leaf, primary_conninfo="host=127.0.0.1 port=1")

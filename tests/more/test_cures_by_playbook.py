@@ -205,7 +205,15 @@ def test_a_node_that_serves_another_clusters_data(herd: Herd) -> None:
     """Somebody has started it past its unit, and so past the guard, which would not have. It is stopped; and it is replaced
     where that is said."""
     leaf, data = herd.leaf, herd.sql(herd.leaf, "SHOW data_directory").strip()
-    by_hand = ("sudo", "-u", "postgres", "pg_ctlcluster", str(herd.version), "main", "start")
+    # A server keeps what it is started with, and so would the session.
+    by_hand = (
+        "sudo",
+        "-u",
+        "postgres",
+        "sh",
+        "-c",
+        f"pg_ctlcluster {herd.version} main start >/dev/null 2>&1 </dev/null",
+    )
     stop = f"pg_ctlcluster {herd.version} main stop"
     with left_alone(*herd.nodes):
         on(leaf, "systemctl", "stop", herd.unit())
@@ -213,7 +221,8 @@ def test_a_node_that_serves_another_clusters_data(herd: Herd) -> None:
         on(leaf, "sudo", "-u", "postgres", f"/usr/lib/postgresql/{herd.version}/bin/initdb", "-D", data)
         on(leaf, *by_hand)
         # Whoever looks has to be let in.
-        made = "'CREATE ROLE pgherd_monitor LOGIN IN ROLE pg_monitor PASSWORD ' || quote_literal(rolpassword)"
+        made = "CREATE ROLE pgherd_monitor LOGIN IN ROLE pg_monitor PASSWORD "
+        made = f"'SET synchronous_commit = off; {made}' || quote_literal(rolpassword)"
         role = herd.sql(herd.primary, f"SELECT {made} FROM pg_authid WHERE rolname = 'pgherd_monitor'")
         herd.sql(leaf, role)
         assert cured(herd, "two-primaries", leaf) == stop

@@ -38,6 +38,8 @@ def test_an_old_backup(herd: Herd) -> None:
         "    open(path, 'w').write(text)\n"
     )
     on(host, "python3", "-c", age)
+    # It reads the catalogue when a backup was made, else twice an hour.
+    on(host, "systemctl", "restart", "pgherd-agent")
     assert cured(herd, "backup-old", host) == "systemctl start barman-backup.service"
 
 

@@ -50,8 +50,8 @@ STARTING = re.compile(r"starting up|not yet accepting|in recovery mode")
 REJECTED = re.compile(r'(?:pg|pool)_hba\.conf (?:rejects connection|entry) for host "([^"]+)"')
 # What one that runs says to who may not look, or what TLS says of its certificate: all of it is the playbook's to state again.
 _SHUT_OUT = re.compile(
-    r"certificate|does not support SSL|authentication failed|permission denied|not permitted to log in"
-    r"|role .* does not exist"
+    r"certificate|does not support SSL|SSL error: (?!unexpected eof)|authentication failed|permission denied"
+    r"|not permitted to log in|role .* does not exist"
 )
 # aclcheck_error(): what PostgreSQL itself brings has such a name.
 _LACKS = re.compile(r"permission denied for (function|view|table) (pg_[a-z_]+)")
