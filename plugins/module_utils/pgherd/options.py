@@ -50,6 +50,7 @@ class Options:
     agent_plain_port: int = 8766
     agent_plain_listen: tuple[str, ...] = ()
     agent_clients: tuple[str, ...] = ()
+    peer_port: int = 8767
 
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> Options:

@@ -270,9 +270,10 @@ def test_sudo(cluster: Deployed) -> None:
 
 
 def test_what_listens(cluster: Deployed) -> None:
-    """On addresses of the network: ssh, the one service of the host, and the agent. Nothing more."""
+    """On addresses of the network: ssh, the one service of the host, the agent, and data nodes' for others. Nothing more."""
     agent, pool = str(cluster.wanted("agent_port", 8765)), str(cluster.wanted("pgpool_port", 9999))
-    wanted = {host.name: {"22", agent, "5432"} for host in cluster.nodes}
+    peer, witnesses = str(cluster.wanted("peer_port", 8767)), {host.name for host in cluster.group("witness")}
+    wanted = {host.name: {"22", agent, "5432", *(() if host.name in witnesses else (peer,))} for host in cluster.nodes}
     wanted |= {host.name: {"22", agent, pool} for host in cluster.group("pgpool")}
     wanted |= {host.name: {"22", agent} for host in cluster.group("barman")}
 

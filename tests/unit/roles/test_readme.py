@@ -56,7 +56,9 @@ def test_the_tarball_has_the_version() -> None:
 
 def test_ports_are_the_defaults() -> None:
     defaults = yaml.safe_load((ROOT / "roles/cluster/defaults/main.yml").read_text(encoding="utf-8"))
-    ports = {str(defaults[f"cluster_{name}_port"]) for name in ("pgpool", "agent")} | {str(defaults["cluster_port"])}
+    ports = {str(defaults[f"cluster_{name}_port"]) for name in ("pgpool", "agent", "peer")} | {
+        str(defaults["cluster_port"])
+    }
     table = PAGE.split("| port | open on | for |")[1].split("\n\n")[0]
     assert set(re.findall(r"^\| (\d+) \|", table, re.MULTILINE)) == ports | {"22"}
     assert f"control port {defaults['cluster_pcp_port']} " in PAGE

@@ -7,7 +7,6 @@ See verbs.py for the conversation.
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 from collections.abc import Callable, Mapping
@@ -15,12 +14,10 @@ from typing import Any
 
 from ..errors import PgherdError, ProtocolError
 from ..ports.directories import as_owner
-from ..text import cleaned
+from ..ports.lines import Lines
 
 # Seconds until it has to be ready, and for which it may then be silent. It gives a sign of life every five.
 READY, SILENT = 10.0, 60.0
-# Bytes of one line, and of all: signs of life alone would be that much after months.
-LONGEST, MOST = 1 << 20, 64 << 20
 
 
 class Asking:
@@ -63,7 +60,7 @@ def ask(
     except OSError:
         return None
     with connection:
-        lines = _Lines(connection)
+        lines = Lines(connection)
         try:
             lines.send({"verb": verb, "node": node, "arguments": dict(arguments)})
             first = lines.next(READY)
@@ -85,7 +82,7 @@ def who(path: str) -> Mapping[str, Any]:
     nothing where there is no agent that says it. Raises PgherdError where there may be one, and this user may not ask it."""
     try:
         with _connected(path) as connection:
-            lines = _Lines(connection)
+            lines = Lines(connection)
             lines.send({"verb": "who"})
             found = lines.next(READY)
     except PermissionError as error:
@@ -96,7 +93,7 @@ def who(path: str) -> Mapping[str, Any]:
     return found if known else {}
 
 
-def _follow(lines: _Lines, said: Callable[[str], None], what: str) -> Mapping[str, Any]:
+def _follow(lines: Lines, said: Callable[[str], None], what: str) -> Mapping[str, Any]:
     """Have *what* the agent is ready for begin, and wait until it is done. What *said* raises is its own."""
     try:
         lines.send({"go": True})
@@ -134,36 +131,3 @@ def _connected(path: str) -> socket.socket:
         connection.close()
         raise
     return connection
-
-
-class _Lines:
-    """Plain data, a line each. What comes is another user's word: of bounded length, all of it too, and with nothing that a
-    terminal obeys."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        self._connection = connection
-        self._rest = b""
-        self._heard = 0
-
-    def send(self, words: Mapping[str, Any]) -> None:
-        self._connection.sendall(json.dumps(words).encode() + b"\n")
-
-    def next(self, seconds: float) -> Mapping[str, Any]:
-        """The next one. Raises OSError when none comes within *seconds* or ever, ProtocolError when it is no such thing."""
-        self._connection.settimeout(seconds)
-        while b"\n" not in self._rest:
-            part = self._connection.recv(65536)
-            if not part:
-                raise ConnectionError("it has hung up")
-            self._rest += part
-            self._heard += len(part)
-            if len(self._rest) > LONGEST or self._heard > MOST:
-                raise ProtocolError("it says more than it may")
-        line, _end, self._rest = self._rest.partition(b"\n")
-        try:
-            found = cleaned(json.loads(line))
-        except (ValueError, RecursionError) as error:
-            raise ProtocolError(f"it says {line[:80]!r}") from error
-        if not isinstance(found, dict):
-            raise ProtocolError(f"it says {line[:80]!r}")
-        return found

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import selectors
 import socket
-import ssl
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from .exchange import READ, Exchange, Reply
+from .exchange import READ, Exchange
 from .seats import SeatLimits, leaves, source
 
 # Seconds from when a client is let in to the last byte of its answer.
@@ -30,6 +29,9 @@ REST = 0.2
 HUNG = 10.0
 LIMITS = SeatLimits()
 
+# What is begun with a client: its stream, whom it counts for, whether places are kept for it, when it ends (monotonic).
+Begin = Callable[[socket.socket, str, bool, float], Exchange]
+
 
 def nobody_yet() -> dict[str, int]:
     """Counts of those that are hung up on: they took too long, or gave up their places to others."""
@@ -41,19 +43,17 @@ def _nobody(_address: str) -> bool:
 
 
 class Door:
-    """Answers by *reply*, over TLS with *context*. *known*: whether places are kept for an address."""
+    """Has each client served by what *begin* gives for it. *known*: whether places are kept for an address."""
 
     def __init__(
         self,
-        reply: Reply,
-        context: Callable[[], ssl.SSLContext] | None = None,
+        begin: Begin,
         known: Callable[[str], bool] = _nobody,
         patience: float = PATIENCE,
         limits: SeatLimits = LIMITS,
         unanswered: dict[str, int] | None = None,
     ) -> None:
-        self._reply = reply
-        self._context = context
+        self._begin = begin
         self._known = known
         self._patience = patience
         self._limits = limits
@@ -66,15 +66,9 @@ class Door:
         #: How many were not answered, by why.
         self.unanswered = nobody_yet() if unanswered is None else unanswered
 
-    def answer_by(
-        self,
-        reply: Reply,
-        context: Callable[[], ssl.SSLContext] | None,
-        known: Callable[[str], bool],
-        unanswered: dict[str, int],
-    ) -> None:
+    def answer_by(self, begin: Begin, known: Callable[[str], bool], unanswered: dict[str, int]) -> None:
         """Answer so from now on; who is inside already is answered as before."""
-        self._reply, self._context, self._known, self.unanswered = reply, context, known, unanswered
+        self._begin, self._known, self.unanswered = begin, known, unanswered
 
     def leave(self, address: str) -> None:
         """Listen there no more; who is inside is answered."""
@@ -175,10 +169,11 @@ class Door:
                 self._closing.wait(0.05)
                 return
             known, ends = self._known(address), time.monotonic() + self._patience
-            exchange = Exchange(stream, source(address), known, ends, self._reply, self._context)
+            exchange = self._begin(stream, source(address), known, ends)
             gives_up = leaves(self._inside.values(), exchange, self._limits)
             if gives_up:
                 self.unanswered["displaced"] += 1
+                gives_up.lost("others have come, and it had asked for nothing yet")
                 self._hang_up(gives_up)
             self._inside[exchange.descriptor] = exchange
             self._selector.register(exchange.descriptor, exchange.waits, exchange)
@@ -189,6 +184,7 @@ class Door:
             if exchange.ends > now:
                 return
             self.unanswered["late"] += 1
+            exchange.lost(f"it has not asked for anything within {self._patience:g} s")
             self._hang_up(exchange)
 
     def _hang_up(self, exchange: Exchange) -> None:

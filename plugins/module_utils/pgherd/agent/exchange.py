@@ -14,7 +14,7 @@ READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 # Bytes that a request with its headers may have.
 LONGEST = 8192
 # A record of TLS holds no more, so none is left half read, where select would not see it.
-_RECORD = 16384
+RECORD = 16384
 # Request as far as it has come -> the answer, b"" when it is not complete.
 Reply = Callable[[bytes], bytes]
 
@@ -67,6 +67,9 @@ class Exchange:
             return True
         return False
 
+    def lost(self, why: str) -> None:
+        """It is about to be hung up on without an answer: *why*."""
+
     def close(self) -> None:
         """Hang up. What was sent still arrives."""
         with suppress(OSError, ValueError):
@@ -87,7 +90,7 @@ class Exchange:
         self._secured = True
 
     def _read(self) -> bool:
-        part = self._stream.recv(_RECORD)
+        part = self._stream.recv(RECORD)
         if not part:
             raise ConnectionError("the client went away")
         self._asked += part

@@ -5,8 +5,6 @@
 from __future__ import annotations
 
 import json
-import os
-import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,8 +16,8 @@ from urllib.parse import parse_qsl
 from ..errors import PgherdError
 from ..model import SERVER_CERT_FILE, SERVER_KEY_FILE
 from .door import LIMITS, PATIENCE, Door
-from .exchange import LONGEST
-from .part import Decision, Part, Replaceable
+from .door_part import DoorPart
+from .exchange import LONGEST, Exchange
 from .seats import SeatLimits
 
 
@@ -41,15 +39,10 @@ def as_json(data: Any, status: int = 200) -> Answer:
     return Answer(status, json.dumps(data, sort_keys=True) + "\n")
 
 
-class HttpPart(Replaceable):
+class HttpPart(DoorPart):
     """Serves *routes* (path -> what gives the answer) on *port* of the addresses that *where* finds, '' being all of the
     host: over TLS, unless not *secure*. *known*: whether places are kept for an address; *unanswered*: where it is
-    counted who was hung up on, by why.
-
-    A certificate that was renewed is taken up without a restart. Addresses are looked for until all are listened on.
-    """
-
-    interval = 5.0
+    counted who was hung up on, by why."""
 
     def __init__(
         self,
@@ -65,86 +58,10 @@ class HttpPart(Replaceable):
         limits: SeatLimits = LIMITS,
         unanswered: dict[str, int] | None = None,
     ) -> None:
-        self.name = name
-        self._where = where
-        self._port = port
         self._routes = dict(routes)
-        self._files = (certificate, key)
-        self._written: tuple[float, ...] = ()
-        self._secure = secure
-        self._context = _context() if secure else None
-        self._answers = partial(reply, self._routes), self._current if secure else None, known
-        self.door = Door(*self._answers, patience, limits, unanswered)
-        self._complete = self._replaced = self._taken = False
-
-    @property
-    def port(self) -> int:
-        """The port that it listens on; of use where 0 was asked for."""
-        return next(iter(self.door.ports.values()), 0)
-
-    def tick(self, now: float) -> Sequence[Decision]:
-        """Listen, where that is not so yet. Raises PgherdError where an address or the certificate does not serve."""
-        if self._secure:
-            self._load_certificate()
-        fault = self.door.fault()
-        if fault:
-            raise PgherdError(f"answer on port {self.port}: {fault}")
-        if self._complete:
-            return ()
-        decisions, wrong, wanted = [], "", self._where()
-        # First: all addresses and one of them are not to be had together.
-        for address in set(self.door.ports) - {*wanted} if self._taken else ():
-            self.door.leave(address)
-        self._taken = False
-        for address in wanted:
-            if address in self.door.ports:
-                continue
-            where = address or "all addresses"
-            try:
-                port = self.door.listen(address, self._port)
-            except OSError as error:
-                wrong = wrong or f"listen on {where} port {self._port}: {error.strerror}."
-                continue
-            decisions.append(Decision(f"listens on {where} port {port}{'' if self._secure else ' without TLS'}"))
-        if wrong:
-            raise PgherdError(wrong, "Set cluster_agent_listen.")
-        self._complete = True
-        return decisions
-
-    def close(self) -> None:
-        """Stop listening."""
-        if not self._replaced:
-            self.door.close()
-
-    def take_over(self, before: Part) -> None:
-        """See part.Replaceable: the same sockets, where they are on the same port and as open as these shall be."""
-        if isinstance(before, HttpPart) and (before._port, before._secure) == (self._port, self._secure):
-            self._context, self._written = before._context, before._written
-            before.door.answer_by(*self._answers, self.door.unanswered)
-            self.door, self._taken, before._replaced = before.door, True, True
-
-    def _current(self) -> ssl.SSLContext:
-        if self._context is None:
-            raise AssertionError("only asked where there is TLS")
-        return self._context
-
-    def _load_certificate(self) -> None:
-        """Into a context of its own: one that does not serve leaves the last one as it is."""
-        try:
-            written = tuple(os.stat(path).st_mtime for path in self._files)
-            if written != self._written:
-                context = _context()
-                context.load_cert_chain(*self._files)
-                self._context, self._written = context, written
-        except (OSError, ssl.SSLError) as error:
-            raise PgherdError(f"read the certificate {self._files[0]}: {error.strerror or error}.") from error
-
-
-def _context() -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.options |= ssl.OP_NO_RENEGOTIATION  # one handshake for each client
-    return context
+        begin = partial(Exchange, reply=partial(reply, self._routes), context=self.current if secure else None)
+        door = Door(begin, known, patience, limits, unanswered)
+        super().__init__(name, where, port, (certificate, key) if secure else (), door, begin, known)
 
 
 def reply(routes: Mapping[str, Route], asked: bytes) -> bytes:

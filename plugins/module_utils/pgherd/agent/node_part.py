@@ -31,6 +31,7 @@ from ..ports.here import Here
 from ..programs.sessions import local_parameters, parameters
 from ..promotion import change, command
 from ..promotion.election import Missed
+from . import peer_part
 from .command_part import CommandPart, Run
 from .command_socket import CommandSocket
 from .foreign_duty import ForeignDuty
@@ -186,8 +187,8 @@ def sessions(cluster: Cluster, me: str) -> Sessions:
 
 
 def parts(here: Here, listener: str | CommandSocket[CommandPart]) -> list[Part]:
-    """What the agent of a node runs: the node itself unless it only votes, and what answers repmgrd's commands at the socket
-    *listener*, or by a CommandSocket there."""
+    """What the agent of a node runs: what answers repmgrd's commands at the socket *listener*, or by a CommandSocket there, and
+    unless it only votes, the node itself and what answers other agents."""
     cluster, me, links = here.cluster, here.me, here.links
     node = NodePart(here, sessions(cluster, me))
     commands: dict[str, Run] = {
@@ -208,7 +209,7 @@ def parts(here: Here, listener: str | CommandSocket[CommandPart]) -> list[Part]:
     witness = here.node.kind == "witness"
     verbs = Verbs(me, {} if witness else asked_for(here, node), {"postgres": here.layout.version})
     answers = CommandPart({**commands, "guard": guard}, listener, verbs=verbs)
-    return [answers] if witness else [answers, node]
+    return [answers] if witness else [answers, node, peer_part.part(here)]
 
 
 def asked_for(here: Here, node: NodePart) -> dict[str, Verb]:

@@ -184,11 +184,12 @@ def _listen_problems(cluster: Cluster) -> list[str]:
         for entry in cluster.options.agent_clients
         if not _is_network(str(entry))
     ]
-    plain = cluster.options.agent_plain_listen
-    if plain and cluster.options.agent_port == cluster.options.agent_plain_port:
-        problems.append(
-            "cluster_agent_port and cluster_agent_plain_port are the same; give one of them another number."
-        )
+    plain = ("agent_plain_port",) if cluster.options.agent_plain_listen else ()
+    problems += [
+        f"cluster_{one} and cluster_{other} are the same; give one of them another number."
+        for one, other in combinations(("agent_port", *plain, "peer_port"), 2)
+        if getattr(cluster.options, one) == getattr(cluster.options, other)
+    ]
     return problems
 
 

@@ -44,6 +44,7 @@ PORTS = (
     "cluster_pcp_port",
     "cluster_agent_port",
     "cluster_agent_plain_port",
+    "cluster_peer_port",
 )
 # What cluster_pgpool_read_balancing may be, in the words in which YAML, INI files and the command line say yes and no.
 BALANCING = {

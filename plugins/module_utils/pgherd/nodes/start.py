@@ -13,7 +13,7 @@ from ..data.rejoin_marker import marked
 from ..errors import PgherdError
 from ..model import Cluster, int_to_lsn
 from ..observe.node_state import Survey
-from ..observe.open_sessions import OpenSessions
+from ..observe.peer_answers import Answers, head_start
 from ..ports.here import Here
 from ..ports.links import Links
 from . import guard
@@ -66,10 +66,11 @@ def _decide(
     """Ask the others until what they say is enough; that, too."""
     others = [node.name for node in cluster.nodes if node.name != me]
     if (local.standby and not evidence.restored) or not others:
-        survey = OpenSessions([], links).survey()
+        survey = Survey()
         return guard.decide(cluster, me, local, survey, evidence), survey
-    begun = time.monotonic()
-    sessions = OpenSessions(others, links)
+    # A server that is slow to answer has as long as it would have without agents.
+    begun = time.monotonic() + head_start(links)
+    sessions = Answers(others, links)
     while True:
         over, survey = sessions.over(), sessions.survey()
         decision = guard.decide(cluster, me, local, survey, evidence)
@@ -82,5 +83,5 @@ def _decide(
             return decision, survey
         if over:
             sessions.close()
-            sessions = OpenSessions(others, links)
+            sessions = Answers(others, links)
         time.sleep(INTERVAL)

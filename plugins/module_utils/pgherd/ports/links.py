@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+from .peers import Peers
 from .sql import Server
 
 # Seconds for sessions and statements on others; and at most, where nodes that live were too late for that.
@@ -18,13 +19,15 @@ LIMIT, PATIENT = 2.0, 10.0
 class Links:
     """How the nodes are reached: *open_* gives a session on the node called so; *stop* stops PostgreSQL on this host. *least*
     says, by a session on this host, how high the limits of a standby have to be here by its pg_control. *limit*: seconds for a
-    session, and for an answer; *within* gives *open_* for another such limit."""
+    session, and for an answer; *within* gives *open_* for another such limit. *peers*: other nodes' agents, where they may be
+    asked from here."""
 
     open_: Callable[[str], Server]
     stop: Callable[[], None]
     least: Callable[[Server], Mapping[str, int]] = lambda _mine: {}
     limit: float = LIMIT
     within: Callable[[float], Callable[[str], Server]] | None = None
+    peers: Peers | None = None
 
     def patient(self) -> Links:
         """The same with twice the limit, up to PATIENT."""

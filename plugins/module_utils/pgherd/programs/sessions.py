@@ -11,6 +11,7 @@ from typing import Any
 from ..layout import SOCKETS, debian
 from ..model import AGENT_PASSFILE, Cluster, Node
 from ..ports.links import LIMIT, Links, session
+from ..ports.peers import Peers
 from ..ports.run import LocalRunner
 from ..ports.sql import PsycopgServer, Server, open_connection
 from .postgres import control_data, control_limits
@@ -38,7 +39,7 @@ def local_parameters(cluster: Cluster, node: Node, passfile: str = AGENT_PASSFIL
 
 
 def real(cluster: Cluster, me: str, stop: Callable[[], None]) -> Links:
-    """Links through psycopg, as parameters() has it; to this host through its socket."""
+    """Links through psycopg, as parameters() has it; to this host through its socket. A data node may ask others' agents."""
 
     def within(limit: float) -> Callable[[str], Server]:
         def open_(name: str) -> Server:
@@ -48,7 +49,8 @@ def real(cluster: Cluster, me: str, stop: Callable[[], None]) -> Links:
 
         return open_
 
-    return Links(within(LIMIT), stop, _least, LIMIT, within)
+    peers = Peers(cluster) if cluster.node(me).kind == "postgres" else None
+    return Links(within(LIMIT), stop, _least, LIMIT, within, peers)
 
 
 def _least(mine: Server) -> Mapping[str, int]:

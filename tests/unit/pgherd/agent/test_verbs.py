@@ -28,6 +28,7 @@ from pgherd.data.outside import InTheWay
 from pgherd.errors import Conflict, PgherdError
 from pgherd.nodes.rejoin import Rejoin
 from pgherd.observe.node_state import NodeState
+from pgherd.ports import lines
 from pgherd.promotion import change
 from states import cluster, primary, standby, streaming, survey
 from users import MINE, OTHER, ROOT, Users
@@ -283,7 +284,7 @@ def test_where_no_agent_begins_it_is_done_here(
 ) -> None:
     monkeypatch.setattr(asking, "READY", 0.3)
     if said != (DEEP,):
-        monkeypatch.setattr(asking, "LONGEST", 99)
+        monkeypatch.setattr(lines, "LONGEST", 99)
     done: list[Mapping[str, Any]] = []
     own = {"switchover": lambda **asked: done.append(asked)}
     Asking("pg2", strange(*said), print, own).switchover("pg1")
@@ -326,7 +327,7 @@ def test_what_has_begun_is_never_done_a_second_time(
 
 
 def test_what_an_agent_says_has_an_end(strange: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asking, "MOST", 1000)
+    monkeypatch.setattr(lines, "MOST", 1000)
     with pytest.raises(PgherdError, match="is not heard any more: it says more than it may"):
         Asking("pg2", strange(READY, *['{"goes_on": true}'] * 100), print, {}).switchover("pg1")
 

@@ -38,6 +38,7 @@ DEFAULTS: dict[str, Any] = {
     "cluster_agent_listen": [],
     "cluster_agent_plain_port": 8766,
     "cluster_agent_plain_listen": [],
+    "cluster_peer_port": 8767,
     "cluster_agent_clients": [],
     "cluster_passwords": {"app": "hidden"},
 }
@@ -162,6 +163,7 @@ def test_mistakes(change: Host, sentence: str) -> None:
             {"cluster_agent_plain_listen": ["10.1.0.0/16", "::1"], "cluster_agent_plain_port": 8765},
             "cluster_agent_port and cluster_agent_plain_port are the same;",
         ),
+        ({"cluster_peer_port": 8765}, "cluster_agent_port and cluster_peer_port are the same;"),
         ({"cluster_name": "My Cluster"}, "cluster_name 'My Cluster' must be lower-case letters"),
     ],
 )
