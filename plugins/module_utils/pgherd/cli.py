@@ -104,7 +104,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _by_hand(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     codes = "Exit codes: 0 done, or nothing to do; 3 refused or failed."
-    words = "hand over to the node on this host; its agent does it, and each step is shown"
+    words = "hand over to a node; its agent does it, and each step is shown"
     switchover = commands.add_parser("switchover", help=words, description=f"{words.capitalize()}.", epilog=codes)
     switchover.add_argument("to", nargs="?", default="", metavar="NAME", help="default: the best standby")
     switchover.add_argument("--force", action="store_true", help="though something speaks against it")

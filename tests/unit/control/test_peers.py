@@ -10,7 +10,7 @@ import ssl
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
@@ -23,7 +23,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from pgherd.agent import peer_part
+from pgherd.agent.asking import Asking
+from pgherd.agent.command_part import CommandPart
 from pgherd.agent.peer_part import PeerPart
+from pgherd.agent.verbs import Verbs
 from pgherd.data.datadir import Local
 from pgherd.errors import PgherdError, ProtocolError, Unreachable
 from pgherd.model import Barman, Cluster, Node, Pgpool
@@ -551,3 +554,138 @@ def test_lines_about_clients_fill_no_journal(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(peer_part, "QUIET", 0.0)
     quiet("the same")
     assert said[peer_part.MOST :] == [f"peer: {200 - peer_part.MOST} more were refused before", "the same"]
+
+
+# What is done for others.
+
+GO_ON = {"verb": "switchover", "node": "pg2", "arguments": {"primary": "pg1"}}
+
+
+class Switching(Agent):
+    """That has a switchover done, which waits for a word after its first step."""
+
+    def __init__(self, house: House) -> None:
+        self.let, self.journal, self.asked = threading.Event(), list[str](), list[dict[str, Any]]()
+        verbs = Verbs("pg2", {"switchover": self._switchover}, {"postgres": 17}, self.journal.append)
+        self.commands = CommandPart({}, str(house.directory / "command"), self.journal.append, verbs)
+        super().__init__(house)
+
+    def part(self, cluster: Cluster, patience: float = 5.0) -> PeerPart:
+        verbs = {"switchover": peer_part.conversing(cluster, self.commands)}
+        return PeerPart(cluster, lambda: [AT[self.me]], verbs, self.files, self.said.append, patience)
+
+    def _switchover(self, say: Callable[[str], None], asked: Mapping[str, Any]) -> Mapping[str, Any]:
+        self.asked.append(dict(asked))
+        say("one")
+        assert self.let.wait(60)
+        say("two")
+        if asked["primary"] == "pg3":
+            raise PgherdError("pg3 does not stop. See its log.")
+        return {}
+
+    def close(self) -> None:
+        self.let.set()
+        self.commands.close()
+        super().close()
+
+
+@pytest.fixture
+def switching(house: House) -> Iterator[Switching]:
+    with closing(Switching(house)) as found:
+        yield found
+
+
+def asking(house: House, said: Callable[[str], None], me: str = "pg1", to: str = "pg2") -> Asking:
+    return Asking(to, partial(house.peers(me).connect, "pg2", 20.0), said, {})
+
+
+def test_a_switchover_is_done_by_the_other_nodes_agent_and_followed_live(house: House, switching: Switching) -> None:
+    told: list[tuple[str, bool]] = []
+
+    def said(line: str) -> None:
+        told.append((line, switching.let.is_set()))
+        switching.let.set()
+
+    asking(house, said).switchover(primary="pg1")
+    assert told == [("one", False), ("two", True)]
+    assert switching.asked == [{"primary": "pg1"}]
+    assert switching.said == ["peer: pg1 asks for switchover"]
+    assert switching.journal == ["command: one", "command: two"]
+
+
+def test_why_it_failed_is_told(house: House, switching: Switching) -> None:
+    switching.let.set()
+    with pytest.raises(PgherdError, match=r"pg3 does not stop\. See its log\."):
+        asking(house, lambda _line: None).switchover(primary="pg3")
+
+
+def test_who_asked_may_go(house: House, switching: Switching) -> None:
+    with raw(house, house.files("pg1")) as connection:
+        connection.sendall(json.dumps(GO_ON).encode() + b"\n")
+        assert json.loads(connection.recv(1000)) == {"ready": "pg2"}
+        connection.sendall(b'{"go": true}\n')
+        assert json.loads(connection.recv(1000)) == {"said": "one"}
+    switching.let.set()
+    end = time.monotonic() + 20
+    while "command: two" not in switching.journal:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    ("me", "to", "primary", "why"),
+    [
+        ("pool1", "pg2", "pg1", "pool1 is a pgpool host, and switchover is for postgres hosts"),
+        ("w1", "pg2", "pg1", "w1 is a witness host, and switchover is for postgres hosts"),
+        ("backup1", "pg2", "pg1", "backup1 is a barman host, and switchover is for postgres hosts"),
+        ("pg1", "pg3", "pg1", "switchover on pg3: the agent that was asked is that of pg2"),
+        ("pg1", "pg2", "w1", "switchover: it names no data node as the primary"),
+        ("pg1", "pg2", "pg9", "switchover: it names no data node as the primary"),
+    ],
+)
+def test_what_is_refused_begins_nothing(
+    house: House, switching: Switching, me: str, to: str, primary: str, why: str
+) -> None:
+    with pytest.raises(PgherdError, match=why):
+        asking(house, lambda _line: None, me, to).switchover(primary=primary)
+    assert switching.asked == []
+
+
+@pytest.mark.parametrize("arguments", [None, [], {}, {"primary": ["pg1"]}, {"primary": "pg1", "force": True}])
+def test_what_is_no_switchover(house: House, switching: Switching, arguments: Any) -> None:
+    with raw(house, house.files("pg1")) as connection:
+        answer = said_to(connection, json.dumps({**GO_ON, "arguments": arguments}).encode() + b"\n")
+    assert b"it names no data node as the primary" in answer
+    assert switching.asked == []
+
+
+def test_one_that_is_removed_while_it_waits_begins_nothing(house: House, switching: Switching) -> None:
+    """What is asked for while the parts are being replaced waits for the new ones, and for their word."""
+    switching.commands.pause()
+    with raw(house, house.files("pg3")) as connection:
+        connection.sendall(json.dumps(GO_ON).encode() + b"\n")
+        switching.hears("peer: pg3 asks for switchover")
+        switching.described(described(house.cluster.options.peer_port, "pg3"))
+        switching.commands.resume()
+        assert b"that is no member of demo" in said_to(connection, b'{"go": true}\n')
+    assert switching.asked == []
+
+
+@pytest.mark.parametrize(
+    ("agent_of", "why"), [("", "Connection refused"), ("pg3", "IP address mismatch"), ("elsewhere", "unknown ca")]
+)
+def test_where_the_agent_cannot_be_asked_nothing_is_begun(
+    house: House, tmp_path: Path, agent_of: str, why: str
+) -> None:
+    """Nobody is there; somebody else is; it does not believe who signed ours."""
+    files = house.files("pg3") if agent_of == "pg3" else house.files("pg2")
+    if agent_of == "elsewhere":
+        (tmp_path / "other").mkdir()
+        Path(files[2]).write_text(House(tmp_path / "other").ca[0])
+    agents = [Agent(house, files=files)] if agent_of else []
+    try:
+        with pytest.raises(PgherdError, match=rf"(?i)its agent cannot be asked from here: .*{why}.* Run it on pg2\."):
+            asking(house, lambda _line: None).switchover(primary="pg1")
+    finally:
+        for one in agents:
+            one.close()

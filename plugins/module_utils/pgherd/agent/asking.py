@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: pgherd contributors
-"""Has the agent on this host do the steps of a plan, and follows them; where no agent runs they are done by who asks.
+"""Has the agent on this host, or another node's, do the steps of a plan, and follows them; where no agent runs here they are done
+by who asks.
 
 See verbs.py for the conversation.
 """
@@ -10,7 +11,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Union
 
 from ..errors import PgherdError, ProtocolError
 from ..ports.directories import as_owner
@@ -20,15 +21,19 @@ from ..ports.lines import Lines
 READY, SILENT = 10.0, 60.0
 
 
+# Where an agent is asked: the path of its socket here, or what connects to another node's.
+Way = Union[str, Callable[[], socket.socket]]
+
+
 class Asking:
-    """An executor whose steps the agent of the node *me* does, asked through the socket *path*. *said* takes each line when it
-    is said; *own* has, by step, what does it in this process where no agent runs."""
+    """An executor whose steps the agent of the node *me* does, asked by *way*. *said* takes each line when it is said; *own* has,
+    by step, what does it in this process where no agent runs; nothing where that is another's host."""
 
     def __init__(
-        self, me: str, path: str, said: Callable[[str], None], own: Mapping[str, Callable[..., object]]
+        self, me: str, way: Way, said: Callable[[str], None], own: Mapping[str, Callable[..., object]]
     ) -> None:
         self._me = me
-        self._path = path
+        self._way = way
         self._said = said
         self._own = own
 
@@ -45,30 +50,44 @@ class Asking:
         self._do("rejoin", target=target)
 
     def _do(self, verb: str, **arguments: Any) -> None:
-        if ask(verb, self._me, arguments, self._said, self._path) is None:
-            self._own[verb](**arguments)
+        why: list[str] = []
+        if ask(verb, self._me, arguments, self._said, self._way, why.append) is not None:
+            return
+        if verb not in self._own:
+            raise PgherdError(
+                f"{verb} on {self._me}: its agent cannot be asked from here: {why[0]}.", f"Run it on {self._me}."
+            )
+        self._own[verb](**arguments)
 
 
 def ask(
-    verb: str, node: str, arguments: Mapping[str, Any], said: Callable[[str], None], path: str
+    verb: str,
+    node: str,
+    arguments: Mapping[str, Any],
+    said: Callable[[str], None],
+    way: Way,
+    nobody: Callable[[str], object] = lambda _why: None,
 ) -> Mapping[str, Any] | None:
-    """Have the agent at the socket *path*, which has to be that of *node*, do *verb*; its answer. None where no agent does it:
-    none is there, or it is of a release that does not know the verb, or it did not come to begin. Raises PgherdError when it
-    refuses, or failed, and when it is not known how it ended."""
+    """Have the agent that is asked by *way*, which has to be that of *node*, do *verb*; its answer. None where no agent does it,
+    and *nobody* takes why: none is there, or it is of a release that does not know the verb, or it did not come to begin. Raises
+    PgherdError when it refuses, or failed, and when it is not known how it ended."""
     try:
-        connection = _connected(path)
-    except OSError:
+        connection = _connected(way) if isinstance(way, str) else way()
+    except OSError as error:
+        nobody(_words(error))
         return None
     with connection:
         lines = Lines(connection)
         try:
             lines.send({"verb": verb, "node": node, "arguments": dict(arguments)})
             first = lines.next(READY)
-        except (OSError, ProtocolError):
+        except (OSError, ProtocolError) as error:
+            nobody(_words(error))
             return None
         if "refused" in first:
             raise PgherdError(str(first["refused"]))
         if first.get("ready") != node:
+            nobody(f"it says {str(dict(first))[:80]}")
             return None
         try:
             return _follow(lines, said, f"{verb} on {node}")
@@ -112,6 +131,11 @@ def _follow(lines: Lines, said: Callable[[str], None], what: str) -> Mapping[str
             raise PgherdError(str(words["failed"]))
         if "done" in words:
             return dict(words["done"])
+
+
+def _words(error: Exception) -> str:
+    said = getattr(error, "verify_message", "") or getattr(error, "strerror", "") or str(error)
+    return str(said).rstrip(".")
 
 
 def _lost(what: str, why: Exception) -> PgherdError:

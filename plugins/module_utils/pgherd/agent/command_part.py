@@ -79,6 +79,15 @@ class CommandPart(Replaceable):
         """By command when it last ended, in seconds since the epoch, and with which exit code."""
         return dict(self._listener.ended)
 
+    def converse(self, connection: socket.socket, asked: Mapping[str, Any], refused: Callable[[], str]) -> None:
+        """Hold the conversation of verbs.py that began with what was *asked*, as whichever part is in this one's place by then.
+        *refused* says why nothing may begin, looked at then, or ''. Raises PgherdError, OSError, ValueError."""
+        with connection.makefile("rw", encoding="utf-8") as stream, self._listener.at_work(str(asked["verb"])) as part:
+            if why := refused():
+                raise PgherdError(why)
+            if part._verbs:
+                part._verbs.serve(connection, stream, asked)
+
     def _answer(self, stream: TextIO, asked: Mapping[str, Any]) -> None:
         def say(line: str) -> None:
             self._say(f"command: {line}")

@@ -209,7 +209,7 @@ def parts(here: Here, listener: str | CommandSocket[CommandPart]) -> list[Part]:
     witness = here.node.kind == "witness"
     verbs = Verbs(me, {} if witness else asked_for(here, node), {"postgres": here.layout.version})
     answers = CommandPart({**commands, "guard": guard}, listener, verbs=verbs)
-    return [answers] if witness else [answers, node, peer_part.part(here)]
+    return [answers] if witness else [answers, node, peer_part.part(here, answers)]
 
 
 def asked_for(here: Here, node: NodePart) -> dict[str, Verb]:

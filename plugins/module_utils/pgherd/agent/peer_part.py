@@ -16,7 +16,7 @@ import ssl
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -28,6 +28,7 @@ from ..observe.peer_answers import evidence
 from ..ports.here import Here
 from ..ports.run import LocalRunner
 from . import rights
+from .command_part import CommandPart
 from .door import PATIENCE, Door
 from .door_part import DoorPart
 from .known import Known
@@ -36,8 +37,9 @@ from .part import Part, log
 from .peer_exchange import PeerExchange, Taken
 from .seats import SeatLimits
 
-# Answers what was asked, through the stream; runs in a thread of its own. Raises PgherdError, OSError, ValueError.
-Serve = Callable[[ssl.SSLSocket, Mapping[str, Any]], None]
+# Answers what was asked, through the stream, unless it is refused when that is looked at again; runs in a thread of its own.
+# Raises PgherdError, OSError, ValueError.
+Serve = Callable[[ssl.SSLSocket, Mapping[str, Any], Callable[[], str]], None]
 
 LIMITS = SeatLimits(strangers=32, known=64, each=16)
 # What one member may have done at once.
@@ -79,15 +81,21 @@ class PeerPart(DoorPart):
 
     def take(self, stream: ssl.SSLSocket, line: bytes) -> Taken:
         """See peer_exchange.Desk."""
-        if self._after:
-            return self._after.take(stream, line)
-        host, why = rights.member(self._cluster, rights.shown(stream.getpeercert()))
-        if host is None:
-            return self._no(stream.getpeername()[0], why)
-        asked = _read(line)
+        asked, names = _read(line), rights.shown(stream.getpeercert())
         verb = str(asked.get("verb", ""))[:40]
-        why = rights.refusal(host, verb) or self._seat(host.name)
-        return self._no(host.name, why) if why else partial(self._begin, stream, host, verb, asked)
+        host, why = self._judge(names, verb)
+        name = host.name if host else str(stream.getpeername()[0])
+        why = why or self._seat(name)
+        if why:
+            return self._no(name, why)
+        return partial(self._begin, stream, name, asked, lambda: self._judge(names, verb)[1])
+
+    def _judge(self, names: Iterable[str], verb: str) -> tuple[Peer | None, str]:
+        """Whose certificate is for *names*, and why that one may not ask for *verb*, by the description that is gone by."""
+        if self._after:
+            return self._after._judge(names, verb)
+        host, why = rights.member(self._cluster, names)
+        return host, why or (rights.refusal(host, verb) if host else "")
 
     def refused(self, who: str, why: str) -> None:
         """See peer_exchange.Desk."""
@@ -105,20 +113,23 @@ class PeerPart(DoorPart):
             self._served[name] += 1
         return ""
 
-    def _begin(self, stream: ssl.SSLSocket, host: Peer, verb: str, asked: Mapping[str, Any]) -> None:
-        thread = threading.Thread(target=self._serve, args=(stream, host.name, verb, asked), name="peer", daemon=True)
+    def _begin(self, stream: ssl.SSLSocket, name: str, asked: Mapping[str, Any], refused: Callable[[], str]) -> None:
+        thread = threading.Thread(target=self._serve, args=(stream, name, asked, refused), name="peer", daemon=True)
         try:
             thread.start()
         except RuntimeError:  # there are no more threads
-            self._leave(host.name)
+            self._leave(name)
             stream.close()
 
-    def _serve(self, stream: ssl.SSLSocket, name: str, verb: str, asked: Mapping[str, Any]) -> None:
+    def _serve(self, stream: ssl.SSLSocket, name: str, asked: Mapping[str, Any], refused: Callable[[], str]) -> None:
+        verb = asked["verb"]
         try:
             with suppress(OSError, ValueError), stream:
                 stream.settimeout(PATIENCE)
                 try:
-                    self._verbs[verb](stream, asked)
+                    if verb != EVIDENCE:
+                        self._say.at_once(f"peer: {name} asks for {verb}")
+                    self._verbs[verb](stream, asked, refused)
                 except PgherdError as error:
                     stream.sendall(self._no(name, f"{verb}: {' '.join(str(error).split())}"))
         except Exception as error:  # what was not foreseen is to be seen all the same
@@ -135,7 +146,8 @@ class Quiet:
     """Says a line once in QUIET seconds, and MOST lines in that time."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
-        self._line = say
+        #: What says a line in any case.
+        self.at_once = say
         self._lock = threading.Lock()
         self._said: set[str] = set()
         self._since = 0.0
@@ -151,9 +163,9 @@ class Quiet:
             self._said |= {line} if new else set()
             self._more += not new
         if more:
-            self._line(f"peer: {more} more were refused before")
+            self.at_once(f"peer: {more} more were refused before")
         if new:
-            self._line(line)
+            self.at_once(line)
 
 
 def _read(line: bytes) -> Mapping[str, Any]:
@@ -168,15 +180,31 @@ def _read(line: bytes) -> Mapping[str, Any]:
 def answering(answer: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> Serve:
     """What sends the one *answer* to what was asked."""
 
-    def serve(stream: ssl.SSLSocket, asked: Mapping[str, Any]) -> None:
+    def serve(stream: ssl.SSLSocket, asked: Mapping[str, Any], _refused: Callable[[], str]) -> None:
         stream.sendall(json.dumps(answer(asked)).encode() + b"\n")
 
     return serve
 
 
-def part(here: Here) -> PeerPart:
-    """That of the agent of the data node *here*."""
+def conversing(cluster: Cluster, commands: CommandPart) -> Serve:
+    """What has a switchover done as *commands* have it done for who asks on this host; followed live, see verbs.py."""
+    names = [node.name for node in cluster.data_nodes]
+
+    def serve(stream: ssl.SSLSocket, asked: Mapping[str, Any], refused: Callable[[], str]) -> None:
+        arguments = asked.get("arguments")
+        if not isinstance(arguments, dict) or list(arguments) != ["primary"] or arguments["primary"] not in names:
+            raise PgherdError("it names no data node as the primary.")
+        commands.converse(stream, asked, refused)
+
+    return serve
+
+
+def part(here: Here, commands: CommandPart) -> PeerPart:
+    """That of the agent of the data node *here*, which does by *commands* what is asked of it."""
     address, known = here.node.address, here.node.origins.short
 
-    verbs = {EVIDENCE: answering(partial(evidence, here.me, here.links))}
+    verbs = {
+        EVIDENCE: answering(partial(evidence, here.me, here.links)),
+        rights.SWITCHOVER: conversing(here.cluster, commands),
+    }
     return PeerPart(here.cluster, lambda: own_addresses(address, known, LocalRunner()), verbs)

@@ -15,9 +15,11 @@ from typing import Any
 from ..model import Cluster, Node, Peer, Pgpool
 from ..observe.peer_answers import VERB as EVIDENCE
 
+SWITCHOVER = "switchover"
 DATA = "postgres"
 # By verb the kinds of hosts that may ask for it. A data node has the agents' password, and could do by SQL what is here.
-RIGHTS: Mapping[str, tuple[str, ...]] = {EVIDENCE: (DATA,)}
+# A rejoin is asked of nobody else: its plan begins with the node's own files. Nor is a promotion by hand.
+RIGHTS: Mapping[str, tuple[str, ...]] = {EVIDENCE: (DATA,), SWITCHOVER: (DATA,)}
 
 
 def kind(host: Peer) -> str:

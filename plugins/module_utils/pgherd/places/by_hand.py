@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: pgherd contributors
-"""``pgherd switchover`` and ``pgherd rejoin``: what the playbooks do, for a person on the node's host. What is to be done is
-decided here; its agent does it, and each step is shown when it is done."""
+"""``pgherd switchover`` and ``pgherd rejoin``: what the playbooks do, for a person on a data node's host. What is to be done is
+decided here; the agent of the node that it is about does it, and each step is shown when it is done."""
 
 from __future__ import annotations
 
-from ..agent.asking import Asking, who
+from functools import partial
+
+from ..agent.asking import READY, Asking, who
 from ..errors import PgherdError
 from ..model import Cluster
 from ..nodes.node import Desired, plan
 from ..nodes.node_apply import NodeExecutor, look
 from ..nodes.rejoin import Rejoin
+from ..ports.peers import Peers
 from ..promotion import change, choice
 from ..text import say
 from .chosen import commands, here, links_from
@@ -20,8 +23,8 @@ LEFT = 3
 
 
 def switchover(cluster: Cluster, host: str, to: str, check: bool, force: bool) -> int:
-    """Hand over to this node, called *host* or as its agent says; *to* is its name, or '' where the best standby is to be it.
-    With *check* only say what would be done. Returns the exit code. Raises PgherdError."""
+    """Hand over to the node called *to*, '' for the best standby, from this one, called *host* or as its agent says. With *check*
+    only say what would be done. Returns the exit code. Raises PgherdError."""
     me = _me(cluster, host, "switch over")
     links = links_from(cluster, me)
     found, target = choice.look(cluster, links, _known(cluster, to))
@@ -30,10 +33,11 @@ def switchover(cluster: Cluster, host: str, to: str, check: bool, force: bool) -
         say(f"switchover: {words}")
     if check or not todo.changed:
         return 0
-    if target != me:
-        raise PgherdError(f"switch over to {target}: its own host does that, and this is {me}.", f"Run it on {target}.")
-    own = change.ChangeExecutor(cluster, me, links, say)
-    todo.apply(Asking(me, commands(), say, {"switchover": own.switchover}))
+    if target == me:
+        own = change.ChangeExecutor(cluster, me, links, say)
+        todo.apply(Asking(me, commands(), say, {"switchover": own.switchover}))
+    else:
+        todo.apply(Asking(target, partial(Peers(cluster).connect, target, READY), say, {}))
     return 0
 
 

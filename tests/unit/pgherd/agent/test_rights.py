@@ -48,10 +48,10 @@ def test_without_one() -> None:
     assert rights.member(CLUSTER, rights.shown(None))[0] is None
 
 
-ALLOWED = {("evidence", "pg1"), ("evidence", "pg2"), ("evidence", "pg3")}
+ALLOWED = {(verb, name) for verb in ("evidence", "switchover") for name in ("pg1", "pg2", "pg3")}
 
 
 @pytest.mark.parametrize("name", sorted(HOSTS))
-@pytest.mark.parametrize("verb", [*sorted(rights.RIGHTS), "stop", ""])
+@pytest.mark.parametrize("verb", [*sorted(rights.RIGHTS), "promote", "rejoin", "who", "stop", ""])
 def test_who_may_ask_for_what(verb: str, name: str) -> None:
     assert (rights.refusal(HOSTS[name], verb) == "") == ((verb, name) in ALLOWED)

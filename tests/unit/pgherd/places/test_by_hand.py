@@ -92,7 +92,7 @@ BEGIN = "switchover: hand over from pg1 to pg2\n"
             "switchover pg2",
             "pg3",
             3,
-            BEGIN + "pgherd: switch over to pg2: its own host does that, and this is pg3. Run it",
+            BEGIN + "pgherd: switchover on pg2: its agent cannot be asked from here: ",
             [],
         ),
         ("switchover pg1", "pg1", 0, "switchover: pg1 is the primary.\n", []),
