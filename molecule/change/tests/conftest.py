@@ -43,16 +43,18 @@ postgres:
 
 @pytest.fixture(scope="session")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Living:
-    """The cluster of another scenario, with the primary that the inventory names: what a test changes in it, the next test
-    finds."""
+    """The cluster of another scenario, whole, with the primary that the inventory names: what a test changes in it, the next
+    test finds."""
     given = os.environ.get("PGHERD_TEST_INVENTORY", CHECKOUT / f"molecule/{TREE}/inventory.yml")
     inventory = yaml.safe_load(Path(given).read_text())
     cluster = converged(Living(TREE, inventory, tmp_path_factory.mktemp("tree")))
+    cluster.until_well()
     first = next(name for name, host in cluster.group("postgres").items() if "upstream" not in host)
     if cluster.primary() != first:
         run = cluster.site(playbook="pgherd.cluster.switchover", extra={"cluster_switchover_to": first})
         assert run.rc == 0, run
         cluster.until_streaming(*(name for name in cluster.nodes if name != first))
+        cluster.until_well()
     return cluster
 
 

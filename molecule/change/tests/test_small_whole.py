@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from living import Living, until
+from living import MISSED, Living, until
 
 
 def test_a_pgpool_and_a_barman_are_added(running: Living) -> None:
@@ -14,14 +14,14 @@ def test_a_pgpool_and_a_barman_are_added(running: Living) -> None:
         running.inventory[group] = {"hosts": {name: {}}}
     run = running.site()
     assert run.rc == 0, run
-    assert "HEALTHY" in run.last_line, run
-    assert running.look() == before
+    running.until_as(before)
     up = dict.fromkeys(running.nodes, "up")
-    until("every node to be up in pool1", lambda: running.backends("pool1") == up, seconds=60)
+    until("every node to be up in pool1", lambda: running.backends("pool1") == up, 90, missed=MISSED)
     check = f"runuser -u barman -- barman check {running.variables['cluster_name']}"
 
     def good() -> bool:
         said = running.shell("backup1", check, check=False)
         return "receive-wal running: OK" in said and "FAILED" not in said
 
-    until("barman check to be content", good, seconds=60)
+    until("barman check to be content", good, 90)
+    running.until_well()

@@ -26,6 +26,8 @@ import hosts as lab_hosts  # noqa: E402
 from machine import LAB, LabError, until  # noqa: E402
 from systemd_hosts import SystemdHosts  # noqa: E402
 
+# Of a question that was not answered, or not with one row: a server that is about to come back, a pgpool that ends sessions.
+MISSED = (LabError, LookupError, ValueError)
 DATA = "/var/lib/postgresql/17/main"
 UNIT = "postgresql@17-main.service"
 AGENT = "pgherd-agent.service"
@@ -189,10 +191,9 @@ class Living:
         line += " sslrootcert=/etc/pgherd/tls/ca.crt passfile=/etc/pgherd/monitor.pgpass"
         return self.shell(host, f'psql -XAtq -v ON_ERROR_STOP=1 "{line}" -c "{statement}"')
 
-    def backends(self, pool: str) -> dict[str, str]:
-        """Status (up, down, ...) of each backend of a pgpool, by host, as clients see it."""
-        primary = self.primary()
-        listed = self.asked(primary, pool, "SHOW POOL_NODES").splitlines()
+    def backends(self, pool: str, host: str = "") -> dict[str, str]:
+        """Status (up, down, ...) of each backend of a pgpool, by host, as clients see it; asked on *host* or the primary."""
+        listed = self.asked(host or self.primary(), pool, "SHOW POOL_NODES").splitlines()
         # A number that no backend has is listed too, with an empty host.
         return {row.split("|")[1]: row.split("|")[3] for row in listed if row.split("|")[1]}
 
@@ -229,9 +230,40 @@ class Living:
         )
         return {row["node_name"]: row for row in self.rows(name or self.primary(), query, "repmgr")}
 
-    def until_streaming(self, *names: str, seconds: float = 60.0) -> None:
+    # What comes by itself, in its time.
+
+    def until_streaming(self, *names: str, seconds: float = 120.0) -> None:
         """Wait until each of *names* streams."""
-        until(f"{', '.join(names)} to stream", lambda: all(n.upstream for n in self.look(names).values()), seconds)
+
+        def stream() -> bool:
+            return all(node.upstream for node in self.look(names).values())
+
+        until(f"{', '.join(names)} to stream", stream, seconds, missed=MISSED)
+
+    def until_as(self, before: Mapping[str, Node], seconds: float = 60.0) -> None:
+        """Wait until nodes say of themselves what they said *before*. Their streams may break off for a moment; a server that
+        was restarted since, or changed its part, is seen at once."""
+
+        def same() -> bool:
+            look = self.look(before)
+            parts = {name: (node.started, node.standby) for name, node in look.items()}
+            assert parts == {name: (node.started, node.standby) for name, node in before.items()}
+            if others := {name: (before[name], node) for name, node in look.items() if node != before[name]}:
+                raise LookupError(f"before and now: {others}")
+            return True
+
+        until("all nodes to be as they were", same, seconds, missed=MISSED)
+
+    def until_well(self, seconds: float = 150.0) -> None:
+        """Wait until the cluster's own status finds nothing wrong. What an agent has of Barman may be a minute old."""
+
+        def well() -> bool:
+            document = json.loads(self.execute(self.primary(), "pgherd", "status", "--json", check=False))
+            if document["problems"]:
+                raise LookupError("; ".join(problem["text"] for problem in document["problems"]))
+            return bool(document["exit_code"] == 0)
+
+        until("a status without a problem", well, seconds, 1.0, MISSED)
 
     def _each(self, ask: Callable[[str], Any], nodes: Iterable[str]) -> dict[str, Any]:
         names = list(nodes) or self.nodes
@@ -239,4 +271,4 @@ class Living:
             return dict(zip(names, pool.map(ask, names), strict=True))
 
 
-__all__ = ["DATA", "LOG", "UNIT", "LabError", "Living", "Node", "until"]
+__all__ = ["DATA", "LOG", "MISSED", "UNIT", "LabError", "Living", "Node", "until"]
