@@ -41,6 +41,8 @@ from machine import until as until  # noqa: E402
 from place import VERSIONS  # noqa: E402
 
 OWN = r"-c default_transaction_isolation=read\\ committed -c statement_timeout=0"
+# Of a question that a host did not answer (Host.run asserts that), or not with one row.
+MISSED = (AssertionError, LookupError, ValueError)
 T = TypeVar("T")
 
 
@@ -119,7 +121,7 @@ class Host:
         if user != "root":
             words[-1] = f"sudo -S -p '' {words[-1]}"
             program = f"{self.vars['ansible_become_password']}\n{program}"
-        done = subprocess.run(words, input=program, capture_output=True, text=True, timeout=120, check=False)
+        done = subprocess.run(words, input=program, capture_output=True, text=True, timeout=300, check=False)
         assert done.returncode == 0, f"{self.name}: {done.stderr}"
         return done.stdout
 
@@ -255,8 +257,9 @@ class Deployed:
         done = host.result("pgherd status --json")
         return done.rc, json.loads(done.stdout) if done.stdout.strip() else {"stderr": done.stderr}
 
-    def settle(self, seconds: float = 60.0, host: Host | None = None) -> dict[str, Any]:
-        """The status, once the cluster says of itself, on a host, that it is well."""
+    def settle(self, seconds: float = 150.0, host: Host | None = None) -> dict[str, Any]:
+        """The status, once the cluster says of itself, on a host, that it is well. What an agent has of Barman may be a minute
+        old."""
         deadline = time.monotonic() + seconds
         while True:
             code, found = self.status(host or self.primary)
@@ -276,7 +279,7 @@ class Deployed:
             host.unit("start", unit)
             self.settle()
 
-    def play(self, *options: str, seconds: float = 400.0, playbook: str = "site") -> subprocess.CompletedProcess[str]:
+    def play(self, *options: str, seconds: float = 800.0, playbook: str = "site") -> subprocess.CompletedProcess[str]:
         """Run a playbook, the site's, as a user does; its whole output is in stdout."""
         return subprocess.run(
             ["ansible-playbook", "-i", str(inventory()), f"pgherd.cluster.{playbook}", *options],
@@ -331,3 +334,9 @@ def described() -> Deployed:
 def cluster() -> Deployed:
     """The cluster that the inventory describes."""
     return described()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _whole() -> None:
+    """The tests of a file begin on a whole cluster, whatever those before them have broken and mended."""
+    described().settle()

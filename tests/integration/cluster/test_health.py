@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from deployed import Deployed, Host, everywhere, until
+from deployed import MISSED, Deployed, Host, everywhere, until
 from prometheus_client.parser import text_string_to_metric_families
 
 PATHS = ("/primary", "/replica", "/health", "/ready", "/live")
@@ -77,15 +77,22 @@ def expected(cluster: Deployed, host: Host) -> dict[str, int]:
 def test_every_host_answers(cluster: Deployed, doors: dict[str, Door]) -> None:
     """Each path on each host: 200 where SQL says so, 503 elsewhere, with a reason and no more than that."""
 
-    def asked(host: Host) -> dict[str, int]:
-        return {path: doors[host.name].status(path) for path in PATHS}
+    def asked(host: Host) -> dict[str, tuple[int, str]]:
+        return {path: doors[host.name].get(path) for path in PATHS}
 
     wanted = {host.name: expected(cluster, host) for host in cluster.hosts.values()}
-    until("the right answers", lambda: everywhere(cluster.hosts.values(), asked) == wanted)
-    for name, door in doors.items():
-        for path in PATHS:
-            said = json.loads(door.get(path)[1])
-            assert (said["host"], said["ok"]) == (name, wanted[name][path] == 200)
+
+    def right() -> dict[str, dict[str, tuple[int, str]]]:
+        found = everywhere(cluster.hosts.values(), asked)
+        statuses = {
+            name: {path: status for path, (status, _body) in answers.items()} for name, answers in found.items()
+        }
+        return found if statuses == wanted else {}
+
+    for name, answers in until("the right answers", right, 60, missed=(OSError,)).items():
+        for status, body in answers.values():
+            said = json.loads(body)
+            assert (said["host"], said["ok"]) == (name, status == 200)
             assert said["why"]
 
 
@@ -101,13 +108,16 @@ def test_lag_limits(cluster: Deployed, doors: dict[str, Door]) -> None:
         cluster.primary.sql("SELECT pg_logical_emit_message(false, 'test', repeat('x', 3000000))")
         until("lag in bytes", lambda: door.status("/replica?lag=1MB") == 503)
         until("lag in seconds", lambda: door.status("/replica?seconds=1") == 503)
-        assert door.status("/replica?lag=1TB&seconds=3600") == 200
-        assert door.status("/ready") == 200
-        found = door.metrics()
+        until("a replica for who allows it", lambda: door.status("/replica?lag=1TB&seconds=3600") == 200)
+        until("it to be ready all the same", lambda: door.status("/ready") == 200)
         behind = "SELECT pg_wal_lsn_diff(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())::int8"
-        assert found["lag_bytes",] >= 3000000
-        assert abs(found["lag_bytes",] - host.value(behind)) < 1000000
-        assert 1 < found["lag_seconds",] < 120
+
+        def measured() -> bool:
+            found = door.metrics()
+            near = abs(found["lag_bytes",] - host.value(behind)) < 1000000
+            return bool(near and found["lag_bytes",] >= 3000000 and 1 < found["lag_seconds",] < 300)
+
+        until("the lag among the metrics", measured, missed=MISSED)
     finally:
         host.sql("SELECT pg_wal_replay_resume()")
     until("replay", lambda: door.status("/replica?lag=64kB&seconds=2") == 200)
@@ -177,13 +187,18 @@ def test_a_server_that_is_down(cluster: Deployed, doors: dict[str, Door]) -> Non
     door = doors[host.name]
     with stopped(host, cluster.unit):
         until("no health", lambda: door.status("/health") == 503)
-        assert (door.status("/live"), door.status("/ready"), door.status("/replica")) == (200, 503, 503)
-        found = door.metrics()
-        assert (found["health",], found["replica",]) == (0, 0)
-        assert not {("timeline",), ("lag_bytes",), ("in_recovery",)} & set(found)
+        paths = ("/live", "/ready", "/replica")
+        until("the right answers", lambda: [door.status(path) for path in paths] == [200, 503, 503])
+
+        def silent() -> bool:
+            found = door.metrics()
+            unknown = not {("timeline",), ("lag_bytes",), ("in_recovery",)} & set(found)
+            return unknown and (found["health",], found["replica",]) == (0, 0)
+
+        until("no sample of what it cannot know", silent)
         watched = doors[cluster.primary.name]
         until("the primary to miss it", lambda: watched.metrics()["node_answers", host.name] == 0)
-    until("it to be a replica again", lambda: door.status("/replica?lag=1MB") == 200, 90.0)
+    until("it to be a replica again", lambda: door.status("/replica?lag=1MB") == 200, 120.0)
 
 
 def test_a_pgpool_that_is_down(cluster: Deployed, doors: dict[str, Door]) -> None:
@@ -192,8 +207,8 @@ def test_a_pgpool_that_is_down(cluster: Deployed, doors: dict[str, Door]) -> Non
     door = doors[host.name]
     with stopped(host, "pgpool2"):
         until("no health", lambda: door.status("/health") == 503)
-        assert (door.status("/ready"), door.status("/live")) == (503, 200)
-    until("it to be ready", lambda: door.status("/ready") == 200, 90.0)
+        until("the right answers", lambda: (door.status("/ready"), door.status("/live")) == (503, 200))
+    until("it to be ready", lambda: door.status("/ready") == 200, 120.0)
 
 
 def test_no_secret_in_any_answer(cluster: Deployed, doors: dict[str, Door]) -> None:

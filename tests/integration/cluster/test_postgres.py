@@ -9,7 +9,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from deployed import Deployed, everywhere, until
+from deployed import MISSED, Deployed, everywhere, until
 
 SYSTEM_SETTINGS = {"ssl": "on", "password_encryption": "scram-sha-256", "ssl_min_protocol_version": "TLSv1.2"}
 
@@ -34,7 +34,8 @@ def test_odd_prefix_in_the_log(cluster: Deployed) -> None:
     host = cluster.primary
     host.run("psql -XU postgres -c %s", "SELECT test_nothing()", rc=1)
     log = f"/var/log/postgresql/postgresql-{cluster.version}-main.log"
-    assert re.search(r"\[\d+\] 'psql': postgres@postgres, ERROR: .*test_nothing", host.run("tail -n 200 %s", log))
+    line = r"\[\d+\] 'psql': postgres@postgres, ERROR: .*test_nothing"
+    until("the line", lambda: re.search(line, host.run("tail -n 200 %s", log)))
 
 
 def test_initdb(cluster: Deployed) -> None:
@@ -160,7 +161,8 @@ def test_stop_is_graceful(cluster: Deployed) -> None:
     """C86: a stop with an idle session open ends soon, clean on the disk, and the standby comes back where it was, also where
     its number has become another process'."""
     host = cluster.leaves[-1]
-    before = host.value("SELECT sender_host FROM pg_stat_wal_receiver")
+    sender = "SELECT sender_host FROM pg_stat_wal_receiver WHERE status = 'streaming'"
+    before = until("its stream", lambda: host.rows(sender))
     with cluster.connect(host, "app", connect_timeout=5) as client:
         client.execute("SELECT 1")
         with cluster.stopped(host, cluster.unit):
@@ -173,8 +175,7 @@ def test_stop_is_graceful(cluster: Deployed) -> None:
             left = f"{cluster.data_directory}/postmaster.pid"
             host.run("install -o postgres -g postgres -m 0600 /dev/null %s", left)
             host.run("systemctl show --value -p MainPID pgherd-agent >%s", left)
-    until("its stream", lambda: host.value("SELECT count(*) FROM pg_stat_wal_receiver WHERE status = 'streaming'"))
-    assert host.value("SELECT sender_host FROM pg_stat_wal_receiver") == before
+    until("its stream where it was", lambda: host.rows(sender) == before, 60)
 
 
 def test_stop_during_the_start(cluster: Deployed) -> None:
@@ -187,10 +188,10 @@ def test_stop_during_the_start(cluster: Deployed) -> None:
     try:
         host.unit("stop", cluster.unit)
         host.run("systemctl daemon-reload; systemctl start --no-block %s", cluster.unit)
-        until("the server", lambda: host.result("runuser -u postgres -- psql -XAtqc 'SELECT 1'").rc == 0)
+        until("the server", lambda: host.result("runuser -u postgres -- psql -XAtqc 'SELECT 1'").rc == 0, 45)
         assert host.run("systemctl is-active %s", cluster.unit, rc=None).strip() == "activating"
         with cluster.connect(host, "app", connect_timeout=5):
-            host.run("timeout 20 systemctl stop %s", cluster.unit)
+            host.run("timeout 60 systemctl stop %s", cluster.unit)
         requests = re.findall("received (.+) shutdown request", host.run("tail -n 50 %s", log))
         assert requests[-1] == "fast"
     finally:
@@ -209,9 +210,10 @@ def test_killed_server_comes_back(cluster: Deployed) -> None:
         done = host.result("psql -XAtqU postgres -c %s", started)
         return done.rc == 0 and done.stdout.strip() != before
 
-    until("another postmaster", again)
+    until("another postmaster", again, 90)
     receiver = "SELECT sender_host FROM pg_stat_wal_receiver WHERE status = 'streaming'"
-    until("its stream", lambda: host.rows(receiver) == [{"sender_host": cluster.upstream(host)}])
+    upstream = [{"sender_host": cluster.upstream(host)}]
+    until("its stream", lambda: host.rows(receiver) == upstream, 90, missed=MISSED)
     cluster.settle()
 
 

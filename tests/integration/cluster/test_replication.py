@@ -34,12 +34,15 @@ def test_tree(cluster: Deployed) -> None:
     slots = cluster.wanted("replication_slots", True)
     for host in cluster.standbys:
         slot = f"repmgr_slot_{host.vars['node_id']}" if slots else ""
-        assert host.rows(receiver) == [
-            {"status": "streaming", "sender_host": cluster.upstream(host), "sender_port": 5432, "slot": slot}
-        ]
+        wanted = [{"status": "streaming", "sender_host": cluster.upstream(host), "sender_port": 5432, "slot": slot}]
+        until(f"the receiver of {host.name}", lambda host=host, wanted=wanted: host.rows(receiver) == wanted)
+
+    def senders(host: Host) -> bool:
+        found = {row["name"]: row["state"] for row in host.rows(SENDERS)}
+        return found == dict.fromkeys(cluster.children(host), "streaming")
+
     for host in cluster.data_nodes:
-        senders = {row["name"]: row["state"] for row in host.rows(SENDERS)}
-        assert senders == dict.fromkeys(cluster.children(host), "streaming"), host.name
+        until(f"the senders of {host.name}", lambda host=host: senders(host))
 
 
 def test_slots(cluster: Deployed) -> None:
@@ -60,8 +63,12 @@ def test_slots(cluster: Deployed) -> None:
             if host.name in listed and (other.name in listed or other.vars.get("upstream") == first.name)
         }
         wanted = {f"repmgr_slot_{cluster.hosts[name].vars['node_id']}": name for name in children | ready - {host.name}}
-        found = {row["name"]: row["active"] for row in host.rows(query)}
-        assert found == {slot: name in children for slot, name in wanted.items()}, host.name
+        active = {slot: name in children for slot, name in wanted.items()}
+        until(f"the slots of {host.name}", lambda host=host, active=active: _slots(host, query) == active)
+
+
+def _slots(host: Host, query: str) -> dict[str, bool]:
+    return {row["name"]: row["active"] for row in host.rows(query)}
 
 
 def _electable(host: Host, first: Host) -> bool:
@@ -126,9 +133,13 @@ def test_synchronous_standbys(cluster: Deployed) -> None:
     for host in cluster.data_nodes:
         assert host.show("synchronous_standby_names") == wanted
         assert host.show("synchronous_commit") == "on"
-    states = {row["name"]: row["sync_state"] for row in cluster.primary.rows(SENDERS)}
     waited = {name for name in electable(cluster) if strict and name != cluster.primary.name}
-    assert states == {name: "quorum" if name in waited else "async" for name in cluster.children(cluster.primary)}
+    states = {name: "quorum" if name in waited else "async" for name in cluster.children(cluster.primary)}
+
+    def shown() -> bool:
+        return {row["name"]: row["sync_state"] for row in cluster.primary.rows(SENDERS)} == states
+
+    until(f"the standbys to be {states}", shown)
 
 
 @contextmanager

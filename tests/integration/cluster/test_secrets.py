@@ -89,7 +89,7 @@ def run(cluster: Deployed) -> dict[str, Any]:
     canaries = {host.name: f"canary-{secrets.token_hex(8)}" for host in cluster.hosts.values()}
     watch = Watch({**words, **canaries})
     started = [
-        host.run("CANARY=%s setsid sleep 900 > /dev/null 2>&1 < /dev/null & echo $!", canaries[host.name]).strip()
+        host.run("CANARY=%s setsid sleep 1800 > /dev/null 2>&1 < /dev/null & echo $!", canaries[host.name]).strip()
         for host in cluster.hosts.values()
     ]
     store.write_text(yaml.safe_dump(kept, allow_unicode=True), encoding="utf-8")
@@ -164,7 +164,11 @@ ROOTS = ["/etc", "/var", "/root", "/home", "/tmp", "/run", "/srv", "/opt", "/usr
 def searched(cluster: Deployed, host: Host, words: dict[str, str]) -> list[tuple[str, str, int, int]]:
     """Where on a host what shows: (whose, file or journal, mode, owner's number). Not looked into: data and packages."""
     word = f"canary-{secrets.token_hex(8)}"
-    host.run("logger %s; install -m 600 /dev/null /var/log/test-canary; echo %s > /var/log/test-canary", word, word)
+    host.run(
+        "logger %s; journalctl --sync; install -m 600 /dev/null /var/log/test-canary; echo %s > /var/log/test-canary",
+        word,
+        word,
+    )
     data = [
         cluster.data_directory,
         f"/var/lib/postgresql/{cluster.version}/main",

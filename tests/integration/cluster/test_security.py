@@ -16,7 +16,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from deployed import Deployed, Host, everywhere
+from deployed import Deployed, Host, everywhere, until
 
 MONITOR, POOL = "pgherd_monitor", "pgpool_check"
 AGENT = "pgherd_agent"
@@ -61,12 +61,16 @@ def test_every_session_is_encrypted(cluster: Deployed) -> None:
         "SELECT usename, host(client_addr) AS ip, ssl, version FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)"
         " WHERE client_addr IS NOT NULL"
     )
-    users = set()
-    for name, rows in everywhere(cluster.nodes, lambda host: host.rows(query)).items():
-        assert rows, name
-        assert [row for row in rows if not row["ssl"] or row["version"] not in ("TLSv1.2", "TLSv1.3")] == [], name
-        users |= {row["usename"] for row in rows}
-    assert {"repmgr", AGENT, "streaming_barman", MONITOR} <= users
+
+    def users() -> set[str]:
+        """All that are there at a moment, where every node has some."""
+        found = everywhere(cluster.nodes, lambda host: host.rows(query))
+        for name, rows in found.items():
+            assert [row for row in rows if not row["ssl"] or row["version"] not in ("TLSv1.2", "TLSv1.3")] == [], name
+        return {row["usename"] for rows in found.values() for row in rows} if all(found.values()) else set()
+
+    # One that was just ended is about to come again.
+    until("a look at all roles' sessions", lambda: {"repmgr", AGENT, "streaming_barman", MONITOR} <= users())
 
 
 def test_no_session_without_tls(cluster: Deployed, door: tuple[Host, int]) -> None:
@@ -92,8 +96,9 @@ def test_certificates(cluster: Deployed, door: tuple[Host, int], stranger: Path)
 
 def test_verified_everywhere(cluster: Deployed) -> None:
     """Parts that connect to each other check the name too: receivers, repmgr's own lines, Barman (its own tests)."""
+    receiver = "SELECT conninfo FROM pg_stat_wal_receiver WHERE status = 'streaming'"
     for host in cluster.standbys:
-        line = host.value("SELECT conninfo FROM pg_stat_wal_receiver")
+        line = until("the receiver", lambda host=host: host.rows(receiver))[0]["conninfo"]
         assert "sslmode=verify-full" in line
         assert "sslrootcert=/etc/pgherd/tls/ca.crt" in line
         assert "channel_binding=require" in line

@@ -24,7 +24,7 @@ def test_every_host_says_the_same(cluster: Deployed) -> None:
     lines = set()
     for name, host in cluster.hosts.items():
         # One at a time, and again where a busy machine kept a part from answering within its short limit.
-        found = cluster.settle(30.0, host)
+        found = cluster.settle(host=host)
         jsonschema.Draft202012Validator(schema).validate(found)
         assert (found["health"], found["exit_code"], found["problems"]) == ("healthy", 0, []), name
         lines.add(ageless(found["line"]))
@@ -46,9 +46,9 @@ def test_picture(cluster: Deployed) -> None:
         done = host.result("pgherd status")
         return done.stdout.splitlines() if done.rc == 0 else None
 
-    found = until("a healthy status", shown)
+    found = until("a healthy status", shown, 90)
     titles = next(number for number, row in enumerate(found) if row.startswith("NODE "))
-    line = until("a healthy line", lambda: (done := host.result("pgherd status --line")).rc == 0 and done.stdout)
+    line = until("a healthy line", lambda: (done := host.result("pgherd status --line")).rc == 0 and done.stdout, 90)
     assert ageless("".join(found[:titles])) == ageless(line.strip())
     assert max(map(len, found)) <= 100
     rows = found[titles + 1 :]
