@@ -121,7 +121,7 @@ def locked_from(cluster: Cluster, where: str, role: str, node: str, *numbers: in
         process.stdin.flush()
         yield process.stdout.readline().strip() == "True"
         process.stdin.close()
-        process.wait(10)
+        process.wait(60)
 
 
 # The host
@@ -143,7 +143,7 @@ def as_user(cluster: Cluster, host: str, user: str, script: str, check: bool = T
     return cluster.run(host, "runuser", "-u", user, "--", "sh", "-eu", stdin=script, check=check)
 
 
-def roots_files(cluster: Cluster, host: str, files: list[Mapping[str, Any]], seconds: float = 40.0) -> str:
+def roots_files(cluster: Cluster, host: str, files: list[Mapping[str, Any]], seconds: float = 120.0) -> str:
     """Root's next run states *files* of a host, as every play does; what it said. Raises subprocess.TimeoutExpired."""
     words = ["ansible", "-i", str(cluster.inventory_directory()), host, "--become"]
     words += ["-m", "pgherd.cluster.host_files", "-a", json.dumps({"files": files})]
@@ -170,7 +170,7 @@ rm -rf {PROOF}
     if cluster.place.service_state(node, "postgres") != "running":
         cluster.place.service(node, "forget", "postgres")
         cluster.sh(node, f"systemctl start --no-block {cluster.unit}")
-    until(f"{node} to stream again", lambda: streams(cluster, node), 60)
+    until(f"{node} to stream again", lambda: streams(cluster, node), 120)
 
 
 def streams(cluster: Cluster, node: str) -> bool:

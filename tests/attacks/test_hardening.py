@@ -63,7 +63,7 @@ TRIGGER = (
 
 def _run(cluster: Cluster, node: str, statements: Iterable[str], database: str = "postgres") -> None:
     """As superuser, in one session that waits for no standby."""
-    with psycopg.connect(cluster.place.sql(node, database), autocommit=True) as session:
+    with psycopg.connect(cluster.place.sql(node, database), connect_timeout=10, autocommit=True) as session:
         for statement in ("SET synchronous_commit = local", *statements):
             session.execute(statement)  # type: ignore[arg-type]
 
@@ -97,7 +97,7 @@ def test_nothing_depends_on_what_all_sessions_begin_with(cluster: Cluster, harde
     standby = cluster.standbys(hardened)[0]
     position = cluster.value(hardened, "SELECT pg_current_wal_insert_lsn()::text")
     arrived = f"SELECT pg_last_wal_replay_lsn() >= '{position}'"
-    until(f"{standby} to have it", lambda: cluster.value(standby, arrived), 15)
+    until(f"{standby} to have it", lambda: cluster.value(standby, arrived), 60)
     since = time.time()
     for host, more in ((hardened, "repmgrd"), (standby, "repmgrd"), (cluster.pools[0], "pgpool")):
         cluster.place.service(host, "restart", "agent", more)
@@ -106,7 +106,7 @@ def test_nothing_depends_on_what_all_sessions_begin_with(cluster: Cluster, harde
     until(
         f"{cluster.pools[0]} to find nothing wrong",
         lambda: '"problems": []' in cluster.run(cluster.pools[0], "pgherd", "status", "--json", check=False),
-        30,
+        90,
     )
     _no_word_of_ours(cluster, standby, since)
     _no_word_of_ours(cluster, hardened, since)

@@ -8,7 +8,7 @@ import subprocess
 import time
 
 import pytest
-from faults.cluster import Cluster, LabError
+from faults.cluster import Cluster, LabError, until
 
 from attacks.means import MARK, NOBODY, PROOF, as_user, roots_files, touched
 
@@ -29,7 +29,8 @@ def test_start_guard_writes_through_no_link(cluster: Cluster, standby: str) -> N
     )
     as_user(cluster, standby, "postgres", plant, check=False)
     assert touched(cluster, standby) == ""
-    assert cluster.place.service_state(standby, "postgres") == "running"
+    until(f"{standby} to run", lambda: cluster.place.service_state(standby, "postgres") == "running", 60)
+    assert touched(cluster, standby) == ""
 
 
 def test_start_guard_reads_through_no_link(cluster: Cluster, standby: str) -> None:
@@ -71,7 +72,7 @@ def test_run_does_not_wait_for_a_pipe(cluster: Cluster, standby: str) -> None:
     wanted = {"path": path, "secret_content": kept, "owner": "postgres", "group": "postgres", "mode": "0600"}
     try:
         as_user(cluster, standby, "postgres", f"rm {path}; mkfifo {path}")
-        roots_files(cluster, standby, [wanted], seconds=30)
+        roots_files(cluster, standby, [wanted])
     except subprocess.TimeoutExpired:
         pytest.fail("the run waits")
     finally:

@@ -59,12 +59,12 @@ def test_stream_under_a_nodes_name_is_ended_and_reported(cluster: Cluster, prima
     stream = f"SELECT pid FROM pg_stat_replication WHERE usename = 'streaming_barman' AND application_name = '{name}'"
     cluster.run(barman, *started, script, line)
     try:
-        first = until("the stream", lambda: cluster.rows(primary, stream), 15, every=0.05)
+        first = until("the stream", lambda: cluster.rows(primary, stream), 60, every=0.05)
         until("its end", lambda: [r for r in cluster.rows(primary, stream) if r in first] == [], 10, every=0.05)
-        until("a word about it in the status", lambda: _named(cluster, primary, "streaming_barman"), 30)
+        until("a word about it in the status", lambda: _named(cluster, primary, "streaming_barman"), 60)
     finally:
         cluster.sh(barman, f"systemctl stop {unit} || :; rm -rf /tmp/attack")
-    until("the status to be well again", lambda: not _named(cluster, primary, "streaming_barman"), 60)
+    until("the status to be well again", lambda: not _named(cluster, primary, "streaming_barman"), 120)
 
 
 def _named(cluster: Cluster, host: str, word: str) -> bool:
@@ -81,7 +81,7 @@ def test_nothing_that_a_record_holds_commands_a_terminal(cluster: Cluster, prima
     try:
         ask(cluster, node, "repmgr", primary, insert)
         shown = until(
-            "the record in the status", lambda: _with(cluster.run(primary, "pgherd", "status", check=False)), 15
+            "the record in the status", lambda: _with(cluster.run(primary, "pgherd", "status", check=False)), 60
         )
     finally:
         cluster.rows(primary, "DELETE FROM repmgr.nodes WHERE node_id = 99", OWN)

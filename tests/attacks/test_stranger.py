@@ -18,10 +18,11 @@ from contextlib import contextmanager, suppress
 import pytest
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
-from faults.cluster import Cluster, run
+from faults.cluster import Cluster, run, until
 
 pytestmark = pytest.mark.attack
 PORT = 8765
+CROWD = 16  # of them that are there at once, at least
 SLOW = 60  # connections; places for 16 requests at a time were all that an agent had
 
 
@@ -78,8 +79,9 @@ def _slow(cluster: Cluster, host: str, source: str) -> Iterator[list[socket.sock
 
 def test_slow_clients_take_no_answer_from_a_balancer(cluster: Cluster, primary: str) -> None:
     """A stranger holds many connections; who asks for health gets his answer, every time and soon."""
-    with _address(cluster, primary) as source, _slow(cluster, primary, source):
-        time.sleep(2)  # they connect
+    with _address(cluster, primary) as source, _slow(cluster, primary, source) as sockets:
+        # An agent has sixteen places for one source, and who comes takes the place of the first.
+        until("a crowd", lambda: sum(one is not None for one in sockets) >= CROWD, 30)
         for _time in range(4):
             began = time.monotonic()
             assert json.loads(_asked(cluster, primary, "/primary"))["ok"] is True

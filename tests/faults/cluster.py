@@ -142,7 +142,9 @@ class Cluster:
 
     def rows(self, host: str, query: str, database: str = "postgres", *values: object) -> list[dict[str, Any]]:
         """Rows of a query, asked by the superuser through the server's socket. Raises psycopg.Error, LookupError."""
-        with psycopg.connect(self.place.sql(host, database), autocommit=True, row_factory=dict_row) as session:
+        line = self.place.sql(host, database)
+        # A busy machine may take more than the two seconds that an observer waits.
+        with psycopg.connect(line, connect_timeout=10, autocommit=True, row_factory=dict_row) as session:
             killer = threading.Timer(10, _hang_up, [session])
             killer.start()
             try:

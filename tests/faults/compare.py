@@ -17,7 +17,7 @@ from typing import Any
 
 from faults.cluster import APP, Cluster, LabError, until
 
-REPLAY, SETTLE = 30.0, 10.0  # seconds: for standbys to replay, and for what is written meanwhile to be everywhere
+REPLAY, SETTLE = 60.0, 30.0  # seconds: for standbys to replay, and for what is written meanwhile to be everywhere
 _TABLES = """\
 SELECT format('%I.%I', schemaname, tablename) AS name FROM pg_tables
 WHERE schemaname NOT IN ('pg_catalog', 'information_schema') ORDER BY 1"""

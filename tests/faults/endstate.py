@@ -52,8 +52,9 @@ def wrong(cluster: Cluster) -> list[str]:
     return []
 
 
-def gate(cluster: Cluster, seconds: float = 90.0) -> float:
-    """Wait until nothing is wrong; how long that took. AssertionError with what still is."""
+def gate(cluster: Cluster, seconds: float = 180.0) -> float:
+    """Wait until nothing is wrong; how long that took. AssertionError with what still is. What an agent has of Barman's checks
+    may be a minute old."""
     began = time.monotonic()
     while True:
         found = wrong(cluster)

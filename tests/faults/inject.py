@@ -346,7 +346,7 @@ def sweep(cluster: Cluster) -> list[str]:
             healed.append("thawed")
         elif state != "running":
             power_on(cluster, host)
-            until(f"{host} to boot", lambda: cluster.place.booted(host), 60)
+            until(f"{host} to boot", lambda: cluster.place.booted(host), 120)
             healed.append("switched on")
         if cluster.place.join(host):
             healed.append("joined")

@@ -46,7 +46,7 @@ def _whole(cluster: Cluster, request: pytest.FixtureRequest, left: dict[str, boo
         pytest.skip("needs the tree of five nodes")
     if not left["whole"]:
         healed = inject.sweep(cluster)
-        mend(cluster, seconds=90 if healed else 30)
+        mend(cluster, seconds=180 if healed else 90)
     left["whole"] = False
     yield
     if inject.sweep(cluster):
@@ -61,7 +61,7 @@ def breaking(cluster: Cluster, request: pytest.FixtureRequest, left: dict[str, b
     directory = LAB / cluster.name / "trials" / request.node.name.replace("/", "_")
 
     @contextmanager
-    def broken(settle: float = 120.0, fence: float = T_FENCE, **how: object) -> Iterator[Trial]:
+    def broken(settle: float = 180.0, fence: float = T_FENCE, **how: object) -> Iterator[Trial]:
         trial = Trial(cluster, directory, **how)  # type: ignore[arg-type]
         record: Record | None = Record(fault, title, time.time())
         try:

@@ -25,7 +25,7 @@ def test_a_killed_postmaster_restarts_where_it_is(breaking: Breaking, cluster: C
     with breaking() as trial:
         trial.now()
         inject.kill(cluster, trial.first_primary, "postmaster")
-        until("a new postmaster", lambda: cluster.value(trial.first_primary, "SELECT true"), 30)
+        until("a new postmaster", lambda: cluster.value(trial.first_primary, "SELECT true"), 90)
         trial.until_written(30)
         stays(trial, 8)
 
@@ -36,7 +36,7 @@ def test_a_killed_backend_is_no_failover(breaking: Breaking, cluster: Cluster) -
     with breaking() as trial:
         trial.now()
         inject.kill(cluster, trial.first_primary, "backend", only=1)
-        until("the server to restart its processes", lambda: _since_start(cluster, trial) < _since(trial), 30)
+        until("the server to restart its processes", lambda: _since_start(cluster, trial) < _since(trial), 90)
         trial.until_written(30)
         stays(trial, 8)
 

@@ -47,14 +47,14 @@ def test_a_standby_that_cannot_start_is_left_as_it_is(
             inject.kill(cluster, node, "postmaster")
         else:
             cluster.place.service(node, "restart", "postgres", check=False)
-        until(f"{node} to fail", lambda: cluster.place.service_state(node, "postgres") == "failed", 60)
-        until("status to say why", lambda: _says(cluster, node, trial.first_primary, words), 40)
+        until(f"{node} to fail", lambda: cluster.place.service_state(node, "postgres") == "failed", 120)
+        until("status to say why", lambda: _says(cluster, node, trial.first_primary, words), 90)
         stays(trial, LONG, *(other for other in cluster.nodes if other != node))
         assert "recovery" in _state(cluster, node), "its recovery was ended"
         # By its cause, and by nothing else.
         inject.restore(cluster, node)
         query = "SELECT count(*) FROM pg_stat_wal_receiver WHERE status = 'streaming'"
-        until(f"{node} to stream again", lambda: cluster.value(node, query), 60)
+        until(f"{node} to stream again", lambda: cluster.value(node, query), 120)
         assert _birth(cluster, node) == data, f"{node} was copied anew"
         trial.until_written(20)
 

@@ -200,8 +200,8 @@ def test_a_diverged_primary_is_rewound_and_its_rows_are_not_taken_for_ours(
         inject.power_cut(cluster, old)
         new = new_primary(trial, old)
         inject.power_on(cluster, old)
-        until(f"{old} to be a standby", lambda: cluster.value(old, "SELECT pg_is_in_recovery()"), 60)
-        assert cluster.primaries() == [new]
+        until(f"{old} to be a standby", lambda: cluster.value(old, "SELECT pg_is_in_recovery()"), 120)
+        assert until("a primary's answer", cluster.primaries, 30) == [new]
         # Once more, at once: what decided the first time is no longer news.
         inject.power_cut(cluster, old)
         inject.power_on(cluster, old)
