@@ -85,7 +85,7 @@ def play(pattern: str, tasks: Sequence[Task], verbosity: int = 0) -> tuple[dict[
         env={**os.environ, "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json", "ANSIBLE_DEPRECATION_WARNINGS": "0"},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=800,
         check=False,
     )
     start = done.stdout.find('{\n    "custom_stats"')

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
+from deployed import described, until
 from driving import Host, Task, check, contract, play
 
 REPMGR = "repmgr"
@@ -33,7 +34,7 @@ class Herd:
 
     def node(self, name: str, **options: Any) -> Task:
         """A task with the module for the node called *name*."""
-        given = {"cluster": self.model, "node": name, "postgres_version": self.version, "timeout": 60}
+        given = {"cluster": self.model, "node": name, "postgres_version": self.version, "timeout": 180}
         return {"pgherd.cluster.repmgr_node": {**given, **options}}
 
     def mine(self, **options: Any) -> Task:
@@ -74,7 +75,9 @@ def herd(hosts: list[tuple[Host, bool]], primary: Host) -> Herd:
 
 @pytest.fixture(autouse=True)
 def _as_it_was(herd: Herd) -> Iterator[None]:
-    """The leaf's repmgrd and agent stay out of it; in the end the leaf is where it was, and both run."""
+    """The leaf's repmgrd and agent stay out of it; in the end the leaf is where it was, and both run. Begins on a whole cluster:
+    those of the test before have just been started."""
+    described().settle()
     (was,) = herd.record(herd.leaf.name)
     (upstream,) = (node["name"] for node in herd.model["nodes"] if node["id"] == was["upstream"])
     herd.leaf.run("systemctl", "stop", *ACTING)
@@ -82,7 +85,7 @@ def _as_it_was(herd: Herd) -> Iterator[None]:
     results = herd.leaf.play(herd.mine(state="standby", upstream=upstream))
     assert not [result for result in results if result.get("failed")], results
     herd.leaf.run("systemctl", "start", *ACTING)
-    assert herd.record(herd.leaf.name) == [was]
+    until("the leaf's record", lambda: herd.record(herd.leaf.name) == [was])
 
 
 @pytest.mark.more

@@ -12,7 +12,7 @@ import sys
 
 import psycopg
 import pytest
-from deployed import CHECKOUT, OWN, Deployed, Host, everywhere, until, why
+from deployed import CHECKOUT, MISSED, OWN, Deployed, Host, everywhere, until, why
 
 sys.path.append(str(CHECKOUT / "tests/lab"))
 
@@ -50,7 +50,7 @@ def streams(host: Host) -> bool:
     return bool(done.rc == 0 and done.stdout.strip() == "1")
 
 
-def well(cluster: Deployed, host: Host, seconds: float = 90.0) -> None:
+def well(cluster: Deployed, host: Host, seconds: float = 150.0) -> None:
     """Wait until *host*'s status says that the cluster is well, and Barman's check that backups are."""
     cluster.settle(seconds, host)
     check = f"sudo -u barman barman check {cluster.wanted('name')}"
@@ -86,7 +86,7 @@ def test_hardened_by_hand(cluster: Deployed) -> None:
     everywhere(cluster.nodes, lambda host: host.run("systemctl restart pgherd-agent repmgrd"))
     everywhere(cluster.group("barman"), lambda host: host.run("systemctl restart pgherd-agent barman-receive-wal"))
     everywhere(cluster.group("pgpool"), lambda host: host.run("systemctl restart pgherd-agent pgpool2"))
-    until("a write", lambda: written(cluster, "hardened"))
+    until("a write", lambda: written(cluster, "hardened"), 90)
     well(cluster, first)
 
 
@@ -96,8 +96,8 @@ def test_switchover(cluster: Deployed) -> None:
     done = cluster.play(playbook="switchover")
     assert done.returncode == 0, why(done)
     assert primary(cluster, [target]) == target
-    until("a write", lambda: written(cluster, "switched over"))
-    until("the former primary's stream", lambda: streams(cluster.primary))
+    until("a write", lambda: written(cluster, "switched over"), 90)
+    until("the former primary's stream", lambda: streams(cluster.primary), 90)
     well(cluster, target)
 
 
@@ -113,26 +113,27 @@ def gone(cluster: Deployed) -> Host:
 def test_a_host_is_gone(cluster: Deployed, gone: Host) -> None:
     """The other is promoted, and writes go on."""
     left = [host for host in cluster.data_nodes if host != gone]
-    until("another primary", lambda: primary(cluster, left), 90)
-    until("a write", lambda: written(cluster, "one is gone"))
+    until("another primary", lambda: primary(cluster, left), 120, missed=MISSED)
+    until("a write", lambda: written(cluster, "one is gone"), 90)
 
 
 def test_it_comes_back_by_a_clone(cluster: Deployed, gone: Host) -> None:
     """Back with its power, then again with nothing but its mounts, and what an interrupted clone leaves in a tablespace."""
     lab.start(os.environ["LAB_CLUSTER"], gone.name)
-    until("its stream", lambda: streams(gone), 120)
+    until("its stream", lambda: streams(gone), 180)
     before = gone.value("SELECT pg_postmaster_start_time()::text")
     gone.run("systemctl stop %s %s %s", *ACTING, cluster.unit)
     for directory in (cluster.data_directory, cluster.wanted("wal_directory")):
         gone.run("find %s -mindepth 1 -delete", directory)
     gone.run("systemctl start %s", cluster.unit, rc=None)
     gone.run("systemctl start %s %s", *ACTING, rc=None)
-    until("its stream", lambda: streams(gone), 120)
+    until("its stream", lambda: streams(gone), 180)
     assert gone.value("SELECT pg_postmaster_start_time()::text") != before
-    until("a write", lambda: written(cluster, "cloned"))
+    until("a write", lambda: written(cluster, "cloned"), 90)
     rows = "SELECT DISTINCT what FROM test_by_hand"
     wanted = {"hardened", "switched over", "one is gone", "cloned"}
-    until("all rows on the clone", lambda: {row["what"] for row in gone.rows(rows, "app")} == wanted)
+    there = "all rows on the clone"
+    until(there, lambda: {row["what"] for row in gone.rows(rows, "app")} == wanted, 60, missed=MISSED)
     assert gone.run("find /srv/side/small -type f").strip()
     left = next(host for host in cluster.data_nodes if host != gone)
     well(cluster, left)
