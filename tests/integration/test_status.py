@@ -17,7 +17,7 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
-from deployed import inventory
+from deployed import inventory, until
 from herd import Herd, cure, group, healthy, on, problem, said, status, undone, wait
 
 
@@ -40,13 +40,13 @@ def expected(herd: Herd, *pairs: tuple[str, str]) -> set[tuple[str, str]]:
 
 
 def test_healthy(herd: Herd) -> None:
-    code, lines = herd.picture()
-    assert code == 0
+    lines = herd.pictured(0)
     assert " HEALTHY  " in lines[0]
     assert not [line for line in lines if line.startswith("!") or "?" in line]
     assert max(map(len, lines)) <= 100
     for name in herd.nodes:
-        assert ("primary" if name == herd.primary else "streaming") in herd.row(name)
+        word = "primary" if name == herd.primary else "streaming"
+        until(f"{name} to be {word}", lambda name=name, word=word: word in herd.row(name))
 
 
 def test_a_standby_stopped(herd: Herd) -> None:
@@ -59,8 +59,8 @@ def test_a_standby_stopped(herd: Herd) -> None:
         assert document["health"] == "degraded"
         found = problem(document, "node-down", herd.leaf)
         assert "Connection refused" in found["text"]
-        assert "down" in herd.row(herd.leaf)
-        assert herd.picture()[0] == 1
+        until("its row", lambda: "down" in herd.row(herd.leaf))
+        herd.pictured(1)
         cure(found)
 
 
@@ -73,9 +73,7 @@ def test_a_standby_lags(herd: Herd) -> None:
         herd.write(24)
         document = wait(herd.primary, lambda seen: said(seen) == {("lag", herd.leaf)})
         assert document["exit_code"] == 1
-        row = herd.row(herd.leaf)
-        assert "streaming" in row
-        assert any(word.startswith("MB/") for word in row)
+        until("its row", lambda: "streaming" in (row := herd.row(herd.leaf)) and any(w.startswith("MB/") for w in row))
         cure(problem(document, "lag", herd.leaf))
     finally:
         on(herd.leaf, "kill", "-CONT", pid)
@@ -86,7 +84,7 @@ def test_replay_paused(herd: Herd) -> None:
         herd.sql(herd.leaf, "SELECT pg_wal_replay_pause()")
         document = wait(herd.primary, lambda seen: said(seen) == {("replay-paused", herd.leaf)})
         assert document["exit_code"] == 1
-        assert "paused" in herd.row(herd.leaf)
+        until("its row", lambda: "paused" in herd.row(herd.leaf))
         cure(problem(document, "replay-paused", herd.leaf))
 
 
@@ -109,9 +107,8 @@ def test_a_pgpool_stopped(herd: Herd) -> None:
     with undone(pool, "systemctl", "start", "pgpool2"):
         on(pool, "systemctl", "stop", "pgpool2")
         document = wait(herd.primary, lambda seen: said(seen) == {("pgpool-down", pool)})
-        lines = herd.picture()[1]
-        assert any(line.startswith(pool) and " ? " in line for line in lines)
-        assert any("?" in word for word in herd.row(herd.primary))
+        herd.pictured(1, lambda lines: any(line.startswith(pool) and " ? " in line for line in lines))
+        until("the primary's row", lambda: any("?" in word for word in herd.row(herd.primary)))
         cure(problem(document, "pgpool-down", pool))
 
 
@@ -141,7 +138,7 @@ def test_no_wal_is_received(herd: Herd) -> None:
         on(host, "systemctl", "stop", unit)
         document = wait(herd.primary, lambda seen: ("barman-not-receiving", host) in said(seen))
         cure(problem(document, "barman-not-receiving", host))
-        on(host, "systemctl", "is-active", unit)
+        until(unit, lambda: on(host, "systemctl", "is-active", unit, expect=None)[0] == 0)
 
 
 def test_a_node_that_nobody_knows(herd: Herd) -> None:
@@ -239,13 +236,24 @@ def run_playbook(name: str, *more: str) -> subprocess.CompletedProcess[str]:
     env = {**os.environ, "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.default", "ANSIBLE_NOCOLOR": "1"}
     for molecules in ("ANSIBLE_CALLBACKS_ENABLED", "ANSIBLE_FORCE_COLOR"):
         env.pop(molecules, None)
-    return subprocess.run(argv, env=env, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(argv, env=env, capture_output=True, text=True, timeout=300, check=False)
+
+
+def healthy_run(name: str, *more: str) -> subprocess.CompletedProcess[str]:
+    """A run that went well, and found the cluster well."""
+
+    def run() -> subprocess.CompletedProcess[str]:
+        done = run_playbook(name, *more)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert " HEALTHY  " in done.stdout, done.stdout
+        return done
+
+    return until("a run that finds all well", run, 120, missed=(AssertionError,))
 
 
 def test_the_playbook_prints_the_picture(herd: Herd) -> None:
-    done = run_playbook("status")
-    assert done.returncode == 0, done.stdout + done.stderr
-    _code, lines = herd.picture()
+    done = healthy_run("status")
+    lines = herd.pictured(0)
     printed = done.stdout.splitlines()
     start = next(number for number, line in enumerate(printed) if " HEALTHY  " in line)
     # Ages and lags move on; the nodes in their order and what they are do not.
@@ -257,8 +265,7 @@ def test_the_playbook_prints_the_picture(herd: Herd) -> None:
 def test_the_playbook_works_when_the_first_host_is_dead(herd: Herd, tmp_path: Path) -> None:
     dead = {"ansible_host": "127.0.0.1", "ansible_port": 1, "ansible_connection": "ansible.builtin.ssh"}
     (tmp_path / "dead.json").write_text(json.dumps({"postgres": {"hosts": {"aaa": dead}}}))
-    done = run_playbook("status", "-i", str(tmp_path / "dead.json"))
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = healthy_run("status", "-i", str(tmp_path / "dead.json"))
     assert "aaa is missing: " in done.stdout
     lines = done.stdout.splitlines()
     at = next(number for number, line in enumerate(lines) if " HEALTHY  " in line)
@@ -267,8 +274,7 @@ def test_the_playbook_works_when_the_first_host_is_dead(herd: Herd, tmp_path: Pa
 
 
 def test_the_line_of_health_alone(herd: Herd) -> None:
-    done = run_playbook("health")
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = healthy_run("health")
     assert len([line for line in done.stdout.splitlines() if " HEALTHY  " in line]) == 1
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from deployed import described, inventory
+from deployed import described, inventory, until
 
 ROOT = Path(__file__).resolve().parents[3]
 SCHEMA = json.loads((ROOT / "docs/status.schema.json").read_text())
@@ -52,7 +52,7 @@ def said(document: Document) -> set[tuple[str, str]]:
     return {(problem["id"], problem["node"]) for problem in document["problems"]}
 
 
-def wait(host: str, wanted: Callable[[Document], bool], limit: float = 90.0) -> Document:
+def wait(host: str, wanted: Callable[[Document], bool], limit: float = 150.0) -> Document:
     """Poll the status until it is as *wanted*."""
     deadline = time.monotonic() + limit
     while True:
@@ -113,6 +113,15 @@ class Herd:
         """Exit code and lines of the picture."""
         code, text = on(self.primary, "pgherd", "status", expect=(0, 1, 2, 3))
         return code, text.splitlines()
+
+    def pictured(self, code: int, so: Callable[[list[str]], object] = bool) -> list[str]:
+        """The picture's lines, once it has that exit code and they are *so*: a part may miss its short limit in one look."""
+
+        def look() -> list[str]:
+            found, lines = self.picture()
+            return lines if found == code and so(lines) else []
+
+        return until(f"a picture with exit code {code}", look, 90)
 
     def row(self, name: str) -> list[str]:
         """The row of one node, in words."""
