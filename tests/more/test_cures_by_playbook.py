@@ -89,6 +89,7 @@ def test_nodes_that_let_nobody_look(herd: Herd) -> None:
         (f"REVOKE CONNECT ON DATABASE repmgr FROM {MONITOR}", "node-down"),
         (f"REVOKE USAGE ON SCHEMA repmgr FROM {MONITOR}", "metadata-unreadable"),
     ],
+    ids=["password", "connect", "schema"],
 )
 def test_a_role_that_may_not_look(herd: Herd, statement: str, kind: str) -> None:
     """On all nodes at once: all that is known comes from it."""

@@ -37,7 +37,10 @@ CURES: dict[str, tuple[str, ...]] = {
     "certificate-refused": (f"{BARMAN}::test_an_agent_that_shows_a_strangers_certificate",),
     "collation-differs": (LOOK,),
     "collation-version": (f"{MORE}::test_a_collation_that_has_changed",),
-    "details-unreadable": ("untried: the site playbook, and a grant",),
+    "details-unreadable": (
+        f"{PLAYBOOK}::test_a_right_that_everybody_had",
+        "untried: the site playbook, for what is no right, such as a statement that took too long",
+    ),
     "fenced": (f"{STATUS}::test_a_primary_that_stays_fenced", f"{MORE}::test_too_few_standbys"),
     "foreign-sender": (LOOK,),
     "lag": (f"{STATUS}::test_a_standby_lags", LOOK),
@@ -64,7 +67,8 @@ CURES: dict[str, tuple[str, ...]] = {
         f"{PLAYBOOK}::test_a_tablespace_that_was_made_by_sql",
         f"{PLAYBOOK}::test_a_limit_that_the_primary_has_raised",
         f"{WITNESS}::test_a_witness_whose_server_is_stopped",
-        "untried: a rejected address, a certificate, a password, rights",
+        f"{PLAYBOOK}::test_a_right_without_which_nothing_is_known",
+        "untried: a rejected address, a certificate, a password, CONNECT",
         LOOK,
     ),
     "node-starting": (LOOK,),
@@ -100,7 +104,10 @@ CURES: dict[str, tuple[str, ...]] = {
         f"{SLOTS}::test_a_slot_of_nobody_that_has_lost_wal",
         f"{BARMAN}::test_barmans_slot_that_has_lost_wal",
     ),
-    "stale-primary": (f"{MORE}::test_a_primary_that_is_left_behind",),
+    "stale-primary": (
+        f"{MORE}::test_a_primary_that_is_left_behind",
+        "untried: the site playbook, where the number of confirmations is in doubt",
+    ),
     "sync-missing": (f"{MORE}::test_too_few_standbys",),
     "sync-names": (
         f"{PLAYBOOK}::test_what_is_stated_again",
@@ -114,7 +121,12 @@ CURES: dict[str, tuple[str, ...]] = {
         "untried: its last part, wiped while it runs",
     ),
     "timeline-behind": (f"{MORE}::test_a_timeline_that_is_behind",),
-    "two-primaries": (f"{MORE}::test_a_second_primary",),
+    "two-primaries": (
+        f"{MORE}::test_a_second_primary",
+        f"{PLAYBOOK}::test_a_node_that_serves_another_clusters_data",
+        "untried: where nothing tells them apart, and the site playbook where the number of confirmations is in doubt; of the"
+        " first test its last part",
+    ),
     "wrong-upstream": (f"{MORE}::test_another_upstream",),
 }
 
