@@ -45,7 +45,7 @@ LINE = "guard: pg1 starts as it is: no other primary is possible: pg2 can acknow
 GOOD = f"{LINE}\n0\n".encode()
 # The exit code of the guard that stands in here, and what it says with its options.
 FULL = 7
-SHORT = "1"
+SHORT = "1.25"
 OLD = json.dumps({"as_standby": False, "why": "no other primary is possible", "provisional": False})
 Answer = Callable[[socket.socket, threading.Event], None]
 
