@@ -56,6 +56,18 @@ def test_no_file_imports_itself_by_others() -> None:
     assert circles({one: {two}, two: {one}, three: set()}) == {one, two}
 
 
+def named_twice(texts: list[str]) -> set[str]:
+    """The classes that more than one of the *texts* of files defines."""
+    found = [[node.name for node in ast.parse(text).body if isinstance(node, ast.ClassDef)] for text in texts]
+    every = [name for names in found for name in names]
+    return {name for name in every if every.count(name) > 1}
+
+
+def test_no_class_name_stands_for_two_things() -> None:
+    assert named_twice([path.read_text(encoding="utf-8") for path in CORE.rglob("*.py")]) == set()
+    assert named_twice(["class One:\n    pass\n", "class One:\n    pass\nclass Two:\n    pass\n"]) == {"One"}
+
+
 @pytest.mark.parametrize("path", sorted(CORE.glob("places/*/**/*.py")), ids=lambda path: str(path.relative_to(CORE)))
 def test_places_do_not_know_each_other(path: Path) -> None:
     parts = path.relative_to(CORE).parts

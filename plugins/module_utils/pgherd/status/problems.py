@@ -13,6 +13,7 @@ from . import (
     checks_collations,
     checks_passwords,
     checks_postgres,
+    checks_primary,
     checks_repmgr,
     checks_services,
     checks_slots,
@@ -28,10 +29,10 @@ def problems(cluster: Cluster, topology: Topology, limits: Thresholds = DEFAULTS
     """All problems, the worst first, in a stable order."""
     found: list[Problem] = []
     checks: tuple[Iterable[Problem], ...] = (
-        checks_postgres.primaries(cluster, topology),
+        checks_primary.primaries(cluster, topology),
         checks_postgres.foreign(cluster, topology),
         checks_postgres.durability(cluster, topology),
-        checks_postgres.reachability(cluster, topology),
+        checks_primary.reachability(cluster, topology),
         checks_postgres.standbys(cluster, topology, limits),
         checks_postgres.identities(cluster, topology),
         checks_services.pgpools(cluster, topology),
