@@ -14,7 +14,7 @@ from pgherd.errors import Unreachable
 from pgherd.observe import sessions
 from pgherd.observe.sessions import Sessions
 
-LIMIT = 0.3
+LIMIT = 1.0
 
 
 class Result:
@@ -147,7 +147,7 @@ def test_a_silent_server_holds_up_the_others_for_the_limit_only_and_is_let_go(mo
     began = time.monotonic()
     rows, failed = asker.ask("q", LIMIT)
     assert LIMIT <= time.monotonic() - began < 3 * LIMIT
-    assert (list(rows), failed) == (["a"], {"b": "no answer within 0.3 s"})
+    assert (list(rows), failed) == (["a"], {"b": "no answer within 1 s"})
     moods["b"] = "answers"
     asker.ask("q", LIMIT)  # begins to connect
     deadline = time.monotonic() + 5
