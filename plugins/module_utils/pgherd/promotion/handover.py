@@ -43,6 +43,12 @@ PAUSE = 0.5
 # Seconds from the lock to the fence: the old primary's agent looks twice a second, and twenty times once it has seen the
 # lock, so it is asked to stop when it looks often.
 ALERT = 0.6
+# Seconds from one FLUSH to the next, while readers go on.
+AGAIN = 0.2
+
+# Senders send what is flushed. What nobody commits (a reader's hint bits and pruning) is flushed up to the last whole page, and
+# on a fenced primary nobody commits any more: this does, by a role of no special rights and in a read-only transaction too.
+FLUSH = "SELECT pg_logical_emit_message(true, 'pgherd', '')"
 
 END_SESSIONS = """
 SELECT count(pg_terminate_backend(pid))::int AS ended
@@ -153,8 +159,11 @@ class Handover:
 
     def _drained(self, theirs: Server, mine: Server) -> str:
         """Wait until this node has all that the fenced primary has written; up to where. Raises Unreachable."""
-        deadline = time.monotonic() + CATCH_UP
+        deadline, flush = time.monotonic() + CATCH_UP, 0.0
         while True:
+            if time.monotonic() >= flush:
+                theirs.run(FLUSH)
+                flush = time.monotonic() + AGAIN
             final = theirs.rows("SELECT pg_current_wal_insert_lsn()::text AS lsn")[0]["lsn"]
             found = ask(self._me, mine)
             if found.position >= lsn_to_int(final):

@@ -20,6 +20,7 @@ from pgherd.observe.node_state import NodeState, ask
 from pgherd.observe.server_state import ServerState
 from pgherd.observe.views import PostgresView
 from pgherd.ports.sql import connect
+from pgherd.promotion.handover import FLUSH
 
 VERSIONS = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
 AS = {"user": "postgres", "group": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}
@@ -131,6 +132,18 @@ def common(state: ServerState) -> dict[str, object]:
     """What both values have, but positions, which go on."""
     moving = ("write_lsn", "receive_lsn", "replay_lsn")
     return {item.name: getattr(state, item.name) for item in fields(ServerState) if item.name not in moving}
+
+
+def test_what_nobody_commits_is_flushed_by_a_fenced_primary(pair: Pair) -> None:
+    """Told so by the agents' role: what is not flushed is sent to no standby."""
+    with connect("a", pair.login("a", AGENT_ROLE, REPMGR_DATABASE)) as server:
+        server.run("SET default_transaction_read_only = on")
+        server.run("SET synchronous_commit = local")
+        server.run("SELECT pg_logical_emit_message(false, 'reader', repeat('x', 1000))")
+        written = server.rows("SELECT pg_current_wal_insert_lsn()::text AS lsn")[0]["lsn"]
+        server.run(FLUSH)
+        query = f"SELECT pg_current_wal_flush_lsn() >= '{written}'::pg_lsn AS flushed"
+        assert server.rows(query)[0]["flushed"]
 
 
 def test_a_primary(pair: Pair) -> None:

@@ -145,6 +145,7 @@ class World:
         failures: tuple[PgherdError, ...] = (),
         then: Survey | None = None,
         ahead: int = 0,
+        unflushed: int = 0,
     ) -> None:
         self.done: list[str] = []
         #: Whether the target is locked, and was when the primary was asked to stop, and each promotion begun.
@@ -152,6 +153,8 @@ class World:
         self._holders: list[Any] = []
         self._stops, self._back, self._down = stops, back, False
         self._ahead = ahead
+        #: How often the primary has to be told to flush until the target has all.
+        self.unflushed = unflushed
         attempt = Attempt(answers, self.done, list(failures), survey() if then is None else then)
         run = attempt.run
 
@@ -168,6 +171,7 @@ class World:
             "ALERT": 0.0,
             "TRIES": 5.0,
             "PAUSE": 0.0,
+            "AGAIN": 0.02,
         }
         for limit, seconds in limits.items():
             monkeypatch.setattr(handover, limit, seconds)
@@ -201,7 +205,10 @@ class World:
         if said.endswith("AS alive") and self._stops:
             self._down = True
             raise Unreachable("the session ended")
-        found = {"taken": True, "conninfo": "", "slot": "", "ended": 0, "lsn": "0/5000000"}
+        if said == handover.FLUSH:
+            self.unflushed -= 1
+        written = "0/5000070" if self.unflushed > 0 else "0/5000000"
+        found = {"taken": True, "conninfo": "", "slot": "", "ended": 0, "lsn": written}
         if name == "pg1" and self._down and self._ahead:
             self._ahead -= 1
             found["receive_lsn"] = found["replay_lsn"] = "0/5000070"
@@ -283,6 +290,13 @@ def test_what_the_old_primary_has_more_is_fetched_from_it(monkeypatch: pytest.Mo
     world = World(monkeypatch, survey(PG2), found=TWO, ahead=3)
     assert world.run()[-1] == "promote, stopped"
     assert world._ahead == 0
+
+
+def test_what_nobody_commits_is_flushed_as_often_as_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Readers of a fenced primary write WAL that no standby is sent before something commits."""
+    world = World(monkeypatch, survey(PG2, PG3), unflushed=3)
+    assert world.run()[-1] == "promote, stopped"
+    assert world.unflushed <= 0
 
 
 def test_no_agent_elects_while_the_old_primary_goes_and_comes(monkeypatch: pytest.MonkeyPatch) -> None:
