@@ -49,8 +49,7 @@ def decide(
         match = OURS.fullmatch(name)
         if active or (match is None and name not in barman_slots):
             continue
-        if not lsn and (match or mine.in_recovery):
-            # Of Barman's on the primary a person has to know: WAL is missing in its archive.
+        if match and not lsn:
             changes.append(SlotChange("drop", name, "", "it keeps nothing any more, and nobody can use it"))
         elif name in wanted:
             to = _position(wanted[name], name, primary, me, survey)

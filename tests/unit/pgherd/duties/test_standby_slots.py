@@ -113,22 +113,12 @@ KEPT = {"repmgr_slot_1": ("0/4F00000", False), "repmgr_slot_4": ("0/1", True), "
         ("never back", {"repmgr_slot_3": ("0/6000000", False)}, None),
         ("never one in use", {"repmgr_slot_3": ("0/3000000", True)}, None),
         ("a lost one is made anew", {"repmgr_slot_3": (None, False)}, ("drop", "repmgr_slot_3", "")),
-        (
-            "Barman's that is lost too",
-            {"repmgr_slot_3": ("0/5000000", False), "barman": (None, False)},
-            ("drop", "barman", ""),
-        ),
         ("foreign ones are nobody's business", {"repmgr_slot_3": ("0/5000000", False), "theirs": ("0/1", False)}, None),
         ("foreign ones without WAL too", {"repmgr_slot_3": ("0/5000000", False), "theirs": (None, False)}, None),
     ],
 )
 def test_slots_of_a_standby_move_on(what: str, slots: Slots, expected: tuple[str, str, str] | None) -> None:
     assert changes("pg2", {**KEPT, **slots}) == ({expected} if expected else set()), what
-
-
-def test_barmans_lost_slot_on_the_primary_is_left_for_a_person() -> None:
-    """WAL is missing in the archive, and the playbook takes a backup; made anew it would say nothing of that."""
-    assert not [change for change in changes("pg1", {"barman": (None, False)}) if "barman" in change]
 
 
 def test_never_beyond_a_reader_that_is_behind() -> None:
