@@ -95,9 +95,11 @@ class Rollout:
 
     def restarts_of_all(self, primary: bool) -> Restarts:
         """Whether anything waits for it or not. *primary*: the primary is restarted too, where it is."""
+        if self.failed:
+            return Restarts(failed=self.failed)
         heads = self._primaries(self.there)
         turns = tuple(name for name in self.there if name not in heads)
-        return Restarts(turns=() if self.failed else turns, primaries=heads if primary else (), failed=self.failed)
+        return Restarts(turns=turns, primaries=heads if primary else ())
 
     def _primaries(self, names: Iterable[str]) -> tuple[str, ...]:
         """Data nodes that run as primaries; a witness is that of a cluster of its own."""

@@ -131,6 +131,7 @@ def test_a_primary_that_was_left_alone_is_not_restarted() -> None:
         ("nothing waits", run(**{name: server(name, False) for name in ALL}), False, ["turns: pg3 pg2 w1"]),
         ("a stopped one too", run(pg3=Instance("pg3", data="cluster")), False, ["turns: pg3 pg2 w1"]),
         ("one did not come back", run(("pg1", "pg2", "w1")), False, ["failed: pg3"]),
+        ("one did not come back, and the primary stays where it is", run(("pg1", "pg2", "w1")), True, ["failed: pg3"]),
     ],
 )
 def test_in_which_order_all_are_restarted(what: str, known: Rollout, primary: bool, expected: list[str]) -> None:
