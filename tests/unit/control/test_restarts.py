@@ -49,7 +49,7 @@ module = AnsibleModule(argument_spec={"cluster": {"type": "dict"}, "node": {"typ
 with open(os.environ["ASKED"], "a") as stream:
     stream.write(json.dumps({"node": module.params["node"], "looked": True}) + "\\n")
 role = "standby" if module.params["node"] in ("pg2", "pg3") else "primary"
-module.exit_json(instance={"name": module.params["node"], "role": role, "limits": {"max_connections": 100}})
+module.exit_json(instance={"name": module.params["node"], "role": role, "limits": {"max_connections": 100}}, left_alone="")
 """
 FILES = """\
 from ansible.module_utils.basic import AnsibleModule
@@ -98,6 +98,23 @@ STATE = """
     - ansible.builtin.include_role: {name: pgherd.cluster.postgres, tasks_from: restart}
 """
 
+# What the playbook imports besides, in the place of what asks hosts.
+REACH = """
+- hosts: all
+  gather_facts: false
+  connection: local
+  tasks:
+    - ansible.builtin.group_by: {key: reachable}
+"""
+LATER = """
+- hosts: all
+  gather_facts: false
+  connection: local
+  tasks:
+    - ansible.builtin.debug: {msg: "comes to %s"}
+      run_once: true
+"""
+
 
 @pytest.fixture
 def collection(tmp_path: Path) -> Path:
@@ -123,6 +140,22 @@ def model() -> dict[str, Any]:
     below = [Host(name, ("postgres",), {"node_id": int(name[2:]), "upstream": "pg1"}) for name in NODES[1:3]]
     hosts = [Host("pg1", ("postgres",), {"node_id": 1}), *below, Host("w1", ("witness",), {"node_id": 9})]
     return dict(plain(build(hosts, {"cluster_name": "demo"}).to_dict()))
+
+
+@pytest.fixture
+def playbook(collection: Path) -> Path:
+    """The playbook restart in the place of the role's tasks alone."""
+    shutil.copy(ROOT / "playbooks/restart.yml", collection / "play.yml")
+    (collection / "reachable.yml").write_text(REACH)
+    for name in ("switchover", "health"):
+        (collection / f"{name}.yml").write_text(LATER % name)
+    role = collection / "ansible_collections/pgherd/cluster/roles/cluster/tasks/model.yml"
+    role.write_text('- pgherd.cluster.know: {cluster: "{{ model }}"}\n')
+    inventory = yaml.safe_load((collection / "inventory.yml").read_text())
+    here = {"ansible_connection": "local", "cluster_become": False}
+    inventory["all"] = {"vars": here}
+    (collection / "inventory.yml").write_text(yaml.safe_dump(inventory))
+    return collection
 
 
 def play(place: Path, fails: str = "nobody", **variables: Any) -> tuple[int, list[dict[str, Any]], str]:
@@ -192,3 +225,23 @@ def test_a_standby_that_does_not_come_back_with_a_lower_limit_is_the_last(collec
     assert [(one["node"], one["restart"]) for one in asked if one.get("restart")] == [("pg1", True), ("pg2", True)]
     back = [(one["node"], one["failed"]) for one in asked if one.get("failed")]
     assert sorted(back) == [("pg1", ["pg2"]), ("pg3", ["pg2"]), ("w1", ["pg2"])]
+
+
+def test_the_primary_hands_over_when_all_others_came_back(playbook: Path) -> None:
+    rc, asked, said = play(playbook)
+    assert rc == 0, said
+    assert [one["node"] for one in asked if one.get("restart")] == ["pg2", "pg3", "w1"]
+    assert "comes to switchover" in said
+    assert "comes to health" in said
+
+
+@pytest.mark.parametrize(("fails", "in_place"), [("pg2", False), ("w1", True)])
+def test_no_primary_hands_over_or_is_restarted_when_one_did_not_come_back(
+    playbook: Path, fails: str, in_place: bool
+) -> None:
+    rc, asked, said = play(playbook, fails=fails, cluster_restart_in_place=in_place)
+    assert rc == 2, said
+    turns = ["pg2", "pg3", "w1"]
+    assert [one["node"] for one in asked if one.get("restart")] == turns[: turns.index(fails) + 1]
+    assert f"{fails} did not come back from the restart" in said
+    assert "comes to" not in said
