@@ -22,6 +22,7 @@ from ansible_collections.pgherd.cluster.plugins.plugin_utils._secrets import Sec
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.x509.oid import ExtendedKeyUsageOID
+from here import here_of
 from pgherd.agent import peer_part
 from pgherd.agent.asking import Asking
 from pgherd.agent.command_part import CommandPart
@@ -30,9 +31,11 @@ from pgherd.agent.verbs import Verbs
 from pgherd.data.datadir import Local
 from pgherd.errors import PgherdError, ProtocolError, Unreachable
 from pgherd.model import Barman, Cluster, Node, Pgpool
-from pgherd.nodes import start
-from pgherd.nodes.verdict import STANDBY, START
+from pgherd.nodes import peer_evidence, start
+from pgherd.nodes.directory_state import DirectoryState
+from pgherd.nodes.verdict import INITIALIZE, REFUSE, STANDBY, START
 from pgherd.observe import peer_answers
+from pgherd.observe.node_state import parse_state
 from pgherd.observe.peer_answers import QUESTION, Answers, evidence, of_peer
 from pgherd.options import Options
 from pgherd.ports.links import Links
@@ -120,12 +123,15 @@ class Agent:
     def __init__(self, house: House, me: str = "pg2", rows: Any = (), patience: float = 5.0, files: Any = ()) -> None:
         self.house, self.me, self.rows, self.said = house, me, list(rows), list[str]()
         self.files = files or house.files(me)
+        self.data = house.directory / f"{me}.data"
+        self.data.mkdir(exist_ok=True)
         self.parts = [self.part(house.cluster, patience)]
         (decision,) = self.parts[0].tick(0)
         assert decision.text == f"listens on {AT[me]} port {house.cluster.options.peer_port}"
 
     def part(self, cluster: Cluster, patience: float = 5.0) -> PeerPart:
-        verbs = {"evidence": peer_part.answering(partial(evidence, self.me, Links(self._open, lambda: None)))}
+        here = here_of(self.house.cluster, self.me, links=Links(self._open, lambda: None), data=str(self.data))
+        verbs = {"evidence": peer_part.answering(partial(peer_evidence.answer, here))}
         return PeerPart(cluster, lambda: [AT[self.me]], verbs, self.files, self.said.append, patience)
 
     def _open(self, name: str) -> Any:
@@ -279,6 +285,42 @@ def another_release(house: House) -> Iterator[None]:
 def without_a_server(house: House) -> Iterator[None]:
     with closing(Agent(house, "pg2")), closing(Agent(house, "pg3")):
         yield
+
+
+@pytest.mark.usefixtures("patient")
+def test_a_node_says_what_its_directory_holds(house: House, tmp_path: Path) -> None:
+    """With a server, without one, and before there is anything at all."""
+    with closing(Agent(house, "pg2", [FOLLOWS])) as one, closing(Agent(house, "pg3")) as two:
+        for agent, entries in ((one, ["PG_VERSION"]), (two, [])):
+            for entry in entries:
+                (agent.data / entry).write_text("17\n")
+        said = {name: peer_evidence.of_peer(house.peers(), name, 30.0) for name in ("pg2", "pg3")}
+    assert {name: (item.directory.kind, bool(item.state)) for name, item in said.items()} == {
+        "pg2": ("broken", True),
+        "pg3": ("none", False),
+    }
+    assert said["pg2"].state == parse_state("pg2", FOLLOWS)
+    mine = DirectoryState("none")
+    assert peer_evidence.verdict(house.cluster, "pg1", mine, said).done == REFUSE
+    assert peer_evidence.verdict(house.cluster, "pg1", mine, {**said, "pg2": said["pg3"]}).done == INITIALIZE
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"node": "pg3", "data": {"kind": "none"}},
+        {"data": {"kind": "none"}},
+        {"node": "pg2"},
+        {"node": "pg2", "row": json.dumps(FOLLOWS)},  # of a release before
+        {"node": "pg2", "data": {"kind": "what"}},
+        {"node": "pg2", "data": {"kind": "none"}, "row": "[]"},
+    ],
+    ids=str,
+)
+def test_what_says_nothing_of_the_directory_is_no_evidence(house: House, agent: Agent, answer: dict[str, Any]) -> None:
+    agent.parts[0]._verbs["evidence"] = peer_part.answering(lambda _asked: answer)
+    with pytest.raises(ProtocolError):
+        peer_evidence.of_peer(house.peers(), "pg2", 30.0)
 
 
 def whose_name_is_anothers(house: House) -> Iterator[None]:

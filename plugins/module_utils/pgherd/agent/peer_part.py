@@ -23,8 +23,8 @@ from typing import Any
 
 from ..errors import PgherdError
 from ..model import CA_FILE, SERVER_CERT_FILE, SERVER_KEY_FILE, Cluster, Peer
+from ..nodes import peer_evidence
 from ..observe.peer_answers import VERB as EVIDENCE
-from ..observe.peer_answers import evidence
 from ..ports.here import Here
 from ..ports.run import LocalRunner
 from . import rights
@@ -204,7 +204,7 @@ def part(here: Here, commands: CommandPart) -> PeerPart:
     address, known = here.node.address, here.node.origins.short
 
     verbs = {
-        EVIDENCE: answering(partial(evidence, here.me, here.links)),
+        EVIDENCE: answering(partial(peer_evidence.answer, here)),
         rights.SWITCHOVER: conversing(here.cluster, commands),
     }
     return PeerPart(here.cluster, lambda: own_addresses(address, known, LocalRunner()), verbs)

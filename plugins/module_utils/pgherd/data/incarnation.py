@@ -124,6 +124,14 @@ def known(directory: str) -> bool:
     return bool(found and found.directory == directory and (found.emptying or found.place == place(directory)))
 
 
+def of(directory: str) -> str:
+    """The id of the data *directory*, '' where no note fits it. Writes nothing. Raises PgherdError for a note that cannot be
+    read."""
+    found = _read()
+    fits = found and not found.emptying and found.directory == directory and found.place == place(directory)
+    return found.id if found and fits else ""
+
+
 def emptying(directory: str, timeline: int, upstream: str) -> None:
     """Note that we empty the known() data *directory* now, for good. *timeline*, *upstream*: see Note. Raises PgherdError."""
     found = _read()

@@ -8,6 +8,7 @@ import os
 import signal
 import time
 
+from ..errors import PgherdError
 from ..ports.directories import around, as_owner
 
 # Seconds in which a postmaster has heard the signal, or never will: what hangs lets its clients' sessions go on meanwhile. One
@@ -41,6 +42,18 @@ def is_up(directory: str, pid: int) -> bool:
         return int(lines[0]) == pid and lines[7].strip() in ("ready", "standby")
     except (OSError, ValueError, IndexError):
         return False
+
+
+def may_run(directory: str) -> bool:
+    """Whether a server of *directory* runs here; True where that cannot be told."""
+    try:
+        with as_owner(directory):
+            # A single-user server writes its number with a minus before it.
+            return _serves(abs(int(_lines(directory)[0])), directory)
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    except (OSError, PgherdError, ValueError, IndexError):
+        return True
 
 
 def _signal(directory: str, number: signal.Signals) -> int:

@@ -12,9 +12,8 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Optional
 
 from ..data import datadir
-from ..data.clone import vacant
 from ..data.datadir import BROKEN, CLUSTER, NONE, OTHER, Local
-from ..data.unfinished import backup_of, whole
+from ..data.unfinished import backup_of
 from ..errors import Unreachable
 from ..layout import SOCKETS, Layout
 from ..model import CLUSTER_FILE, SERVER_CERT_FILE, Cluster
@@ -25,9 +24,12 @@ from ..ports.here import Here
 from ..ports.services import POSTGRES, Services
 from ..ports.sql import connect
 from ..programs.postgres import LIMITS, control_data, control_limits
-from .evidence import Evidence, Stopped
+from .directory_state import DirectoryState, kind
+from .evidence import Evidence
 from .guard import decide
 from .locations import obstacles
+from .peer_evidence import NodeEvidence
+from .peer_evidence import known as evidence_of
 from .verdict import CLONE, WAIT
 
 
@@ -78,6 +80,14 @@ class Instance:
         said = NodeState(self.role == "standby", self.timeline, self.system_identifier, name=self.name)
         return replace(said, has_upstream=bool(self.follows), pointed_at=self.follows)
 
+    @property
+    def evidence(self) -> NodeEvidence:
+        """The same as what its agent would tell other nodes."""
+        directory = DirectoryState(
+            self.data, self.standby, self.system_identifier, self.timeline, self.follows, self.restoring, self.fresh
+        )
+        return NodeEvidence(directory, self.state if self.running else None)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for other hosts and for people."""
         lists = {"lowered": list(self.lowered), "obstacles": list(self.obstacles)}
@@ -93,15 +103,12 @@ class Instance:
 def observe(here: Here) -> Instance:
     """Look at the instance here. A host without PostgreSQL is one without data. Raises SqlError, CommandError."""
     cluster, name, layout = here.cluster, here.me, here.layout
-    try:
-        entries = os.listdir(layout.data)
-    except FileNotFoundError:
-        entries = []
-    in_the_way = obstacles(cluster, name, layout, living="PG_VERSION" in entries)
-    if "PG_VERSION" not in entries:
-        return Instance(name, data=NONE if vacant(entries) else OTHER, obstacles=in_the_way)
-    if not whole(layout.data):
-        return Instance(name, data=BROKEN, system_identifier=backup_of(layout.data), obstacles=in_the_way)
+    data = kind(layout.data)
+    in_the_way = obstacles(cluster, name, layout, living=data in (CLUSTER, BROKEN))
+    if data in (NONE, OTHER):
+        return Instance(name, data=data, obstacles=in_the_way)
+    if data == BROKEN:
+        return Instance(name, data=data, system_identifier=backup_of(layout.data), obstacles=in_the_way)
     control = control_data(layout, here.runner)
     local = datadir.judged(layout, control)
     stopped = Instance(
@@ -197,21 +204,10 @@ def local_login(cluster: Cluster, layout: Layout, database: str = "postgres") ->
 def known(mine: Instance, peers: Mapping[str, Optional[Instance]], blind: bool = False) -> tuple[Survey, Evidence]:
     """What a run of the playbook knows of all nodes, as the decision about this one takes it: what runs, and what else was seen.
     *peers* are the other data nodes: what each said, or None for one that could not be asked. *blind*: see Evidence."""
-    told = {name: peer for name, peer in peers.items() if peer}
-    states = {one.name: one.state for one in (mine, *told.values()) if one.running}
-    stopped = {
-        name: Stopped(peer.standby, peer.system_identifier, peer.timeline, peer.follows)
-        for name, peer in told.items()
-        if peer.data in (CLUSTER, BROKEN) and not peer.running
-    }
-    return Survey(states), Evidence(
-        stopped=stopped,
-        empty=tuple(name for name, peer in told.items() if peer.data == NONE),
-        strange=tuple(name for name, peer in told.items() if peer.data == OTHER),
-        silent=tuple(name for name, peer in peers.items() if not peer),
-        blind=blind,
-        by_playbook=True,
+    survey, evidence = evidence_of(
+        {name: peer.evidence if peer else None for name, peer in peers.items()}, blind, by_playbook=True
     )
+    return replace(survey, states={mine.name: mine.state, **survey.states}) if mine.running else survey, evidence
 
 
 def plan(

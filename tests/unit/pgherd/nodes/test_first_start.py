@@ -19,6 +19,7 @@ from here import here_of
 from pgherd.data import clone, datadir, incarnation, unfinished
 from pgherd.errors import PgherdError
 from pgherd.nodes import instance
+from pgherd.nodes.directory_state import look
 from pgherd.nodes.instance_apply import InstanceExecutor
 from pgherd.options import Options
 from pgherd.ports.here import Here
@@ -106,6 +107,19 @@ def test_data_on_which_no_server_has_run(template: Here) -> None:
         found = look()
         assert (found.fresh, found.state, found.system_id) == (False, "shut down", first.system_id)
         assert found.checkpoint > first.checkpoint
+
+
+def test_what_is_told_of_them(here: Here) -> None:
+    mine = incarnation.current(here.layout.data).id
+    found = look(here)
+    assert (found.kind, found.fresh, found.timeline, found.incarnation, found.running) == (
+        "cluster",
+        True,
+        1,
+        mine,
+        False,
+    )
+    assert found.system_identifier == control_data(here.layout, here.runner)["Database system identifier"]
 
 
 @pytest.mark.parametrize("where", ["elsewhere", "in its place"])
