@@ -106,6 +106,7 @@ def cluster_problems(cluster: Cluster) -> list[str]:
         if user.get("name") in (*SYSTEM_ROLES, "postgres"):
             problems.append(f"cluster_users: {user['name']} is a role of pgherd's own; choose another name.")
     problems += _listen_problems(cluster)
+    problems += _port_problems(cluster)
     problems += _place_problems(cluster)
     problems += contradictions(cluster)
     return problems
@@ -184,13 +185,32 @@ def _listen_problems(cluster: Cluster) -> list[str]:
         for entry in cluster.options.agent_clients
         if not _is_network(str(entry))
     ]
-    plain = ("agent_plain_port",) if cluster.options.agent_plain_listen else ()
-    problems += [
-        f"cluster_{one} and cluster_{other} are the same; give one of them another number."
-        for one, other in combinations(("agent_port", *plain, "peer_port"), 2)
-        if getattr(cluster.options, one) == getattr(cluster.options, other)
-    ]
     return problems
+
+
+def _port_problems(cluster: Cluster) -> list[str]:
+    """Two programs of one host that would listen on one port: the second does not start, or serves what the first is for."""
+    options = cluster.options
+    agent = {"agent_port": options.agent_port}
+    if options.agent_plain_listen:
+        agent["agent_plain_port"] = options.agent_plain_port
+    server = {"port": cluster.port, **agent}
+    pgpool = {"pgpool_port": cluster.pgpool_port, "pcp_port": cluster.pcp_port, **agent}
+    # No host has the programs of two of these.
+    listeners = [
+        {**server, "peer_port": options.peer_port},
+        *([server] if cluster.witnesses else []),
+        *([pgpool] if cluster.pgpools else []),
+        *([agent] if cluster.barmans else []),
+    ]
+    return list(
+        dict.fromkeys(
+            f"cluster_{one} and cluster_{other} are the same; give one of them another number."
+            for ports in listeners
+            for one, other in combinations(ports, 2)
+            if ports[one] == ports[other]
+        )
+    )
 
 
 def _is_network(text: str) -> bool:

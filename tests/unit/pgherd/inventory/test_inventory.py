@@ -159,16 +159,53 @@ def test_mistakes(change: Host, sentence: str) -> None:
         ({"cluster_agent_listen": ["pg1"]}, "cluster_agent_listen: 'pg1' is neither an address nor a network;"),
         ({"cluster_agent_plain_listen": ["10.0.0.0/40"]}, "'10.0.0.0/40' is neither an address nor a network;"),
         ({"cluster_agent_clients": ["lb1"]}, "cluster_agent_clients: 'lb1' is neither an address nor a network."),
-        (
-            {"cluster_agent_plain_listen": ["10.1.0.0/16", "::1"], "cluster_agent_plain_port": 8765},
-            "cluster_agent_port and cluster_agent_plain_port are the same;",
-        ),
-        ({"cluster_peer_port": 8765}, "cluster_agent_port and cluster_peer_port are the same;"),
         ({"cluster_name": "My Cluster"}, "cluster_name 'My Cluster' must be lower-case letters"),
     ],
 )
 def test_wrong_values(values: dict[str, Any], sentence: str) -> None:
     assert sentence in refused(tree(), **values)
+
+
+PLAIN = {"cluster_agent_plain_listen": ["10.1.0.0/16", "::1"]}
+
+
+@pytest.mark.parametrize(
+    ("what", "values", "same"),
+    [
+        ("PostgreSQL and the agents' port", {"cluster_peer_port": 5432}, [("port", "peer_port")]),
+        ("PostgreSQL and the agent's HTTP", {"cluster_port": 8765}, [("port", "agent_port")]),
+        ("both ports of the agent", {"cluster_peer_port": 8765}, [("agent_port", "peer_port")]),
+        ("the agent's plain port", {**PLAIN, "cluster_agent_plain_port": 8765}, [("agent_port", "agent_plain_port")]),
+        ("PostgreSQL and the plain port", {**PLAIN, "cluster_port": 8766}, [("port", "agent_plain_port")]),
+        ("peers and the plain port", {**PLAIN, "cluster_peer_port": 8766}, [("agent_plain_port", "peer_port")]),
+        ("pgpool and its control port", {"cluster_pcp_port": 9999}, [("pgpool_port", "pcp_port")]),
+        ("pgpool and the agent's HTTP", {"cluster_pgpool_port": 8765}, [("pgpool_port", "agent_port")]),
+        ("pcp and the agent's HTTP", {"cluster_pcp_port": 8765}, [("pcp_port", "agent_port")]),
+        ("pcp and the plain port", {**PLAIN, "cluster_pcp_port": 8766}, [("pcp_port", "agent_plain_port")]),
+        (
+            "three at once",
+            {"cluster_port": 8765, "cluster_peer_port": 8765},
+            [("port", "agent_port"), ("port", "peer_port"), ("agent_port", "peer_port")],
+        ),
+        # No host has both, or nobody listens.
+        ("PostgreSQL and pgpool are on different hosts", {"cluster_pgpool_port": 5432}, []),
+        ("pgpool beside no agent of a data node", {"cluster_pcp_port": 8767}, []),
+        ("nobody listens without TLS", {"cluster_agent_plain_port": 8765}, []),
+    ],
+)
+def test_two_programs_on_one_port(what: str, values: dict[str, Any], same: list[tuple[str, str]]) -> None:
+    wanted = [
+        f"cluster_{one} and cluster_{other} are the same; give one of them another number." for one, other in same
+    ]
+    if wanted:
+        assert refused(tree(), **values).splitlines() == wanted, what
+    else:
+        assert build(tree(), {**DEFAULTS, **values}), what
+
+
+def test_ports_of_hosts_that_are_not_there() -> None:
+    hosts = [host for host in tree() if "pgpool" not in host.groups]
+    assert build(hosts, {**DEFAULTS, "cluster_pcp_port": 9999, "cluster_pgpool_port": 9999})
 
 
 @pytest.mark.parametrize(
