@@ -9,10 +9,10 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.errors import PgherdError
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.inventory import versions
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.inventory.addresses import parse, settled
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.model import Cluster
+from ansible_collections.pgherd.cluster.plugins.plugin_utils._answers import reading
 from ansible_collections.pgherd.cluster.plugins.plugin_utils._cluster import plain, shipped
 from ansible_collections.pgherd.cluster.plugins.plugin_utils._heard import Heard, hear, kept
 from ansible_collections.pgherd.cluster.plugins.plugin_utils._run import believe, remember
@@ -29,7 +29,11 @@ class ActionModule(ActionBase):
         """Return the cluster with its hosts' addresses and versions as the fact cluster_model."""
         result = super().run(tmp, task_vars)
         given = plain(self._task.args)
-        try:
+        with reading(
+            "what the hosts said of their addresses",
+            "Give this task the results of host_addresses as they are.",
+            AnsibleActionFail,
+        ):
             cluster = Cluster.from_dict(believe("cluster_model", given["cluster"]))
             place = believe("cluster_secrets_path", str((task_vars or {})["cluster_secrets_path"]))
             before = kept(place)
@@ -45,13 +49,6 @@ class ActionModule(ActionBase):
             }
             known = {item.name: item.version for item in cluster.with_postgres if item.version}
             hear(place, Heard(addresses, known))
-        except PgherdError as error:
-            raise AnsibleActionFail(str(error)) from error
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise AnsibleActionFail(
-                f"Read what the hosts said of their addresses: {type(error).__name__}: {error}. Give this task the results of "
-                "host_addresses as they are."
-            ) from error
         remember("cluster_model", found)
         result.update(changed=False, ansible_facts={"cluster_model": found})
         return result

@@ -10,8 +10,8 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.errors import PgherdError
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.members.counting import answer
+from ansible_collections.pgherd.cluster.plugins.plugin_utils._answers import reading
 from ansible_collections.pgherd.cluster.plugins.plugin_utils._cluster import plain
 from ansible_collections.pgherd.cluster.plugins.plugin_utils._run import believe
 
@@ -33,15 +33,12 @@ class ActionModule(ActionBase):
             result.update(self._execute_module(module_name="pgherd.cluster.cluster_counting", task_vars=task_vars))
             result.pop("ansible_facts", None)
             return result
-        try:
+        with reading(
+            "what the hosts said of their instances",
+            "Give this task the results of postgres_instance_info as they are.",
+            AnsibleActionFail,
+        ):
             believe("cluster_model", given["cluster"])
             blind = boolean(given.get("initialize_blind", False))
             result.update(changed=False, **plain(answer(given["cluster"], given.get("found") or {}, blind)))
-        except PgherdError as error:
-            raise AnsibleActionFail(str(error)) from error
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise AnsibleActionFail(
-                f"Read what the hosts said of their instances: {type(error).__name__}: {error}. Give this task the results "
-                "of postgres_instance_info as they are."
-            ) from error
         return result

@@ -65,9 +65,8 @@ _raw:
 
 from typing import Any
 
-from ansible.errors import AnsibleError
 from ansible.plugins.lookup import LookupBase
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.errors import PgherdError
+from ansible_collections.pgherd.cluster.plugins.plugin_utils._answers import reading
 from ansible_collections.pgherd.cluster.plugins.plugin_utils._rollout import answers, instances, rollout
 
 
@@ -77,7 +76,10 @@ class LookupModule(LookupBase):
     def run(self, terms: list[str], variables: Any = None, **kwargs: Any) -> list[Any]:
         """Return what the first term names as one term."""
         what = terms[0]
-        try:
+        with reading(
+            f"what the nodes said in this run, for {what!r}",
+            "Leave what tasks of this collection register as it is.",
+        ):
             if what == "answers":
                 return [answers(variables, kwargs["registered"], kwargs.get("key") or "")]
             if what == "instances":
@@ -89,10 +91,3 @@ class LookupModule(LookupBase):
             if what == "missing":
                 return [list(known.missing(kwargs.get("names") or ()))]
             return [list({"failed": known.failed, "lost": known.lost, "expected": known.expected}[what])]
-        except PgherdError as error:
-            raise AnsibleError(str(error)) from error
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise AnsibleError(
-                f"Read what the nodes said in this run, for {what!r}: {type(error).__name__}: {error}. Leave what tasks of this "
-                "collection register as it is."
-            ) from error
