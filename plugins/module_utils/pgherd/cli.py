@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 UNKNOWN = 3
 FAILOVER = {
     "validate": "say whether this standby may be promoted now; repmgrd asks this",
-    "promote": "make this standby the primary, losing no acknowledged write, or say why not; repmgrd calls this",
+    "promote": "make a standby the primary, losing no acknowledged write, or say why not; repmgrd calls this",
     "follow": "let this standby stream from another node; repmgrd calls this",
 }
 # Units that a release before wrote say it, whose descriptions of the cluster do not.
@@ -80,8 +80,14 @@ def _parser() -> argparse.ArgumentParser:
     for name, words in FAILOVER.items():
         one = commands.add_parser(name, help=words, description=words[0].upper() + words[1:] + ".")
         one.add_argument("--cluster", default=CLUSTER_FILE, metavar="FILE", help="default: %(default)s")
-        one.add_argument("--host", required=True, metavar="NAME", help="this host's name in the inventory")
-        if name == "promote":
+        # repmgrd says it, and no more than that; a person may name another node.
+        by_hand = name == "promote"
+        one.add_argument(
+            "--host", required=not by_hand, default="", metavar="NAME", help="this host's name in the inventory"
+        )
+        if by_hand:
+            one.add_argument("to", nargs="?", default="", metavar="NAME", help="by hand: which node; default: this one")
+            one.add_argument("--check", action="store_true", help="by hand: only say what would be done")
             one.add_argument(
                 "--primary", default="", metavar="NAME", help="whose place it takes; default: repmgr's word"
             )
@@ -109,8 +115,9 @@ def _by_hand(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     switchover.add_argument("to", nargs="?", default="", metavar="NAME", help="default: the best standby")
     switchover.add_argument("--force", action="store_true", help="though something speaks against it")
     switchover.set_defaults(run=_switchover)
-    words = "bring the node on this host back as a standby; its agent does it, and each step is shown"
+    words = "bring a node back as a standby; its agent does it, and each step is shown"
     rejoin = commands.add_parser("rejoin", help=words, description=f"{words.capitalize()}.", epilog=codes)
+    rejoin.add_argument("name", nargs="?", default="", metavar="NAME", help="default: the node on this host")
     rejoin.add_argument("--postgres", type=int, default=0, metavar="MAJOR", help=TOLD)
     rejoin.set_defaults(run=_rejoin)
     for one in (switchover, rejoin):
@@ -120,6 +127,8 @@ def _by_hand(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 
 def _failover(options: argparse.Namespace) -> int:
+    if options.command == "promote" and (options.to or options.check or not options.host):
+        return _promote(options)
     from .agent.command_part import ask
     from .places.chosen import commands
 
@@ -146,11 +155,20 @@ def _switchover(options: argparse.Namespace) -> int:
     return switchover(read_cluster(options.cluster), options.host, options.to, options.check, options.force)
 
 
+def _promote(options: argparse.Namespace) -> int:
+    from .places.by_hand import promote
+    from .status.report import read_cluster
+
+    if options.primary:
+        raise PgherdError("promote: --primary is repmgrd's.", "Leave it out: who was the primary is looked up.")
+    return promote(read_cluster(options.cluster), options.host, options.to, options.check, options.accept_loss)
+
+
 def _rejoin(options: argparse.Namespace) -> int:
     from .places.by_hand import rejoin
     from .status.report import read_cluster
 
-    return rejoin(read_cluster(options.cluster), options.host, options.postgres, options.check)
+    return rejoin(read_cluster(options.cluster), options.host, options.postgres, options.check, options.name)
 
 
 def _guard(options: argparse.Namespace) -> int:

@@ -604,24 +604,25 @@ GO_ON = {"verb": "switchover", "node": "pg2", "arguments": {"primary": "pg1"}}
 
 
 class Switching(Agent):
-    """That has a switchover done, which waits for a word after its first step."""
+    """That has a verb done, which waits for a word after its first step."""
 
     def __init__(self, house: House) -> None:
         self.let, self.journal, self.asked = threading.Event(), list[str](), list[dict[str, Any]]()
-        verbs = Verbs("pg2", {"switchover": self._switchover}, {"postgres": 17}, self.journal.append)
+        does = dict.fromkeys(("switchover", "promote", "rejoin"), self._does)
+        verbs = Verbs("pg2", does, {"postgres": 17}, self.journal.append)
         self.commands = CommandPart({}, str(house.directory / "command"), self.journal.append, verbs)
         super().__init__(house)
 
     def part(self, cluster: Cluster, patience: float = 5.0) -> PeerPart:
-        verbs = {"switchover": peer_part.conversing(cluster, self.commands)}
+        verbs = dict.fromkeys(("switchover", "promote", "rejoin"), peer_part.conversing(cluster, self.commands))
         return PeerPart(cluster, lambda: [AT[self.me]], verbs, self.files, self.said.append, patience)
 
-    def _switchover(self, say: Callable[[str], None], asked: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _does(self, say: Callable[[str], None], asked: Mapping[str, Any]) -> Mapping[str, Any]:
         self.asked.append(dict(asked))
         say("one")
         assert self.let.wait(60)
         say("two")
-        if asked["primary"] == "pg3":
+        if asked.get("primary") == "pg3":
             raise PgherdError("pg3 does not stop. See its log.")
         return {}
 
@@ -653,6 +654,38 @@ def test_a_switchover_is_done_by_the_other_nodes_agent_and_followed_live(house: 
     assert switching.asked == [{"primary": "pg1"}]
     assert switching.said == ["peer: pg1 asks for switchover"]
     assert switching.journal == ["command: one", "command: two"]
+
+
+@pytest.mark.parametrize(
+    ("verb", "arguments"),
+    [
+        ("promote", {"primary": "pg1", "accept_loss": True}),
+        ("promote", {"primary": "", "accept_loss": False}),
+        ("rejoin", {"target": "pg3"}),
+    ],
+)
+def test_so_are_a_promotion_and_a_rejoin(
+    house: House, switching: Switching, verb: str, arguments: dict[str, Any]
+) -> None:
+    told: list[tuple[str, bool]] = []
+
+    def said(line: str) -> None:
+        told.append((line, switching.let.is_set()))
+        switching.let.set()
+
+    getattr(asking(house, said), verb)(**arguments)
+    assert told == [("one", False), ("two", True)]
+    assert switching.asked == [arguments]
+    assert switching.said == [f"peer: pg1 asks for {verb}"]
+
+
+@pytest.mark.parametrize("verb", ["promote", "rejoin"])
+@pytest.mark.parametrize("me", ["w1", "pool1", "backup1"])
+def test_only_data_nodes_ask_for_them(house: House, switching: Switching, verb: str, me: str) -> None:
+    arguments = {"promote": {"primary": "pg1", "accept_loss": False}, "rejoin": {"target": "pg1"}}[verb]
+    with pytest.raises(PgherdError, match=f"{me} is a .* host, and {verb} is for postgres hosts"):
+        getattr(asking(house, lambda _line: None, me), verb)(**arguments)
+    assert switching.asked == []
 
 
 def test_why_it_failed_is_told(house: House, switching: Switching) -> None:
@@ -697,7 +730,7 @@ def test_what_is_refused_begins_nothing(
 def test_what_is_no_switchover(house: House, switching: Switching, arguments: Any) -> None:
     with raw(house, house.files("pg1")) as connection:
         answer = said_to(connection, json.dumps({**GO_ON, "arguments": arguments}).encode() + b"\n")
-    assert b"it names no data node as the primary" in answer
+    assert b"it is asked for with primary, and nothing else" in answer or b"it names no data node" in answer
     assert switching.asked == []
 
 

@@ -187,13 +187,12 @@ def answering(answer: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> Serve
 
 
 def conversing(cluster: Cluster, commands: CommandPart) -> Serve:
-    """What has a switchover done as *commands* have it done for who asks on this host; followed live, see verbs.py."""
+    """What has a verb done as *commands* have it done for who asks on this host; followed live, see verbs.py."""
     names = [node.name for node in cluster.data_nodes]
 
     def serve(stream: ssl.SSLSocket, asked: Mapping[str, Any], refused: Callable[[], str]) -> None:
-        arguments = asked.get("arguments")
-        if not isinstance(arguments, dict) or list(arguments) != ["primary"] or arguments["primary"] not in names:
-            raise PgherdError("it names no data node as the primary.")
+        if why := rights.unfit(asked["verb"], asked.get("arguments"), names):
+            raise PgherdError(why)
         commands.converse(stream, asked, refused)
 
     return serve
@@ -203,8 +202,9 @@ def part(here: Here, commands: CommandPart) -> PeerPart:
     """That of the agent of the data node *here*, which does by *commands* what is asked of it."""
     address, known = here.node.address, here.node.origins.short
 
+    done = conversing(here.cluster, commands)
     verbs = {
         EVIDENCE: answering(partial(peer_evidence.answer, here)),
-        rights.SWITCHOVER: conversing(here.cluster, commands),
+        **dict.fromkeys((rights.SWITCHOVER, rights.PROMOTE, rights.REJOIN), done),
     }
     return PeerPart(here.cluster, lambda: own_addresses(address, known, LocalRunner()), verbs)

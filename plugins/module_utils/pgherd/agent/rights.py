@@ -8,18 +8,21 @@ that host is in the description.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from ipaddress import ip_address
 from typing import Any
 
 from ..model import Cluster, Node, Peer, Pgpool
 from ..observe.peer_answers import VERB as EVIDENCE
 
-SWITCHOVER = "switchover"
+SWITCHOVER, PROMOTE, REJOIN = "switchover", "promote", "rejoin"
 DATA = "postgres"
-# By verb the kinds of hosts that may ask for it. A data node has the agents' password, and could do by SQL what is here.
-# A rejoin is asked of nobody else: its plan begins with the node's own files. Nor is a promotion by hand.
-RIGHTS: Mapping[str, tuple[str, ...]] = {EVIDENCE: (DATA,), SWITCHOVER: (DATA,)}
+# By verb the kinds of hosts that may ask for it. A data node has the agents' password: it could learn and promote by SQL what is
+# here. What it asks for is decided about anew by the agent that does it. That one comes back below nobody but the primary that it
+# sees itself, as it does unasked.
+RIGHTS: Mapping[str, tuple[str, ...]] = {EVIDENCE: (DATA,), SWITCHOVER: (DATA,), PROMOTE: (DATA,), REJOIN: (DATA,)}
+# Of the verbs with arguments, which one names a primary.
+_PRIMARY = {SWITCHOVER: "primary", PROMOTE: "primary", REJOIN: "target"}
 
 
 def kind(host: Peer) -> str:
@@ -55,6 +58,19 @@ def refusal(host: Peer, verb: str) -> str:
     if kind(host) not in RIGHTS[verb]:
         return f"{host.name} is a {kind(host)} host, and {verb} is for {' and '.join(RIGHTS[verb])} hosts"
     return ""
+
+
+def unfit(verb: str, arguments: Any, names: Collection[str]) -> str:
+    """Why *verb* cannot be done with *arguments*, in a cluster with data nodes called *names*; '' where it can."""
+    wanted = {_PRIMARY[verb], *(("accept_loss",) if verb == PROMOTE else ())}
+    if not isinstance(arguments, Mapping) or set(arguments) != wanted:
+        return f"it is asked for with {', '.join(sorted(wanted))}, and nothing else."
+    primary = arguments[_PRIMARY[verb]]
+    # Where repmgr's metadata know none, a promotion takes nobody's place.
+    known = isinstance(primary, str) and (primary in names or (verb == PROMOTE and not primary))
+    if not known:
+        return "it names no data node as the primary."
+    return "" if verb != PROMOTE or isinstance(arguments["accept_loss"], bool) else "accept_loss is true or false."
 
 
 def _plain(text: str) -> str:

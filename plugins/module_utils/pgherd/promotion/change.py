@@ -54,7 +54,9 @@ def promotion(cluster: Cluster, me: str, links: Links, accept_loss: bool) -> tup
             raise Conflict(f"Promote {me}", "no other primary", forced.why)
         why = f"Commits that only missing nodes have would be lost: {safe.why}."
         if not accept_loss:
-            cure = "Bring them back, or say -e cluster_accept_loss=true if those commits may go."
+            cure = (
+                "Bring them back, or say -e cluster_accept_loss=true (pgherd promote: --accept-loss) if those may go."
+            )
             raise Conflict(f"Promote {me}", "a promotion that loses nothing", safe.why, cure)
     # What does it may know more, and find unsafe what looks safe from here: it decides whether the word is needed.
     step = Step("promote", f"promote {me}: {why}", {"primary": primary, "accept_loss": accept_loss})

@@ -48,10 +48,43 @@ def test_without_one() -> None:
     assert rights.member(CLUSTER, rights.shown(None))[0] is None
 
 
-ALLOWED = {(verb, name) for verb in ("evidence", "switchover") for name in ("pg1", "pg2", "pg3")}
+ALLOWED = {(verb, name) for verb in ("evidence", "switchover", "promote", "rejoin") for name in ("pg1", "pg2", "pg3")}
 
 
 @pytest.mark.parametrize("name", sorted(HOSTS))
-@pytest.mark.parametrize("verb", [*sorted(rights.RIGHTS), "promote", "rejoin", "who", "stop", ""])
+@pytest.mark.parametrize("verb", [*sorted(rights.RIGHTS), "follow", "validate", "guard", "who", "stop", ""])
 def test_who_may_ask_for_what(verb: str, name: str) -> None:
     assert (rights.refusal(HOSTS[name], verb) == "") == ((verb, name) in ALLOWED)
+
+
+LOSS = {"primary": "pg1", "accept_loss": False}
+
+
+@pytest.mark.parametrize(
+    ("verb", "arguments", "why"),
+    [
+        ("switchover", {"primary": "pg1"}, ""),
+        ("switchover", {"primary": ""}, "it names no data node"),
+        ("switchover", LOSS, "it is asked for with primary, and nothing else"),
+        ("promote", LOSS, ""),
+        ("promote", {**LOSS, "primary": ""}, ""),
+        ("promote", {**LOSS, "accept_loss": True}, ""),
+        ("promote", {**LOSS, "accept_loss": "yes"}, "accept_loss is true or false"),
+        ("promote", {**LOSS, "accept_loss": 1}, "accept_loss is true or false"),
+        ("promote", {**LOSS, "primary": "w1"}, "it names no data node"),
+        ("promote", {**LOSS, "primary": None}, "it names no data node"),
+        ("promote", {"primary": "pg1"}, "it is asked for with accept_loss, primary, and nothing else"),
+        ("promote", {**LOSS, "confirmed": {}}, "it is asked for with accept_loss, primary, and nothing else"),
+        ("rejoin", {"target": "pg1"}, ""),
+        ("rejoin", {"target": "w1"}, "it names no data node"),
+        ("rejoin", {"target": ""}, "it names no data node"),
+        ("rejoin", {"target": ["pg1"]}, "it names no data node"),
+        ("rejoin", {"target": "pg1", "useless": "x"}, "it is asked for with target, and nothing else"),
+        ("rejoin", {}, "it is asked for with target, and nothing else"),
+        ("rejoin", [], "it is asked for with target, and nothing else"),
+        ("rejoin", None, "it is asked for with target, and nothing else"),
+    ],
+)
+def test_with_which_arguments(verb: str, arguments: object, why: str) -> None:
+    found = rights.unfit(verb, arguments, [node.name for node in CLUSTER.data_nodes])
+    assert (bool(found), why in found) == (bool(why), True)

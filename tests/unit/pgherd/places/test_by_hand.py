@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: pgherd contributors
-"""``pgherd switchover`` and ``rejoin``: what is said and done, with an agent on the host and without."""
+"""``pgherd switchover``, ``promote`` and ``rejoin``: what is said and done, with an agent on the host and without."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,13 +15,16 @@ from here import here_of
 from pgherd import cli
 from pgherd.agent.command_part import CommandPart
 from pgherd.agent.verbs import Verbs
+from pgherd.errors import Conflict
 from pgherd.inventory import versions
 from pgherd.layout import version_of
 from pgherd.nodes.rejoin import Rejoin
 from pgherd.places import by_hand
 from pgherd.plan import Plan, Step
+from pgherd.ports.links import Links
 from pgherd.promotion import change, choice
 from pgherd.promotion.choice import SwitchoverFacts
+from scripted import ScriptedServer
 from states import cluster, primary, streaming, survey
 
 THREE = cluster(3)
@@ -32,11 +36,14 @@ def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What was done in this process; nothing is asked of real nodes."""
     did: list[str] = []
 
+    def mine(_server: Any) -> dict[str, int]:
+        return {"max_connections": 1}
+
     def look(_cluster: Any, _links: Any, to: str = "") -> tuple[SwitchoverFacts, str]:
         return SwitchoverFacts(SURVEY, "pg1", oldest=100.0 if to == "pg3" else 0.0), to or "pg2"
 
     monkeypatch.setattr(choice, "look", look)
-    monkeypatch.setattr(by_hand, "links_from", lambda *_: None)
+    monkeypatch.setattr(by_hand, "links_from", lambda *_: Links(lambda name: pytest.fail(name), lambda: None, mine))
     monkeypatch.setattr(change.ChangeExecutor, "switchover", lambda _self, primary: did.append(f"here, from {primary}"))
     monkeypatch.setattr(
         by_hand,
@@ -64,7 +71,7 @@ def run(
             say(f"the agent: {json.dumps(asked)}")
             return {}
 
-        known = {"switchover": verb, "rejoin": verb}
+        known = {"switchover": verb, "promote": verb, "rejoin": verb}
         part = (
             CommandPart({}, socket, print, Verbs(agent, known, {"postgres": 17}, lambda _line: None)) if agent else None
         )
@@ -115,6 +122,91 @@ def test_switchover(run: Any, done: list[str], words: str, agent: str, code: int
     assert text.startswith(said)
     if words.endswith("--force"):
         assert text.endswith('switchover: hand over from pg1 to pg3\nthe agent: {"primary": "pg1"}\n')
+
+
+def promotion(_cluster: Any, target: str, links: Links, accept_loss: bool) -> tuple[Plan, str]:
+    if target == "pg1":
+        return Plan("primary", {}, {}), ""
+    if not accept_loss:
+        raise Conflict(f"Promote {target}", "a promotion that loses nothing", "rows may go")
+    said = "" if links.least(ScriptedServer(target, [])) else " elsewhere"
+    step = Step("promote", f"promote {target}{said}: rows may go", {"primary": "pg1", "accept_loss": accept_loss})
+    return Plan("primary", {"primary": "none"}, {"primary": target}, (step,)), "rows may go"
+
+
+WORD = '{"primary": "pg1", "accept_loss": true}'
+
+
+@pytest.mark.parametrize(
+    ("words", "agent", "code", "said", "here"),
+    [
+        ("promote --accept-loss", "pg2", 0, f"promote pg2: rows may go\nthe agent: {WORD}\n", []),
+        ("promote pg2 --accept-loss", "pg2", 0, f"promote pg2: rows may go\nthe agent: {WORD}\n", []),
+        ("promote pg2 --accept-loss --host pg2", "", 0, "promote pg2: rows may go\n", ["here, for pg1, True"]),
+        ("promote pg2 --accept-loss --check", "pg3", 0, "promote pg2 elsewhere: rows may go\n", []),
+        ("promote pg2", "pg2", 3, "pgherd: Promote pg2: wanted a promotion that loses nothing, found rows may go", []),
+        ("promote pg1", "pg2", 0, "promote: pg1 is the primary.\n", []),
+        (
+            "promote pg2 --accept-loss",
+            "pg3",
+            3,
+            "promote pg2 elsewhere: rows may go\npgherd: promote on pg2: its agent cannot be asked from here: ",
+            [],
+        ),
+        ("promote pg2 --primary pg1", "pg2", 3, "pgherd: promote: --primary is repmgrd's.", []),
+        ("promote pg9", "pg2", 3, "pgherd: pg9 is none of pg1, pg2, pg3", []),
+        ("promote", "", 3, "pgherd: promote: no agent here says which node this is. Say --host, or start", []),
+    ],
+)
+def test_promote(
+    run: Any,
+    done: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    words: str,
+    agent: str,
+    code: int,
+    said: str,
+    here: list[str],
+) -> None:
+    monkeypatch.setattr(change, "promotion", promotion)
+    monkeypatch.setattr(
+        change.ChangeExecutor,
+        "promote",
+        lambda _self, primary, accept_loss: done.append(f"here, for {primary}, {accept_loss}"),
+    )
+    found, text = run(*words.split(), agent=agent)
+    assert (found, done) == (code, here), text
+    assert text.startswith(said)
+
+
+def test_what_repmgrd_asks_for_is_asked_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr("pgherd.agent.command_part.ask", lambda *words: asked.append(words[:2]) or 0)
+    assert cli.main(["promote", "--host", "pg2", "--accept-loss"]) == 0
+    assert asked == [("promote", {"primary": "", "accept_loss": True})]
+
+
+ELSEWHERE = "rejoin: bring pg3 back below pg1, unless it streams already\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "live", "code", "said"),
+    [
+        ("rejoin pg3", "pg1", 3, ELSEWHERE + "pgherd: rejoin on pg3: its agent cannot be asked from here: "),
+        ("rejoin pg3 --check", "pg1", 0, ELSEWHERE),
+        ("rejoin pg3", "pg3", 0, "rejoin: pg3 is the primary, and has nothing to come back from.\n"),
+        ("rejoin pg3", "", 3, "rejoin: pg3 is left alone: no primary answers.\n"),
+        ("rejoin pg9", "pg1", 3, "pgherd: pg9 is none of pg1, pg2, pg3"),
+    ],
+)
+def test_rejoin_of_another_node(
+    run: Any, done: list[str], monkeypatch: pytest.MonkeyPatch, words: str, live: str, code: int, said: str
+) -> None:
+    primary_ = SimpleNamespace(name=live) if live else None
+    monkeypatch.setattr(by_hand, "look_around", lambda _cluster: SimpleNamespace(live_primary=lambda: primary_))
+    found, text = run(*words.split(), agent="pg2")
+    assert (found, done) == (code, []), text
+    assert text.startswith(said)
 
 
 BACK = Plan("pg1", {}, {}, (Step("rejoin", "bring pg1 back below pg2", {"upstream": "pg2"}),))
