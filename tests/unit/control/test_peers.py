@@ -459,6 +459,25 @@ def test_who_may_not_ask(
     agent.hears(f" is refused: {answer['refused']}")
 
 
+def test_refusals_are_counted_by_reason(house: House, agent: Agent) -> None:
+    nobody = {"certificate": 0, "request": 0, "member": 0, "right": 0, "busy": 0, "failed": 0}
+    assert agent.parts[0].view() == nobody
+    for name, names, words in (
+        ("pg9", ["pg9", "127.0.0.19"], ASK),
+        ("pool1", [], ASK),
+        ("backup1", [], ASK),
+        ("pg1", [], ASK),
+        ("pg3", [], b"x" * 9000),
+    ):
+        with raw(house, house.files(name, *names)) as connection:
+            said_to(connection, words)
+    with raw(house) as connection:
+        said_to(connection, ASK)
+    agent.hears("it shows no certificate")
+    agent.described(house.cluster)  # another part goes on counting
+    assert agent.parts[-1].view() == {**nobody, "certificate": 1, "request": 1, "member": 1, "right": 2, "failed": 1}
+
+
 @pytest.mark.parametrize(
     "words", [b"\x00\xff\n", b"[]\n", b"[" * 4000 + b"\n", b'{"verb": ["evidence"]}\n', b'{"verb": 1}\n']
 )

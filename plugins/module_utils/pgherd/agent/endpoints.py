@@ -47,6 +47,7 @@ def with_health(
     # By the parts' names, so that no host loads what it does not run.
     by_name: dict[str, Any] = {part.name: part for part in every}
     given["commands"] = by_name.get("command")
+    given["peers"] = by_name.get("peer")
     given["node"] = by_name.get("node") or by_name.get("witness")
     given["pgpool"] = by_name.get("pgpool")
     given["barman"] = by_name.get("barman")

@@ -38,6 +38,7 @@ from .seen import AgentView, Details, NodeSeen, PgpoolSeen
 
 if TYPE_CHECKING:
     from .barman_part import BarmanPart
+    from .peer_part import PeerPart
 
 # Seconds from one look at the ends of certificates and passwords to the next.
 READ = 60.0
@@ -112,6 +113,7 @@ class HealthPart(Replaceable):
         pgpool: _PgpoolView | None = None,
         barman: BarmanPart | None = None,
         commands: CommandPart | None = None,
+        peers: PeerPart | None = None,
         asker: Asker | None = None,
         unanswered: Mapping[str, int] | None = None,
         certificates: Mapping[str, str] | None = None,
@@ -126,6 +128,7 @@ class HealthPart(Replaceable):
         self._pgpool = pgpool
         self._barman = barman
         self._commands = commands
+        self._peers = peers
         self._asker = asker
         self._unanswered = {} if unanswered is None else unanswered
         self._told = told or (lambda: UNKNOWN)
@@ -205,6 +208,7 @@ class HealthPart(Replaceable):
             self._ends,
             self._passwords,
             self._told(),
+            self._peers.view() if self._peers else {},
         )
 
     def routes(self) -> dict[str, Route]:

@@ -103,6 +103,7 @@ METRICS: tuple[Metric, ...] = (
         ("pending_restart_settings", "settings that wait for a restart of PostgreSQL"),
         ("archive_age_seconds", "seconds since archive_command last archived a segment"),
         ("archive_failing", "1 when archive_command has failed since it last succeeded, else 0"),
+        ("peer_refused_total", "requests at the port for other agents that were refused; the log says whose", "reason"),
         ("job_running", "1 while the agent does this beside its looking, else 0", "job"),
         ("decision_timestamp_seconds", "when the agent last decided so, in seconds since the epoch", "decision"),
     ),
@@ -172,6 +173,8 @@ def samples(cluster: Cluster, seen: AgentView) -> Samples:
         sheet.put("agent_tick_age_seconds", max(0.0, seen.now - begun), part)
     for why, count in seen.unanswered.items():
         sheet.put("agent_unanswered_total", count, why)
+    for reason, refused in seen.refused.items():
+        sheet.put("peer_refused_total", refused, reason)
     for certificate, end in seen.certificates.items():
         sheet.put("certificate_not_after_timestamp_seconds", end, certificate)
     if seen.kind in (NODE, PGPOOL):

@@ -16,14 +16,20 @@ from .exchange import LONGEST, RECORD, Exchange
 Taken = Union[Callable[[], None], bytes]
 
 
+# Why a client is refused, as metrics have it: what it shows is no certificate of the cluster's; it asks for nothing in time, or
+# too much; it is no member; its kind of host may not ask for that; too many of its requests are being answered; it was tried, and
+# not done.
+REASONS = ("certificate", "request", "member", "right", "busy", "failed")
+
+
 class Desk(Protocol):
     """Who decides about clients."""
 
     def take(self, stream: ssl.SSLSocket, line: bytes) -> Taken:
         """What becomes of the client that has asked for *line*. Waits for nothing."""
 
-    def refused(self, who: str, why: str) -> None:
-        """Nothing becomes of the client at *who*, and *why*."""
+    def refused(self, who: str, why: str, reason: str) -> None:
+        """Nothing becomes of the client at *who*, and *why*. *reason*: of which kind that is, one of REASONS."""
 
 
 class PeerExchange(Exchange):
@@ -47,12 +53,12 @@ class PeerExchange(Exchange):
         try:
             return super().go_on()
         except ssl.SSLError as error:
-            self.lost(_words(error))
+            self._desk.refused(self.source, _words(error), "certificate")
             raise
 
     def lost(self, why: str) -> None:
         """See Exchange.lost."""
-        self._desk.refused(self.source, why)
+        self._desk.refused(self.source, why, "request")
 
     def close(self) -> None:
         """Hang up, or have another thread go on."""

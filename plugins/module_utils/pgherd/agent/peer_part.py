@@ -34,7 +34,7 @@ from .door_part import DoorPart
 from .known import Known
 from .listen import own_addresses
 from .part import Part, log
-from .peer_exchange import PeerExchange, Taken
+from .peer_exchange import REASONS, PeerExchange, Taken
 from .seats import SeatLimits
 
 # Answers what was asked, through the stream, unless it is refused when that is looked at again; runs in a thread of its own.
@@ -65,6 +65,7 @@ class PeerPart(DoorPart):
         self._verbs = dict(verbs)
         self._say = Quiet(say)
         self._served: Counter[str] = Counter()
+        self._refused: Counter[str] = Counter(dict.fromkeys(REASONS, 0))
         self._lock = threading.Lock()
         self._after: PeerPart | None = None
         known = Known([(host.address, place) for host in cluster.hosts for place in host.origins.short or ("",)])
@@ -78,6 +79,12 @@ class PeerPart(DoorPart):
         if isinstance(before, PeerPart):
             before._after = self
             self._say, self._served, self._lock = before._say, before._served, before._lock
+            self._refused = before._refused
+
+    def view(self) -> Mapping[str, int]:
+        """By reason how many requests were refused."""
+        with self._lock:
+            return dict(self._refused)
 
     def take(self, stream: ssl.SSLSocket, line: bytes) -> Taken:
         """See peer_exchange.Desk."""
@@ -85,9 +92,10 @@ class PeerPart(DoorPart):
         verb = str(asked.get("verb", ""))[:40]
         host, why = self._judge(names, verb)
         name = host.name if host else str(stream.getpeername()[0])
-        why = why or self._seat(name)
         if why:
-            return self._no(name, why)
+            return self._no(name, why, "right" if host else "member")
+        if why := self._seat(name):
+            return self._no(name, why, "busy")
         return partial(self._begin, stream, name, asked, lambda: self._judge(names, verb)[1])
 
     def _judge(self, names: Iterable[str], verb: str) -> tuple[Peer | None, str]:
@@ -97,12 +105,14 @@ class PeerPart(DoorPart):
         host, why = rights.member(self._cluster, names)
         return host, why or (rights.refusal(host, verb) if host else "")
 
-    def refused(self, who: str, why: str) -> None:
+    def refused(self, who: str, why: str, reason: str) -> None:
         """See peer_exchange.Desk."""
+        with self._lock:
+            self._refused[reason] += 1
         self._say(f"peer: {who} is refused: {why}")
 
-    def _no(self, who: str, why: str) -> bytes:
-        self.refused(who, why)
+    def _no(self, who: str, why: str, reason: str) -> bytes:
+        self.refused(who, why, reason)
         return json.dumps({"refused": why}).encode() + b"\n"
 
     def _seat(self, name: str) -> str:
@@ -131,9 +141,9 @@ class PeerPart(DoorPart):
                         self._say.at_once(f"peer: {name} asks for {verb}")
                     self._verbs[verb](stream, asked, refused)
                 except PgherdError as error:
-                    stream.sendall(self._no(name, f"{verb}: {' '.join(str(error).split())}"))
+                    stream.sendall(self._no(name, f"{verb}: {' '.join(str(error).split())}", "failed"))
         except Exception as error:  # what was not foreseen is to be seen all the same
-            self.refused(name, f"unforeseen: {type(error).__name__}: {error}")
+            self.refused(name, f"unforeseen: {type(error).__name__}: {error}", "failed")
         finally:
             self._leave(name)
 

@@ -82,7 +82,7 @@ class AgentView:
     when its password ends.
     *commands*: the commands run for repmgrd, with their last end in seconds since the epoch and exit code. *begun*: by part
     when its last tick began. *unanswered*: how many clients of the agent's ports were hung up on, by why.
-    *description*: by which one the agent goes."""
+    *description*: by which one the agent goes. *refused*: by reason how many requests of other agents were."""
 
     host: str
     kind: str
@@ -103,3 +103,4 @@ class AgentView:
     certificates: Mapping[str, float] = field(default_factory=dict)
     passwords: Mapping[str, float] = field(default_factory=dict)
     description: Told = UNKNOWN
+    refused: Mapping[str, int] = field(default_factory=dict)

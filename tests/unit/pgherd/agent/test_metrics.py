@@ -47,11 +47,14 @@ def test_a_primary() -> None:
     seen = replace(
         node("pg1", decided={"lift": 5.0}), details=FULL, changed=2, changed_at=7.0, begun={"node": NOW - 0.5}
     )
-    found = flat(replace(seen, commands={"validate": (8.0, 1)}, started=3.0, unanswered={"late": 4}))
+    found = flat(
+        replace(seen, commands={"validate": (8.0, 1)}, started=3.0, unanswered={"late": 4}, refused={"right": 2})
+    )
     assert found == {
         "health": 1,
         "ready": 1,
         "agent_unanswered_total{late}": 4,
+        "peer_refused_total{right}": 2,
         "primary": 1,
         "replica": 0,
         "in_recovery": 0,
@@ -231,7 +234,7 @@ def test_every_metric_is_produced() -> None:
     """No name stands in the documentation that no host ever has."""
     worlds = [
         replace(node("pg1", decided={"lift": 5.0}), details=FULL, changed_at=7.0, begun={"node": NOW}),
-        replace(node("pg1"), unanswered={"late": 0}),
+        replace(node("pg1"), unanswered={"late": 0}, refused={"right": 0}),
         replace(node("pg2", pg2=replace(VOICES["pg2"], upstream_seen_age=1)), commands={"follow": (1.0, 0)}),
         replace(pool(), certificates={"server": 1.0}),
         replace(node("pg2"), passwords={"app": 1.0}, description=Told("0123")),
