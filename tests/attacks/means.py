@@ -24,10 +24,12 @@ from psycopg import conninfo
 
 sys.path.append(str(CHECKOUT / "plugins/module_utils"))
 from pgherd.observe.node_state import ASKING, SEAL_LOCK, STOP_LOCK
+from pgherd.observe.peer_answers import QUESTION
 
 OWN = "repmgr"  # pgherd's database
 TENANT = "tenant"  # another client's role, which owns the database of that name
 MARK = "/var/lib/postgresql/.pgherd-rejoin"  # a note of the agents'
+EVIDENCE = {"verb": "evidence", "question": QUESTION}  # what the start guard asks another node's agent for
 SESSION = str(CHECKOUT / "tests/attacks/session.py")
 PROOF = "/srv/proof"  # root's, with root's file in it; everybody may look at the directory
 NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
