@@ -11,6 +11,7 @@ from __future__ import annotations
 import pytest
 from curing import (
     AGENT,
+    NOWHERE,
     REPMGR,
     as_standby,
     cured,
@@ -18,11 +19,12 @@ from curing import (
     goes_on,
     left_alone,
     place,
+    primaries,
     set_,
     upstream,
     upstream_by_design,
 )
-from herd import Document, Herd, cure, group, healthy, on, problem, said, status, wait
+from herd import Herd, cure, group, healthy, on, problem, said, status, wait
 
 pytestmark = pytest.mark.more
 
@@ -79,12 +81,6 @@ def test_a_primary_that_is_left_behind(herd: Herd) -> None:
     assert primaries(status(old)[1]) == {new}
 
 
-def primaries(document: Document) -> set[str]:
-    """Who runs outside recovery."""
-    views = [view for view in document["topology"]["nodes"] if view["kind"] == "postgres" and view["postgres"]]
-    return {view["name"] for view in views if not view["postgres"]["in_recovery"]}
-
-
 def test_too_few_standbys(herd: Herd) -> None:
     """Writes wait, the fence is up: the node that is named comes back, and then the others."""
     down = electable(herd)
@@ -118,9 +114,11 @@ def test_a_second_primary(herd: Herd) -> None:
         cured(herd, "node-down", leaf)
         # It comes back as a standby, with a history of its own.
         assert cured(herd, "not-streaming", leaf) == AGENT
+        # Its agent stops it for that.
+        wait(herd.primary, lambda seen: {kind for kind, node in said(seen) if node == leaf} == {"repmgrd-down"})
         # What is left of its WAL does not say where it is, once it receives none.
         on(leaf, "systemctl", "stop", "pgherd-agent")
-        set_(herd, leaf, primary_conninfo="host=127.0.0.1 port=1")
+        set_(herd, leaf, primary_conninfo=NOWHERE)
         document = wait(herd.primary, lambda seen: ("not-streaming", leaf) in said(seen))
         timelines = {view["name"]: view["postgres"]["timeline"] for view in document["topology"]["nodes"]}
         assert timelines[leaf] == timelines[herd.primary], timelines
@@ -146,7 +144,7 @@ def test_a_standby_that_does_not_stream(herd: Herd) -> None:
     """It is pointed elsewhere, and starting it again would not have it stream."""
     source = upstream(herd, herd.leaf)
     with left_alone(herd.leaf, source):
-        set_(herd, herd.leaf, primary_conninfo="host=127.0.0.1 port=1")
+        set_(herd, herd.leaf, primary_conninfo=NOWHERE)
         assert cured(herd, "not-streaming", herd.leaf) == AGENT
 
 
@@ -167,7 +165,7 @@ def test_a_standby_below_one_that_does_not_stream(herd: Herd) -> None:
     if source == herd.primary:
         pytest.skip("it streams from the primary")
     with left_alone(herd.leaf, source):
-        set_(herd, source, primary_conninfo="host=127.0.0.1 port=1")
+        set_(herd, source, primary_conninfo=NOWHERE)
         document = wait(
             herd.primary, lambda seen: {("not-streaming", name) for name in (source, herd.leaf)} <= said(seen)
         )
@@ -179,7 +177,7 @@ def test_a_timeline_that_is_behind(herd: Herd) -> None:
     """The primary has begun another while the standby was pointed elsewhere."""
     data = herd.sql(herd.primary, "SHOW data_directory").strip()
     with left_alone(*herd.nodes):
-        set_(herd, herd.leaf, primary_conninfo="host=127.0.0.1 port=1")
+        set_(herd, herd.leaf, primary_conninfo=NOWHERE)
         wait(herd.primary, lambda seen: ("not-streaming", herd.leaf) in said(seen))
         on(herd.primary, "systemctl", "stop", herd.unit())
         on(herd.primary, "install", "-o", "postgres", "-m", "600", "/dev/null", f"{data}/standby.signal")

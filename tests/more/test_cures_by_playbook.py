@@ -22,6 +22,7 @@ from curing import (
     place,
     set_,
     show_certificate,
+    uncounted,
 )
 from deployed import described, inventory
 from herd import Herd, cure, group, healthy, on, problem, said, wait
@@ -57,11 +58,9 @@ def test_what_is_stated_again(herd: Herd) -> None:
     (described().secrets / f"hosts/{host}.crt").write_text(text)
     show_certificate(host, text)
     herd.sql(herd.primary, f"ALTER ROLE {MONITOR} VALID UNTIL '{date.today() + timedelta(days=3)}'")
-    file = f"{configuration(herd, herd.primary)}/postgresql.conf"
     with said_by_hand(herd, waits, "max_files_per_process = 999"), left_alone(herd.leaf):
         on(herd.primary, *REPMGR, f"DELETE FROM repmgr.nodes WHERE node_name = '{herd.leaf}'")
-        on(herd.primary, "sed", "-i", "s/^synchronous_standby_names = .*/synchronous_standby_names = ''/", file)
-        herd.sql(herd.primary, "SELECT pg_reload_conf()")
+        uncounted(herd)
         wanted = {"password-ends": herd.primary, "sync-names": herd.primary, "not-registered": herd.leaf}
         by_playbook(herd, ("certificate-ends", host), ("pending-restart", waits), *wanted.items())
 

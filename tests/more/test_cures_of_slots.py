@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import pytest
-from curing import AGENT, cured, left_alone, lose, set_, upstream_by_design
+from curing import AGENT, NOWHERE, cured, left_alone, lose, set_, upstream_by_design
 from deployed import described
 from herd import Herd, cure, on, problem, problems, said, wait
 
@@ -51,7 +51,7 @@ def test_a_slot_that_has_lost_what_its_owner_needs(herd: Herd, runs: bool) -> No
         set_(herd, source, **LITTLE)
         try:
             if runs:
-                set_(herd, leaf, primary_conninfo="host=127.0.0.1 port=1")
+                set_(herd, leaf, primary_conninfo=NOWHERE)
                 wait(herd.primary, lambda seen: ("not-streaming", leaf) in said(seen))
             else:
                 on(leaf, "systemctl", "stop", herd.unit())

@@ -21,6 +21,7 @@ from systemd_hosts import SystemdHosts
 SITE = {"on": "", "command": "ansible-playbook pgherd.cluster.site"}
 AGENT = "systemctl restart pgherd-agent"
 ACTING = ("pgherd-agent", "repmgrd")
+NOWHERE = "host=127.0.0.1 port=1"
 REPMGR = ("sudo", "-u", "postgres", "psql", "-XAtqd", "repmgr", "-c")
 CERTIFICATES = ("/etc/pgherd/tls/server.crt", "/etc/pgherd/agent/server.crt")
 
@@ -89,6 +90,19 @@ def as_standby(herd: Herd, node: str) -> None:
     on(node, "systemctl", "stop", herd.unit())
     on(node, "install", "-o", "postgres", "-m", "600", "/dev/null", f"{data}/standby.signal")
     on(node, "systemctl", "start", herd.unit())
+
+
+def uncounted(herd: Herd) -> None:
+    """The primary's file asks for no confirmation of a commit any more."""
+    file = herd.sql(herd.primary, "SHOW config_file").strip()
+    on(herd.primary, "sed", "-i", "s/^synchronous_standby_names = .*/synchronous_standby_names = ''/", file)
+    herd.sql(herd.primary, "SELECT pg_reload_conf()")
+
+
+def primaries(document: Document) -> set[str]:
+    """Who runs outside recovery."""
+    views = [view for view in document["topology"]["nodes"] if view["kind"] == "postgres" and view["postgres"]]
+    return {view["name"] for view in views if not view["postgres"]["in_recovery"]}
 
 
 def upstream(herd: Herd, name: str) -> str:

@@ -128,12 +128,12 @@ class Herd:
         _code, lines = self.picture()
         return next(words for words in (line.lstrip("|` -").split() for line in lines) if words[0] == name)
 
-    def write(self, megabytes: int, checkpoint: bool = True) -> None:
-        """Make the primary write that much WAL, and note how far it is."""
+    def write(self, megabytes: int, checkpoint: bool = True, by: str = "") -> None:
+        """Make the primary, or *by*, write that much WAL, and note how far it is."""
         fill = (
             f"SELECT pg_logical_emit_message(false, 'test', repeat('x', 1048576)) FROM generate_series(1, {megabytes})"
         )
-        self.sql(self.primary, f"SELECT count(*) FROM ({fill}) AS written" + "; CHECKPOINT" * checkpoint)
+        self.sql(by or self.primary, f"SELECT count(*) FROM ({fill}) AS written" + "; CHECKPOINT" * checkpoint)
 
     def sql(self, node: str, statement: str) -> str:
         """Run a statement on one node."""

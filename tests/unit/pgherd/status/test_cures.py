@@ -23,9 +23,9 @@ CURES: dict[str, tuple[str, ...]] = {
     "archive-failing": (LOOK,),
     "authority-ends": ("another authority is put beside it by a person first: docs/security.md",),
     "backend-down": (f"{STATUS}::test_a_backend_taken_out",),
-    "backend-missing": ("untried: the site playbook",),
+    "backend-missing": (f"{PGPOOL}::test_a_backend_that_is_missing",),
     "backend-stale": (f"{PGPOOL}::test_a_backend_of_a_node_that_is_down",),
-    "backup-old": (f"{BARMAN}::test_an_old_backup", "untried: that test, as it is now"),
+    "backup-old": (f"{BARMAN}::test_an_old_backup",),
     "barman-check": (LOOK,),
     "barman-not-receiving": (f"{STATUS}::test_no_wal_is_received",),
     "barman-unreadable": (
@@ -68,7 +68,8 @@ CURES: dict[str, tuple[str, ...]] = {
         f"{PLAYBOOK}::test_a_limit_that_the_primary_has_raised",
         f"{WITNESS}::test_a_witness_whose_server_is_stopped",
         f"{PLAYBOOK}::test_a_right_without_which_nothing_is_known",
-        "untried: a rejected address, a certificate, a password, CONNECT",
+        f"{PLAYBOOK}::test_nodes_that_let_nobody_look",
+        "untried: a password, CONNECT",
         LOOK,
     ),
     "node-starting": (LOOK,),
@@ -85,7 +86,7 @@ CURES: dict[str, tuple[str, ...]] = {
         f"{PLAYBOOK}::test_what_is_stated_again",
         f"{PLAYBOOK}::test_a_limit_that_the_primary_has_raised",
     ),
-    "pgpool-down": (f"{STATUS}::test_a_pgpool_stopped", "untried: a rejected address, a certificate"),
+    "pgpool-down": (f"{STATUS}::test_a_pgpool_stopped", f"{PGPOOL}::test_pgpools_that_let_nobody_look"),
     "pgpool-primary": (f"{PGPOOL}::test_a_pgpool_without_the_primary",),
     "replay-paused": (f"{STATUS}::test_replay_paused", f"{PLAYBOOK}::test_a_limit_that_the_primary_has_raised"),
     "repmgrd-down": (
@@ -118,14 +119,12 @@ CURES: dict[str, tuple[str, ...]] = {
     "system-id": (
         f"{SMALL}::test_a_node_with_another_cluster_is_never_replaced_unasked",
         f"{PLAYBOOK}::test_a_node_that_serves_another_clusters_data",
-        "untried: its last part, wiped while it runs",
     ),
     "timeline-behind": (f"{MORE}::test_a_timeline_that_is_behind",),
     "two-primaries": (
         f"{MORE}::test_a_second_primary",
         f"{PLAYBOOK}::test_a_node_that_serves_another_clusters_data",
-        "untried: where nothing tells them apart, and the site playbook where the number of confirmations is in doubt; of the"
-        " first test its last part",
+        "untried: where nothing tells them apart, and the site playbook where the number of confirmations is in doubt",
     ),
     "wrong-upstream": (f"{MORE}::test_another_upstream",),
 }
