@@ -17,6 +17,7 @@ from ..model import int_to_lsn
 from ..observe.node_state import NodeState
 from ..ports.sql import Server
 from .histories import as_text, parse_history
+from .twins import parted
 
 
 def diverged(state: NodeState, history: Mapping[int, int]) -> bool:
@@ -33,11 +34,15 @@ def history_of(server: Server, timeline: int) -> dict[int, int]:
     return parse_history(as_text(rows[0]["content"]))
 
 
-def refuse(mine: NodeState, theirs: NodeState, server: Server) -> None:
-    """Raises Conflict where the standby *mine* has WAL that *theirs*, whose session *server* is, has not."""
-    if mine.timeline < theirs.timeline and diverged(mine, history_of(server, theirs.timeline)):
-        found = f"WAL to {int_to_lsn(mine.position)} on timeline {mine.timeline}"
-        cure = "Its agent rewinds it; without the agent: playbook pgherd.cluster.rejoin."
+def refuse(mine: NodeState, theirs: NodeState, here: Server, server: Server) -> None:
+    """Raises Conflict where the standby *mine* has WAL that *theirs* has not. *here* and *server* are their sessions."""
+    own = ""
+    if mine.timeline == theirs.timeline:
+        own = parted(mine.position, mine.timeline, here, server)
+    elif mine.timeline < theirs.timeline and diverged(mine, history_of(server, theirs.timeline)):
+        own = f"WAL to {int_to_lsn(mine.position)} on timeline {mine.timeline}"
+    if own:
+        cure = "Its agent brings it back; without the agent: playbook pgherd.cluster.rejoin."
         raise Conflict(
-            f"let {mine.name} follow {theirs.name}", f"nothing that timeline {theirs.timeline} has not", found, cure
+            f"let {mine.name} follow {theirs.name}", f"nothing that timeline {theirs.timeline} has not", own, cure
         )

@@ -18,16 +18,13 @@ from ..ports.run import Runner
 from ..ports.sql import Server
 from .datadir import Local
 from .diverged import history_of
+from .twins import WRITTEN
 from .wal import available_wal, file_name
 
 # Bytes of the WAL's end that are compared.
 COMPARED = 65536
 # And of the header of the last record (xlogrecord.h, SizeOfXLogRecord): with its checksum, no two records have the same.
 RECORD = 24
-WRITTEN = """
-SELECT pg_is_in_recovery() AS standby, CASE WHEN pg_is_in_recovery()
-       THEN coalesce(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) ELSE pg_current_wal_flush_lsn() END::text AS lsn
-"""
 
 
 def foreign(layout: Layout, local: Local, server: Server, runner: Runner) -> str:

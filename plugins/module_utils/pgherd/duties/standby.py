@@ -125,6 +125,9 @@ def _unstick(seen: Standby) -> Duty:
 def _join(seen: Standby, why: str) -> Duty:
     """Follow, or come back where the data do not fit: a standby with other WAL would confirm commits that it does not have."""
     if seen.diverged:
+        if not seen.newer and seen.useless:
+            # Of the same timeline by its number: nothing rewinds that.
+            return Duty("rejoin", seen.primary, f"{why}; {seen.useless}", seen.useless)
         return Duty("rejoin", seen.primary, f"{why}; it has WAL that {seen.primary}'s history has not")
     if seen.diverged is None:
         return Duty("")

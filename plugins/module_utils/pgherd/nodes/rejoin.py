@@ -23,6 +23,7 @@ from ..data.last_words import said
 from ..data.postmaster import kill_postmaster, stop_postmaster
 from ..data.rejoin_marker import STOPPED, STRAY, alone, mark, marked, unmark
 from ..data.salvage import Salvage
+from ..data.twins import OWN
 from ..data.unfinished import backup_of, size, whole
 from ..errors import PgherdError
 from ..model import Node, int_to_lsn, lsn_to_int
@@ -106,7 +107,8 @@ class Rejoin:
         with session(self._links, source.name) as server:
             elsewhere = foreign(self._here.layout, mine, server, self._here.runner)
         if elsewhere or useless:
-            self._keeper.run(source, mine, since=mine.redo if elsewhere else None)
+            own = useless.startswith(OWN)
+            self._keeper.run(source, mine, stray=own, since=mine.redo if elsewhere else None)
         return elsewhere or useless
 
     def _shut_down(self, source: Node) -> str:

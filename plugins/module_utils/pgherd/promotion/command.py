@@ -104,7 +104,7 @@ def follow(cluster: Cluster, me: str, link: Links, say: Say, upstream: int) -> i
             raise Conflict(f"let {me} follow {source.name}", "a standby", "a primary")
         until(lambda: ask(me, mine).settled, STREAM, f"{me} still reads its own WAL")
         said = {me: ask(me, mine), source.name: ask(source.name, theirs)}
-        refuse(said[me], said[source.name], theirs)
+        refuse(said[me], said[source.name], mine, theirs)
         wanted = renamed(streaming_conninfo(cluster, node, source), me, me in newcomers(cluster, said))
         if slots:
             make_slot(theirs, node.slot)

@@ -45,12 +45,20 @@ def test_history_is_read_by_name_and_the_first_timeline_has_none() -> None:
     assert history_of(ScriptedServer("pg2", []), 1) == {}
 
 
-def test_a_diverged_one_is_refused_by_repmgrds_follow() -> None:
+def test_a_diverged_one_is_refused_by_repmgrds_follow(monkeypatch: pytest.MonkeyPatch) -> None:
+    mine, twin = ScriptedServer("pg1", []), "it has WAL of its own"
     server = ScriptedServer("pg2", [(FILE, [{"content": HISTORY}])])
     with pytest.raises(Conflict, match=r"let pg1 follow pg2: .*WAL to 0/5000028 on timeline 1"):
-        refuse(standby("pg1", 0x5000028), primary("pg2", 2), server)
-    refuse(standby("pg1", 0x5000000), primary("pg2", 2), ScriptedServer("pg2", [(FILE, [{"content": HISTORY}])]))
-    refuse(standby("pg1", 0x5000028), primary("pg2", 1), ScriptedServer("pg2", []))
+        refuse(standby("pg1", 0x5000028), primary("pg2", 2), mine, server)
+    refuse(standby("pg1", 0x5000000), primary("pg2", 2), mine, ScriptedServer("pg2", [(FILE, [{"content": HISTORY}])]))
+    asked: list[tuple[object, ...]] = []
+    monkeypatch.setattr(
+        "pgherd.data.diverged.parted", lambda *given: asked.append(given) or ("" if asked[1:] else twin)
+    )
+    with pytest.raises(Conflict, match=r"let pg1 follow pg2: .*it has WAL of its own"):
+        refuse(standby("pg1", 0x5000028), primary("pg2", 1), mine, server)
+    refuse(standby("pg1", 0x5000028), primary("pg2", 1), mine, server)
+    assert asked == [(0x5000028, 1, mine, server)] * 2
 
 
 def duty(*servers: ScriptedServer) -> StandbyDuty:
@@ -117,3 +125,37 @@ def test_a_history_that_cannot_be_read_leaves_it_open() -> None:
     asked = duty(failing, ScriptedServer("pg2", [(FILE, [{"content": HISTORY}])]))
     assert asked._diverged(0.0, MORE, primary("pg2", 2)) is None
     assert asked._diverged(0.0, MORE, primary("pg2", 2)) is True
+
+
+@pytest.mark.parametrize("found", ["", "it has WAL of its own"])
+def test_the_same_timeline_is_compared_once_before_it_follows(monkeypatch: pytest.MonkeyPatch, found: str) -> None:
+    """Beside the looks: the primary may not answer."""
+    asked: list[tuple[object, ...]] = []
+    monkeypatch.setattr("pgherd.agent.standby_duty.parted", lambda *given: asked.append(given) or found)
+    here, there, theirs = ScriptedServer("pg1", []), ScriptedServer("pg2", []), primary("pg2", 1)
+    looks = duty(here, there)
+    assert looks._diverged(0.0, MORE, theirs) is False
+    assert looks._diverged(0.1, replace(MORE, settled=False), theirs, due=True) is None
+    assert not asked
+    assert looks._diverged(0.2, MORE, theirs, due=True) is None
+    assert looks._work._thread
+    looks._work._thread.join(10)
+    for now in (0.3, 99.0):
+        assert looks._diverged(now, MORE, theirs, due=True) is bool(found)
+    assert (asked, looks._useless) == ([(0x5000028, 1, here, there)], found)
+    # One that streams from a third one gets on meanwhile.
+    on = replace(MORE, receiver="streaming", receive_lsn="0/5000100")
+    assert looks._diverged(0.4, on, theirs, due=True) is bool(found)
+    assert looks._diverged(99.0, on, theirs, due=True) is None
+
+
+def test_a_comparison_that_fails_leaves_it_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> str:
+        raise SqlError("read", "pg2", "permission denied")
+
+    monkeypatch.setattr("pgherd.agent.standby_duty.parted", fail)
+    looks = duty(ScriptedServer("pg1", []), ScriptedServer("pg2", []))
+    for now in (0.0, 0.5):
+        assert looks._diverged(now, MORE, primary("pg2", 1), due=True) is None
+        assert looks._work._thread
+        looks._work._thread.join(10)

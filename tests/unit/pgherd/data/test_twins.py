@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: pgherd contributors
+"""Two servers that were promoted apart have each a timeline of the same number, and neither is ever connected to the other."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import pytest
+from pgherd.data.twins import COMPARED, OWN, parted
+from scripted import ScriptedServer
+
+SEGMENT = 16 << 20
+BEGAN, LATER = b"1\t0/3000100\tno recovery target specified\n", b"1\t0/3000178\tno recovery target specified\n"
+SAME, OTHER = (hashlib.md5(text).hexdigest() for text in (b"x", b"y"))
+FILE, SUM = r"SELECT pg_read_binary_file", r"md5\(pg_read_binary_file"
+
+
+def server(name: str, history: bytes | None, *sums: str | None, lsn: str = "", standby: bool = False) -> ScriptedServer:
+    """What one says of timeline 2. *lsn*: of the one that is to be followed."""
+    asked: list[tuple[str, Any]] = [(FILE, [{"content": history}])]
+    if lsn:
+        asked.append(("pg_current_wal_flush_lsn", [{"lsn": lsn, "standby": standby}]))
+        if sums:
+            asked.append(("wal_segment_size", [{"size": SEGMENT}]))
+    return ScriptedServer(name, [*asked, *((SUM, [{"sum": found}]) for found in sums)])
+
+
+def test_another_history() -> None:
+    """They have left their timeline in two places."""
+    found = parted(0x3000200, 2, server("pg2", LATER), server("pg1", BEGAN))
+    assert found == f"{OWN} 2, which has another history than pg1's"
+
+
+def test_it_is_further_than_the_primary_has_ever_been() -> None:
+    theirs = server("pg1", BEGAN, lsn="0/30001F0")
+    assert (
+        parted(0x3000200, 2, server("pg2", BEGAN), theirs) == f"{OWN} 2, to 0/3000200: pg1 has come to 0/30001F0 only"
+    )
+    assert not parted(0x3000200, 2, server("pg2", BEGAN), server("pg1", BEGAN, lsn="0/30001F0", standby=True))
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs", "own"),
+    [
+        ((SAME, SAME), (SAME, SAME), False),
+        ((SAME, SAME), (SAME, OTHER), True),
+        ((OTHER,), (SAME,), True),
+        # What was recycled tells nothing.
+        ((None, SAME), (SAME, SAME), False),
+        ((SAME, SAME), (None, OTHER), True),
+    ],
+)
+def test_the_end_of_its_wal(mine: tuple[str, ...], theirs: tuple[str, ...], own: bool) -> None:
+    here, there = server("pg2", BEGAN, *mine), server("pg1", BEGAN, *theirs, lsn="0/3000300")
+    found = parted(0x3000200, 2, here, there)
+    assert found == (f"{OWN} 2: up to 0/3000200 it is not what pg1 has there" if own else "")
+    # As much as is compared, in two files; the first one of the timeline before, which ended behind it.
+    pieces = [
+        ("pg_wal/000000010000000000000002", 0x200, SEGMENT - 0x200),
+        ("pg_wal/000000020000000000000003", 0, 0x200),
+    ]
+    assert [words for query, words in here.said if "md5" in query] == pieces[: len(mine)]
+    assert COMPARED == SEGMENT
+
+
+def test_the_first_timeline_has_no_history() -> None:
+    here = ScriptedServer("pg2", [(SUM, [{"sum": SAME}])])
+    there = [("flush_lsn", [{"lsn": "0/1000028", "standby": False}]), ("wal_segment_size", [{"size": 2 * SEGMENT}])]
+    assert not parted(0x1000028, 1, here, ScriptedServer("pg1", [*there, (SUM, [{"sum": SAME}])]))
+    assert here.said[0][1] == ("pg_wal/000000010000000000000000", 0x28, SEGMENT)
+
+
+def test_a_history_that_is_gone_tells_nothing() -> None:
+    here, there = server("pg2", None, SAME, SAME), server("pg1", BEGAN, SAME, SAME, lsn="0/3000200")
+    assert not parted(0x3000200, 2, here, there)
