@@ -10,7 +10,7 @@ from ..model import Cluster, Node
 from ..observe.topology import Topology
 from ..observe.views import NodeView, Registered, RepmgrView
 from ..ports.services import REPMGRD
-from .problem import SITE, UNKNOWN, WARNING, Cure, Problem, repmgr, restart
+from .problem import SITE, UNKNOWN, WARNING, Cure, Problem, let_read, repmgr, restart
 
 
 def daemons(topology: Topology) -> Iterator[Problem]:
@@ -21,7 +21,8 @@ def daemons(topology: Topology) -> Iterator[Problem]:
             continue
         if not node.repmgr:
             text = f"repmgr's metadata on {node.name} cannot be read: {node.repmgr_why}"
-            yield Problem("metadata-unreadable", UNKNOWN, node.name, text, SITE)
+            cure = let_read(topology, node.name, node.repmgr_why)
+            yield Problem("metadata-unreadable", UNKNOWN, node.name, text, cure)
         elif known and known.of(node.name) and not node.repmgr.of(node.name) and node.postgres.in_recovery:
             # It has not replayed its own record yet, without which repmgrd does not start.
             continue

@@ -61,6 +61,12 @@ _WHO = (
     "SELECT usename, application_name, client_addr, state, count(*) FROM pg_stat_activity GROUP BY 1, 2, 3, 4"
     " ORDER BY 5 DESC"
 )
+# ProcessInterrupts(): it runs, and what was asked had to wait, or stood in the way of what is replayed.
+_HELD_UP = "canceling statement due to"
+_WHO_WAITS = (
+    "SELECT pid, usename, xact_start, pg_blocking_pids(pid) AS waits_for, state, query FROM pg_stat_activity"
+    " ORDER BY xact_start"
+)
 # As a standby's server says it when it replays CREATE TABLESPACE (create_tablespace_directories() in tablespace.c).
 TABLESPACE = re.compile(r'directory "([^"]+)" does not exist; Create this directory for the tablespace')
 # A standby with a lower limit than its primary does not start (RecoveryRequiresIntParameter() in xlogrecovery.c).
@@ -182,6 +188,8 @@ def _answer(topology: Topology, node: NodeView) -> Cure:
         return server_log(topology, node.name, lines=0)
     if _FULL.search(node.why):
         return psql(node.name, _WHO)
+    if _HELD_UP in node.why:
+        return psql(node.name, _WHO_WAITS)
     if _REFUSED in node.words:
         return log(AGENT, node.name, lines=20)
     return server(topology, START, node.name)
@@ -208,9 +216,12 @@ def reset(node: str, name: str) -> Cure:
 
 
 def let_read(topology: Topology, node: str, why: str) -> Cure:
-    """Give the role that looks the right that it lacks on *node* by *why*: what is not the playbook's to grant everybody has,
-    until somebody takes it from PUBLIC. Where nothing is known of any node, one of them is the primary, where that works."""
+    """Have the role that looks read *node*, which it could not by *why*: give it the right that it lacks. What is not the
+    playbook's to grant everybody has, until somebody takes it from PUBLIC. Where nothing is known of any node, one of them is the
+    primary, where that works. What took too long is no question of rights."""
     lacks, live = _LACKS.search(why), topology.live_primary()
+    if _HELD_UP in why:
+        return psql(node, _WHO_WAITS)
     if not lacks:
         return SITE
     what = f"EXECUTE ON FUNCTION {lacks[2]}" if lacks[1] == "function" else f"SELECT ON {lacks[2]}"

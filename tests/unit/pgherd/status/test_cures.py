@@ -13,7 +13,8 @@ ROOT = Path(__file__).resolve().parents[4]
 STATUS, MORE = "tests/integration/test_status.py", "tests/more/test_cures.py"
 SLOTS, PLAYBOOK = "tests/more/test_cures_of_slots.py", "tests/more/test_cures_by_playbook.py"
 BARMAN, PGPOOL = "tests/more/test_cures_of_barman.py", "tests/more/test_cures_of_pgpool.py"
-WITNESS = "tests/more/test_cures_of_a_witness.py"
+WITNESS, METADATA = "tests/more/test_cures_of_a_witness.py", "tests/more/test_cures_of_metadata.py"
+DOUBT = "tests/more/test_cures_in_doubt.py"
 SMALL, IDENTITY = "molecule/change/tests/test_small.py", "tests/faults/suite/test_identity.py"
 LOOK = "it is a look, and what it shows is for a person to mend"
 
@@ -51,7 +52,10 @@ CURES: dict[str, tuple[str, ...]] = {
         f"{WITNESS}::test_a_witness_called_a_primary",
         "untried: another ID",
     ),
-    "metadata-stranger": (f"{STATUS}::test_a_node_that_nobody_knows", "untried: called a primary"),
+    "metadata-stranger": (
+        f"{STATUS}::test_a_node_that_nobody_knows",
+        f"{METADATA}::test_a_stranger_that_is_called_a_primary",
+    ),
     "metadata-unreadable": ("untried: the site playbook",),
     "no-backup": (f"{STATUS}::test_backups_missing",),
     "no-primary": (
@@ -124,7 +128,8 @@ CURES: dict[str, tuple[str, ...]] = {
     "two-primaries": (
         f"{MORE}::test_a_second_primary",
         f"{PLAYBOOK}::test_a_node_that_serves_another_clusters_data",
-        "untried: where nothing tells them apart, and the site playbook where the number of confirmations is in doubt",
+        f"{DOUBT}::test_two_that_nothing_tells_apart",
+        "untried: the site playbook, where the number of confirmations is in doubt",
     ),
     "wrong-upstream": (f"{MORE}::test_another_upstream",),
 }

@@ -273,14 +273,26 @@ def granted(what: str) -> tuple[str, str]:
         # What is repmgr's or ours the playbook grants.
         ("permission denied for function get_upstream_last_seen", SITE),
         ("permission denied for table nodes", SITE),
-        ("canceling statement due to statement timeout", SITE),
     ],
 )
 def test_a_right_that_everybody_had_is_granted_by_hand(why: str, expected: tuple[str, str]) -> None:
     """The playbook grants what PostgreSQL does not give to all, and would change nothing here."""
     assert cure(with_postgres(H, "pg5", details_why=why), "details-unreadable") == expected
-    if why.startswith("permission"):
-        assert cure(stopped(H, "pg5", why), "node-down") == expected
+    assert cure(with_node(H, "pg5", repmgr=None, repmgr_why=why), "metadata-unreadable") == expected
+    assert cure(stopped(H, "pg5", why), "node-down") == expected
+
+
+@pytest.mark.parametrize("why", ["statement timeout", "conflict with recovery"])
+def test_where_a_statement_took_too_long_it_is_looked_what_for(why: str) -> None:
+    """It is no question of rights, and the server runs."""
+    said = f"canceling statement due to {why}"
+    for topology, kind in (
+        (with_postgres(H, "pg5", details_why=said), "details-unreadable"),
+        (with_node(H, "pg5", repmgr=None, repmgr_why=said), "metadata-unreadable"),
+        (stopped(H, "pg5", said), "node-down"),
+    ):
+        on, command = cure(topology, kind)
+        assert (on, "pg_blocking_pids(pid)" in command) == ("pg5", True)
 
 
 def test_a_right_that_is_gone_everywhere_is_granted_where_that_works() -> None:
