@@ -18,11 +18,11 @@ from curing import (
     by_playbook,
     cured,
     goes_on,
+    in_file,
     left_alone,
     place,
     set_,
     show_certificate,
-    uncounted,
 )
 from deployed import described, inventory
 from herd import Herd, cure, group, healthy, on, problem, said, wait
@@ -60,7 +60,7 @@ def test_what_is_stated_again(herd: Herd) -> None:
     herd.sql(herd.primary, f"ALTER ROLE {MONITOR} VALID UNTIL '{date.today() + timedelta(days=3)}'")
     with said_by_hand(herd, waits, "max_files_per_process = 999"), left_alone(herd.leaf):
         on(herd.primary, *REPMGR, f"DELETE FROM repmgr.nodes WHERE node_name = '{herd.leaf}'")
-        uncounted(herd)
+        in_file(herd, "")
         wanted = {"password-ends": herd.primary, "sync-names": herd.primary, "not-registered": herd.leaf}
         by_playbook(herd, ("certificate-ends", host), ("pending-restart", waits), *wanted.items())
 

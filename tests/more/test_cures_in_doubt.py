@@ -6,7 +6,7 @@ data nodes or more with a pgpool, whose replication nobody else changes at the s
 from __future__ import annotations
 
 import pytest
-from curing import AGENT, NOWHERE, as_standby, by_playbook, cured, left_alone, primaries, set_, uncounted
+from curing import AGENT, NOWHERE, as_standby, by_playbook, cured, in_file, left_alone, primaries, set_
 from herd import Herd, healthy, problem, said, status, wait
 
 pytestmark = pytest.mark.more
@@ -34,11 +34,17 @@ def test_two_that_nothing_tells_apart(herd: Herd) -> None:
 
 
 def test_a_second_primary_where_the_number_of_confirmations_is_in_doubt(herd: Herd) -> None:
-    """The first one's file does not ask for what the description says."""
+    """The first one's file does not ask for what the description says, by which agents go."""
+    wanted = herd.sql(herd.primary, "SHOW synchronous_standby_names").strip()
     with left_alone(*herd.nodes):
-        uncounted(herd)
-        herd.sql(herd.leaf, "SELECT pg_promote()")
-        by_playbook(herd, ("two-primaries", ""))
+        in_file(herd, "")
+        try:
+            herd.sql(herd.leaf, "SELECT pg_promote()")
+            document = wait(herd.primary, lambda seen: ("two-primaries", "") in said(seen))
+            assert problem(document, "two-primaries", "")["cure"]["on"] == herd.leaf
+            assert cured(herd, "two-primaries", "") == AGENT
+        finally:
+            in_file(herd, wanted)
     wait(herd.primary, healthy, 180.0)
     assert primaries(status(herd.primary)[1]) == {herd.primary}
 
@@ -46,7 +52,7 @@ def test_a_second_primary_where_the_number_of_confirmations_is_in_doubt(herd: He
 def test_a_primary_on_an_older_timeline_where_the_number_of_confirmations_is_in_doubt(herd: Herd) -> None:
     """Somebody has promoted a standby, and has made it a standby again."""
     with left_alone(*herd.nodes):
-        uncounted(herd)
+        in_file(herd, "")
         herd.sql(herd.leaf, "SELECT pg_promote()")
         as_standby(herd, herd.leaf)
         by_playbook(herd, ("stale-primary", herd.primary))

@@ -92,10 +92,11 @@ def as_standby(herd: Herd, node: str) -> None:
     on(node, "systemctl", "start", herd.unit())
 
 
-def uncounted(herd: Herd) -> None:
-    """The primary's file asks for no confirmation of a commit any more."""
+def in_file(herd: Herd, names: str) -> None:
+    """The primary's file has these synchronous_standby_names."""
     file = herd.sql(herd.primary, "SHOW config_file").strip()
-    on(herd.primary, "sed", "-i", "s/^synchronous_standby_names = .*/synchronous_standby_names = ''/", file)
+    line = f"synchronous_standby_names = '{names}'"
+    on(herd.primary, "sed", "-i", f"s/^synchronous_standby_names = .*/{line}/", file)
     herd.sql(herd.primary, "SELECT pg_reload_conf()")
 
 

@@ -118,6 +118,11 @@ class Topology:
             needed.append((self.acknowledgers, tuple(other for other in self.electable if other != name)))
         return replace(one, behind=self.downstreams(name), needed=tuple(needed))
 
+    def acknowledges_by_description(self, name: str) -> bool:
+        """Whether so many stream from *name* that it can acknowledge commits by the description, whatever its setting asks."""
+        behind = {*self.downstreams(name)} & {*self.electable}
+        return 0 < (self.acknowledgers or 0) <= len(behind - {name})
+
     def upstream(self, name: str) -> str:
         """The node that *name* streams from now; '' for none."""
         node = self.node(name)

@@ -66,7 +66,7 @@ def primaries(cluster: Cluster, topology: Topology) -> Iterator[Problem]:
     if not found:
         yield _no_primary(cluster, topology)
     if not live and doubted:
-        yield _doubted(found, doubted)
+        yield _doubted(topology, found, doubted)
         return
     if not live and len(found) > 1:
         text = (
@@ -91,14 +91,18 @@ def primaries(cluster: Cluster, topology: Topology) -> Iterator[Problem]:
         yield _fenced(cluster, topology, found[0].name)
 
 
-def _doubted(found: tuple[NodeView, ...], doubted: tuple[str, ...]) -> Problem:
-    """Whoever stops one that acknowledges commits by the number that counts stops the primary."""
+def _doubted(topology: Topology, found: tuple[NodeView, ...], doubted: tuple[str, ...]) -> Problem:
+    """Whoever stops one that acknowledges commits by the number that counts stops the primary. Agents go by the description's;
+    the playbook writes to none of two primaries."""
     accept = "accepts" if len(found) == 1 else "accept"
     text = f"{_listed(found)} {accept} writes, and {names(doubted)} may be the primary: its setting and the cluster's description"
     text += " do not ask for the same confirmations of a commit"
     if len(found) == 1:
         return Problem("stale-primary", CRITICAL, doubted[0], text, SITE)
-    return Problem("two-primaries", CRITICAL, "", text, SITE)
+    counted = [name for name in doubted if topology.acknowledges_by_description(name)]
+    # Whose agent has to see that another is the primary, and gives way.
+    other = next((node.name for node in found if node.name not in counted), found[-1].name)
+    return Problem("two-primaries", CRITICAL, "", text, restart(AGENT, other))
 
 
 def _fenced(cluster: Cluster, topology: Topology, name: str) -> Problem:

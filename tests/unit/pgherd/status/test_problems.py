@@ -15,8 +15,9 @@ from pgherd.observe.topology import Topology
 from pgherd.observe.views import BarmanSeen, CertificateSeen, Copy, Event, Sender, Slot
 from pgherd.options import Options
 from pgherd.places.host.words import words
+from pgherd.ports.services import AGENT
 from pgherd.programs.barman_view import Backup, Check
-from pgherd.status.problem import SITE, Problem, Thresholds, duration, names, size
+from pgherd.status.problem import Problem, Thresholds, duration, names, restart, size
 from pgherd.status.problems import exit_code, problems
 from world import (
     BACKUP,
@@ -483,7 +484,18 @@ def only(topology: Topology, kind: str) -> Problem:
 
 def test_nobody_is_told_to_stop_what_may_be_the_primary() -> None:
     found = only(CASES["two primaries, and the numbers of confirmations differ"][0], "two-primaries")
-    assert (found.cure, "pg1 may be the primary" in found.text) == (SITE, True)
+    assert "pg1 may be the primary" in found.text
+    # By the description pg1 is: the other one's agent gives way. A playbook writes to none of two.
+    assert found.cure == restart(AGENT, "pg5")
+
+
+@pytest.mark.parametrize(("own", "acknowledgers", "on"), [("", 1, "pg5"), ('ANY 1 ("pg2", "pg4")', 3, "pg1")])
+def test_whose_agent_gives_way_where_the_number_is_in_doubt(own: str, acknowledgers: int, on: str) -> None:
+    """Two follow pg1, which is the primary by the description's number in the one case, and by its own setting in the other."""
+    stray = with_postgres(H, "pg5", timeline=2, in_recovery=False, upstream="", receiver="")
+    topology = with_postgres(stray, "pg1", synchronous_standby_names=own)
+    topology = replace(topology, electable=("pg1", "pg2", "pg3", "pg4"), acknowledgers=acknowledgers)
+    assert only(topology, "two-primaries").cure == restart(AGENT, on)
 
 
 def test_since_when_no_wal_is_received_is_not_when_wal_was_last_written() -> None:
