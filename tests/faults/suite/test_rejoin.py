@@ -84,7 +84,8 @@ def test_a_clone_that_was_interrupted_is_made_again(breaking: Breaking, cluster:
         interrupt(cluster, node, "clone", how)
         stays(trial, 5)
         trial.until_written(20)
-    until("the slots that were there before, and no others", lambda: slots(cluster) == before, 30)
+    # Cloned from the primary, a leaf goes back to its upstream by design a minute later.
+    until("the slots that were there before, and no others", lambda: slots(cluster) == before, 120)
 
 
 @pytest.mark.parametrize("how", WAYS)
