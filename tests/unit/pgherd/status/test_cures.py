@@ -40,7 +40,7 @@ CURES: dict[str, tuple[str, ...]] = {
     "collation-version": (f"{MORE}::test_a_collation_that_has_changed",),
     "details-unreadable": (
         f"{PLAYBOOK}::test_a_right_that_everybody_had",
-        "untried: the site playbook, for what is no right, such as a statement that took too long",
+        f"{METADATA}::test_a_table_that_somebody_holds",
     ),
     "fenced": (f"{STATUS}::test_a_primary_that_stays_fenced", f"{MORE}::test_too_few_standbys"),
     "foreign-sender": (LOOK,),
@@ -50,13 +50,18 @@ CURES: dict[str, tuple[str, ...]] = {
         f"{STATUS}::test_a_row_that_is_wrong",
         f"{WITNESS}::test_a_witness_called_a_standby",
         f"{WITNESS}::test_a_witness_called_a_primary",
-        "untried: another ID",
+        f"{PLAYBOOK}::test_a_node_that_was_given_another_id",
+        "untried: that test, which is not seen green yet",
     ),
     "metadata-stranger": (
         f"{STATUS}::test_a_node_that_nobody_knows",
         f"{METADATA}::test_a_stranger_that_is_called_a_primary",
     ),
-    "metadata-unreadable": ("untried: the site playbook",),
+    "metadata-unreadable": (
+        f"{METADATA}::test_a_table_that_somebody_holds",
+        f"{PLAYBOOK}::test_a_role_that_may_not_look",
+        "untried: that test, of a schema",
+    ),
     "no-backup": (f"{STATUS}::test_backups_missing",),
     "no-primary": (
         f"{MORE}::test_no_primary",
@@ -73,7 +78,8 @@ CURES: dict[str, tuple[str, ...]] = {
         f"{WITNESS}::test_a_witness_whose_server_is_stopped",
         f"{PLAYBOOK}::test_a_right_without_which_nothing_is_known",
         f"{PLAYBOOK}::test_nodes_that_let_nobody_look",
-        "untried: a password, CONNECT",
+        f"{PLAYBOOK}::test_a_role_that_may_not_look",
+        "untried: that test, of CONNECT",
         LOOK,
     ),
     "node-starting": (LOOK,),
@@ -111,7 +117,8 @@ CURES: dict[str, tuple[str, ...]] = {
     ),
     "stale-primary": (
         f"{MORE}::test_a_primary_that_is_left_behind",
-        "untried: the site playbook, where the number of confirmations is in doubt",
+        f"{DOUBT}::test_a_primary_on_an_older_timeline_where_the_number_of_confirmations_is_in_doubt",
+        "untried: the second test, which is not seen green yet",
     ),
     "sync-missing": (f"{MORE}::test_too_few_standbys",),
     "sync-names": (
@@ -119,7 +126,10 @@ CURES: dict[str, tuple[str, ...]] = {
         f"{PLAYBOOK}::test_names_that_alter_system_has_set",
     ),
     "sync-no-spare": (f"{MORE}::test_too_few_standbys", f"{MORE}::test_another_upstream"),
-    "sync-unfinished": ("untried",),
+    "sync-unfinished": (
+        f"{PLAYBOOK}::test_an_electable_node_that_could_not_be_told",
+        "untried: that test, which is not seen green yet",
+    ),
     "system-id": (
         f"{SMALL}::test_a_node_with_another_cluster_is_never_replaced_unasked",
         f"{PLAYBOOK}::test_a_node_that_serves_another_clusters_data",
@@ -129,7 +139,7 @@ CURES: dict[str, tuple[str, ...]] = {
         f"{MORE}::test_a_second_primary",
         f"{PLAYBOOK}::test_a_node_that_serves_another_clusters_data",
         f"{DOUBT}::test_two_that_nothing_tells_apart",
-        "untried: the site playbook, where the number of confirmations is in doubt",
+        f"{DOUBT}::test_a_second_primary_where_the_number_of_confirmations_is_in_doubt",
     ),
     "wrong-upstream": (f"{MORE}::test_another_upstream",),
 }
