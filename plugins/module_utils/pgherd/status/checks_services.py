@@ -78,7 +78,7 @@ def _backend(cluster: Cluster, topology: Topology, pool: Pgpool, backend: Backen
         severity = CRITICAL if is_primary else WARNING
         text = f"{pool.name} has {name} {backend.status}, PostgreSQL there runs"
         yield Problem("backend-down", severity, pool.name, text, pcp("pcp_attach_node"), backend.since)
-    elif backend.status not in DOWN and view and not view.postgres:
+    elif backend.status not in DOWN and view and not view.postgres and not shut_out(view.why):
         text = f"{pool.name} has {name} {backend.status}, PostgreSQL there does not answer"
         yield Problem("backend-stale", WARNING, pool.name, text, pcp("pcp_detach_node"), backend.since)
     elif backend.status not in DOWN and view and view.writable and live and not is_primary:

@@ -60,6 +60,8 @@ SHUT_OUT = [
 @pytest.mark.parametrize("why", SHUT_OUT)
 def test_who_runs_and_lets_nobody_look_is_not_started(why: str) -> None:
     assert cure(stopped(H, "pg5", why), "node-down") == SITE
+    # Nor taken from the clients, who may be served as ever.
+    assert "backend-stale" not in {item.id for item in problems(CLUSTER, stopped(H, "pg5", why))}
     # Also where another problem names the same node.
     assert cure(stopped(H, "pg4", why), "sync-no-spare") == SITE
     pools = (replace(H.pgpools[0], backends=None, why=why), H.pgpools[1])
