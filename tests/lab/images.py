@@ -64,7 +64,8 @@ chroot "$1" apt-get install -qq --yes --download-only {packages}
 """
 
 
-def _sources(release: str) -> list[str]:
+def sources(release: str) -> list[str]:
+    """Where apt gets the packages of a release."""
     return [
         f"deb {MIRROR}/debian {release} main",
         f"deb {MIRROR}/debian {release}-updates main",
@@ -74,7 +75,7 @@ def _sources(release: str) -> list[str]:
 
 def _recipe(release: str) -> str:
     """Identity of an image: changes when what it is built from changes."""
-    parts = [release, BASE, CACHED[release], _FINISH, _sources(release)]
+    parts = [release, BASE, CACHED[release], _FINISH, sources(release)]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
@@ -100,7 +101,7 @@ def ensure(release: str) -> None:
         run(
             [
                 *("mmdebstrap", "--quiet", "--variant=minbase", "--include=" + ",".join(BASE)),
-                *("--skip=cleanup/apt", f"--customize-hook={finish}", release, str(tar), *_sources(release)),
+                *("--skip=cleanup/apt", f"--customize-hook={finish}", release, str(tar), *sources(release)),
             ]
         )
         podman("import", "--quiet", "--change", f"LABEL={LABEL}={recipe}", "--change", "CMD=/sbin/init", str(tar), name)

@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -135,9 +135,10 @@ def boot_flags(tmp: str = "") -> list[str]:
     ]
 
 
-def install_packages() -> None:
-    """Install what is missing with apt-get; LabError says what to install where that is not possible."""
-    missing = sorted({package for command, package in PACKAGES.items() if not shutil.which(command)})
+def install_packages(wanted: Mapping[str, str] = PACKAGES) -> None:
+    """Install what is missing with apt-get: packages by the command that each brings. LabError says what to install where that
+    is not possible."""
+    missing = sorted({package for command, package in wanted.items() if not shutil.which(command)})
     if not missing:
         return
     if not shutil.which("apt-get") or os.geteuid() != 0:
