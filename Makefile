@@ -5,8 +5,8 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help venv images demo demo-dsn demo-status demo-down test test-more test-faults test-chaos check bench-site \
-  bench-failover bench-crowd faults-down clean
+.PHONY: help venv images host-images kubernetes kubernetes-down demo demo-dsn demo-status demo-down test test-more \
+  test-faults test-chaos check bench-site bench-failover bench-crowd faults-down clean
 
 COLLECTIONS := $(CURDIR)/.cache/collections
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -30,8 +30,19 @@ venv: ## the tools, in .venv
 	@mkdir -p $(COLLECTIONS)/ansible_collections/pgherd
 	@ln -sfn $(CURDIR) $(COLLECTIONS)/ansible_collections/pgherd/cluster
 
-images: venv ## base images of the test hosts
+images: venv ## the pods' images of this checkout, localhost/pgherd:VERSION-RELEASE; ONLY=trixie
+	@python tests/lab/kubernetes/pod_image.py $(ONLY)
+
+host-images: venv ## base images of the test hosts
 	@$(LAB) images
+
+kubernetes: venv ## a real Kubernetes of three nodes on this machine, for tests, with the pods' image in it
+	@python tests/lab/kubernetes/cluster.py up
+	@python tests/lab/kubernetes/pod_image.py trixie --load
+	@echo "export KUBECONFIG=$$(python tests/lab/kubernetes/cluster.py kubeconfig)"
+
+kubernetes-down: ## remove it; its programs stay for the next time
+	@python3 tests/lab/kubernetes/cluster.py down
 
 demo: venv ## eight hosts on this machine with a running cluster, and the line to connect with
 	$(SAY) 'Hosts'
