@@ -23,7 +23,7 @@ PLAYBOOK := ansible-playbook -i $(DEMO) -i .cache/lab/demo/hosts.yml
 SAY = @printf '\n== %s\n' >&2
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 20
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 22
 
 venv: ## the tools, in .venv
 	@tests/tools/venv .venv requirements-dev.txt requirements.txt

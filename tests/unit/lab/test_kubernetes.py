@@ -71,7 +71,9 @@ def test_how_it_was_started_is_read_back() -> None:
 
 def test_another_checkouts_is_left_alone(sleeping: None, tmp_path: Path) -> None:
     started_from(str(tmp_path))
-    with pytest.raises(machine.LabError, match=re.escape(f"was started from {tmp_path}: take it down there, or say --shared")):
+    with pytest.raises(
+        machine.LabError, match=re.escape(f"was started from {tmp_path}: take it down there, or say --shared")
+    ):
         state.mine(anybodys=False)
     state.mine(anybodys=True)
 
@@ -88,7 +90,7 @@ def test_what_a_crash_of_another_checkouts_has_left_is_nobodys(tmp_path: Path) -
 
 
 def test_where_none_runs_the_command_that_starts_one_is_named() -> None:
-    with pytest.raises(machine.LabError, match="start it with python tests/lab/kubernetes/cluster.py up"):
+    with pytest.raises(machine.LabError, match=r"start it with python tests/lab/kubernetes/cluster\.py up"):
         state.running()
 
 
