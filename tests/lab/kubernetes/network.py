@@ -48,7 +48,7 @@ def make() -> None:
         for route in routes
         if route["dst"] == "default"  # test hosts and this machine see pods' own addresses
     )
-    run(["nft", "-f", "-"], stdin=f"table ip {TABLE} {{ chain postrouting {{ {hook}{ours} }} }}\n")
+    run(["nft", "-f", "-"], stdin=f"table ip {TABLE} {{ chain postrouting {{ {hook}{ours} }}; }}\n")
     run(["iptables", "-w", "-t", "nat", "-I", *_KEEP])
 
 
