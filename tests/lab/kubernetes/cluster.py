@@ -35,6 +35,7 @@ import archives
 import certificates
 import control
 import faults_of_pods as harm
+import loading
 import network
 import nodes
 import programs
@@ -151,7 +152,7 @@ def _up(arguments: argparse.Namespace) -> None:
 
 def _load(arguments: argparse.Namespace) -> None:
     for image in arguments.image:
-        nodes.load(image)
+        loading.load(image)
 
 
 def _node_up(arguments: argparse.Namespace) -> None:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: pgherd contributors
-"""Nodes of the lab's Kubernetes from outside: power on, power off, freeze, and images for them.
+"""Nodes of the lab's Kubernetes from outside: power on, power off, freeze.
 
 A node is a network, mount, process, host name and ipc namespace of this machine, with containerd, kubelet, kube-proxy and
 kube-router in it (node.py). The end of its process 1 is that of all its pods: a power cut.
@@ -9,9 +9,6 @@ kube-router in it (node.py). The end of its process 1 is that of all its pods: a
 from __future__ import annotations
 
 import sys
-import tempfile
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,7 +16,7 @@ import certificates
 import network
 import state
 from control import kubectl
-from machine import LabError, podman, run, unified_cgroups, until
+from machine import LabError, run, unified_cgroups, until
 from state import API_SERVICE, LOGS, MADE, STATE, name_of
 
 GROUPS, GROUP = Path("/sys/fs/cgroup"), "pgherd-kubernetes"
@@ -102,19 +99,6 @@ def inside(node: int, *command: str, stdin: str = "", check: bool = True) -> str
 def on() -> list[int]:
     """Numbers of the nodes that are on."""
     return [node for node in range(1, state.MOST_NODES + 1) if state.first_process(node)]
-
-
-def load(image: str, among: Iterable[int] = ()) -> None:
-    """Put an image of podman's, or an archive of one, into nodes: those named, or all that are on. Raises LabError."""
-    with tempfile.TemporaryDirectory(prefix="pgherd-kubernetes-") as directory:
-        archive = Path(image).resolve()
-        if not archive.is_file():
-            archive = Path(directory) / "image.tar"
-            podman("save", "--quiet", "--format", "oci-archive", "--output", str(archive), image)
-        archive_import = ("ctr", "-n", "k8s.io", "images", "import", str(archive))
-        wanted = list(among) or on()
-        with ThreadPoolExecutor(len(wanted) or 1) as pool:
-            list(pool.map(lambda node: inside(node, *archive_import), wanted))
 
 
 def freeze(node: int, frozen: bool = True) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import archives
-import nodes
+import loading
 import state
 from machine import CHECKOUT, LabError, install_packages, run, say
 
@@ -63,7 +63,7 @@ def main() -> int:
             name = build(release, arguments.tag)
             if arguments.load:
                 with state.lock():
-                    nodes.load(name)
+                    loading.load(name)
             say(f"{name} is {'in all nodes' if arguments.load else 'ready'}")
     except LabError as error:
         print(f"lab: {error}", file=sys.stderr)

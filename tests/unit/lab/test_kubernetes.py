@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "lab" / "kubernetes
 
 import archives
 import cluster
+import loading
 import machine
 import network
 import node
@@ -148,6 +149,30 @@ def test_an_archive_is_what_engines_read(tmp_path: Path) -> None:
     assert manifest["Config"] == hashlib.sha256(parts[manifest["Config"]]).hexdigest() + ".json"
     assert settings["rootfs"]["diff_ids"] == ["sha256:" + hashlib.sha256(b"a layer").hexdigest()]
     assert settings["config"]["Entrypoint"] == ["/one"]
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_only_layers_that_nodes_lack_are_carried(tmp_path: Path, known: bool) -> None:
+    digest = hashlib.sha256(b"a layer").hexdigest()
+    archives.write(tmp_path / "one.tar", b"a layer", "localhost/one:1", {})
+    loading.without(tmp_path / "one.tar", tmp_path / "thin.tar", {f"sha256:{digest}"} if known else set())
+    with tarfile.open(tmp_path / "thin.tar") as tar:
+        parts = {name: tar.extractfile(name).read() for name in tar.getnames()}
+    (described,) = json.loads(parts["index.json"])["manifests"]
+    assert described["annotations"] == {"io.containerd.image.name": "localhost/one:1"}
+    manifest = json.loads(parts["blobs/" + described["digest"].replace(":", "/")])
+    assert [layer["digest"] for layer in manifest["layers"]] == [f"sha256:{digest}"]
+    assert json.loads(parts["blobs/" + manifest["config"]["digest"].replace(":", "/")])["os"] == "linux"
+    assert (f"blobs/sha256/{digest}" in parts) is not known
+    for name, content in parts.items():
+        assert not name.startswith("blobs/") or name == "blobs/sha256/" + hashlib.sha256(content).hexdigest()
+
+
+def test_what_is_no_image_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "other.tar", "w"):
+        pass
+    with pytest.raises(machine.LabError, match=r"other\.tar is no archive of podman save .*: it has no manifest\.json"):
+        loading.without(tmp_path / "other.tar", tmp_path / "thin.tar", set())
 
 
 def test_nodes_do_not_share_an_address_or_a_link() -> None:
