@@ -97,6 +97,7 @@ def write(wanted: Path, layer: bytes, name: str, how: Mapping[str, object]) -> N
         "os": "linux",
         "config": {"Env": [f"PATH={_PATH}"], **how},
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]},
+        "history": [{"created_by": "pgherd's lab"}],  # podman builds on no image whose layers have none
     }
     described = json.dumps(config).encode()
     settings = f"{hashlib.sha256(described).hexdigest()}.json"

@@ -69,10 +69,10 @@ def others() -> str:
     return "" if named in ("", str(ADMIN)) else named
 
 
-def build() -> Settings:
+def build(policies: bool = True) -> Settings:
     """Install, build and make what is missing; where it lies. Raises LabError."""
     install_packages(PACKAGES)
-    built = programs.paths()
+    built = programs.paths(policies)
     return Settings(programs=built, images=archives.paths(built))
 
 
@@ -88,10 +88,10 @@ def up(how: Settings, anybodys: bool = False) -> None:
         say("some of its control plane has ended: it is started anew")
         down()
         found = None
-    if found and (found.nodes, found.grace, found.evict, found.proxy) != (how.nodes, how.grace, how.evict, how.proxy):
+    if found and replace(found, checkout="", programs={}, images={}) != replace(how, checkout=""):
         raise LabError(f"it runs with {found.nodes} nodes or other settings ({state.SETTINGS}): take it down first")
     if not found:
-        made = build()
+        made = build(how.policies)
         down()  # what one that crashed while it started has left
         enough_inotify()
         state.save(replace(how, programs=made.programs, images=made.images))
@@ -146,8 +146,8 @@ def _kubectl(words: list[str]) -> None:
     os.execv(program, [program, f"--kubeconfig={ADMIN}", *words])
 
 
-def _up(arguments: argparse.Namespace) -> None:
-    up(Settings(arguments.nodes, arguments.grace, arguments.evict, arguments.proxy), arguments.shared)
+def _up(a: argparse.Namespace) -> None:
+    up(Settings(a.nodes, a.grace, a.evict, a.proxy, a.policies), a.shared)
 
 
 def _load(arguments: argparse.Namespace) -> None:
@@ -182,6 +182,9 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--grace", type=int, default=50, help="seconds until a silent node counts as NotReady")
     made.add_argument("--evict", type=int, default=300, help="and until its pods are evicted")
     made.add_argument("--proxy", default="iptables", choices=("iptables", "nftables"))
+    made.add_argument(
+        "--no-policies", dest="policies", action="store_false", help="without NetworkPolicies' kube-router"
+    )
     made.set_defaults(do=_up)
     command("down", "remove it").set_defaults(do=lambda _a: down())
     command("status", "what runs").set_defaults(do=lambda _a: _status())

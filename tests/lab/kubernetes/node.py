@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import nodes
 import state
 from machine import run, unified_cgroups, until
+from programs import POLICIES
 from state import ADMIN, DNS_SERVICE, PKI, PODS, SERVICES, STATE, Settings, address, name_of, pods_of
 
 # Without the first line no container starts where a process may not lower its oom_score_adj.
@@ -139,20 +140,24 @@ def main() -> int:
     asked = [how.program("kubectl"), own, "get", "node", name]
     until(f"{name} to be registered", lambda: run(asked, check=False), seconds=600)
     component("kube-proxy", "kube-proxy", "--config", "/run/kube-proxy.yaml")
+    if not how.policies:
+        return _wait(started)
     component(
-        "kube-router",
+        POLICIES,
         *("--run-router=false", "--run-service-proxy=false", "--run-firewall=true", f"--kubeconfig={ADMIN}"),
         *("--service-cluster-ip-range", SERVICES),
-        call=how.program("kube-router"),
+        call=how.program(POLICIES),
     )
-    gone = [program for program, pid in started.items() if not Path(f"/proc/{pid}").exists()]
-    if gone:
-        print(f"{gone} ended", file=sys.stderr)
-        return 1
-    ended, status = os.wait()
-    print(
-        f"{next((program for program, pid in started.items() if pid == ended), ended)} ended: {status}", file=sys.stderr
-    )
+    return _wait(started)
+
+
+def _wait(started: dict[str, int]) -> int:
+    """Until the first has ended."""
+    gone = [program for program, number in started.items() if not Path(f"/proc/{number}").exists()]
+    if not gone:
+        ended, status = os.wait()
+        gone = [program for program, number in started.items() if number == ended] or [f"{ended}: {status}"]
+    print(f"{', '.join(gone)} ended", file=sys.stderr)
     return 1
 
 

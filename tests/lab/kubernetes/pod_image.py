@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: pgherd contributors
-"""The image of pods, built by images/Containerfile on a base that mmdebstrap makes: no registry.
+"""The image of pods, built by containers/Containerfile on a base that mmdebstrap makes: no registry.
 
 pod_image.py                              localhost/pgherd:VERSION-trixie and -bookworm
 pod_image.py trixie --load                and into the nodes of the lab's Kubernetes
@@ -23,7 +23,7 @@ from machine import CHECKOUT, LabError, install_packages, run, say
 
 RELEASES = ("trixie", "bookworm")
 NAME = "localhost/pgherd"
-CONTAINERFILE = CHECKOUT / "images" / "Containerfile"
+CONTAINERFILE = CHECKOUT / "containers" / "Containerfile"
 CONTEXT = CHECKOUT / "plugins" / "module_utils"
 
 

@@ -34,11 +34,12 @@ class Program:
     package: str = "."
 
 
+POLICIES = "kube-router"
 PROGRAMS = (
     Program("hyperkube"),
     Program("coredns"),
     Program("local-path-provisioner", "github.com/rancher/local-path-provisioner"),
-    Program("kube-router", "github.com/cloudnativelabs/kube-router/v2/cmd/kube-router"),
+    Program(POLICIES, "github.com/cloudnativelabs/kube-router/v2/cmd/kube-router"),
 )
 
 
@@ -55,9 +56,11 @@ def target(name: str) -> Path:
     return CACHE / "programs" / f"{name}-{key(SOURCES / name)}" / name
 
 
-def paths() -> dict[str, str]:
-    """All programs, and kubectl, by name; built where they are missing. Raises LabError."""
-    missing = [one for one in PROGRAMS if not target(one.name).exists()]
+def paths(policies: bool = True) -> dict[str, str]:
+    """All programs, and kubectl, by name; built where they are missing. Raises LabError. What keeps NetworkPolicies is left out
+    without *policies*."""
+    wanted = [one for one in PROGRAMS if policies or one.name != POLICIES]
+    missing = [one for one in wanted if not target(one.name).exists()]
     if missing:
         CACHE.mkdir(parents=True, exist_ok=True)
         go = _go()
@@ -67,7 +70,7 @@ def paths() -> dict[str, str]:
     kubectl = hyperkube.with_name("kubectl")
     if not kubectl.is_symlink():
         kubectl.symlink_to("hyperkube")
-    return {one.name: str(target(one.name)) for one in PROGRAMS} | {"kubectl": str(kubectl)}
+    return {one.name: str(target(one.name)) for one in wanted} | {"kubectl": str(kubectl)}
 
 
 def stamp(module: str, text: str) -> str:

@@ -38,12 +38,14 @@ MOST_NODES = 9
 @dataclass(frozen=True)
 class Settings:
     """How it was started. *grace*: seconds until a silent node counts as NotReady, *evict*: and until its pods are then
-    evicted; both as upstream has them. *programs*, *images*: where they lie, by name."""
+    evicted; both as upstream has them. *policies*: whether NetworkPolicies are kept.
+    *programs*, *images*: where they lie, by name."""
 
     nodes: int = 3
     grace: int = 50
     evict: int = 300
     proxy: str = "iptables"
+    policies: bool = True
     checkout: str = str(CHECKOUT)
     programs: dict[str, str] = field(default_factory=dict)
     images: dict[str, str] = field(default_factory=dict)
