@@ -8,7 +8,7 @@ from pathlib import Path
 
 import state
 from machine import LabError, run, until
-from state import ADMIN, API_PORT, DNS_SERVICE, ETCD, HOST, LOGS, PKI, SERVICES, STATE, Settings
+from state import ADMIN, API_PORT, ETCD, HOST, LOGS, PKI, SERVICES, STATE, Settings
 
 ETCD_PART, API = "etcd", "kube-apiserver"
 MANAGERS = ("kube-controller-manager", "kube-scheduler")
@@ -78,8 +78,7 @@ def kubectl(*words: str, stdin: str = "", check: bool = True) -> str:
 def add_ons() -> None:
     """Cluster DNS and the provisioner of volumes; waits until both serve."""
     for name in ("coredns", "storage"):
-        text = (MANIFESTS / f"{name}.yaml").read_text().replace("@DNS@", DNS_SERVICE)
-        kubectl("apply", "-f", "-", stdin=text)
+        kubectl("apply", "-f", str(MANIFESTS / f"{name}.yaml"))
     for space, name in (("kube-system", "coredns"), ("local-path-storage", "local-path-provisioner")):
         _rolled_out(space, name)
 

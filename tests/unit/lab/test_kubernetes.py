@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "lab" / "kubernetes
 
 import archives
 import cluster
+import control
 import loading
 import machine
 import network
@@ -180,6 +181,19 @@ def test_nodes_do_not_share_an_address_or_a_link() -> None:
     for what in (state.address, state.pods_of, state.name_of, network.space):
         assert len({what(number) for number in numbers}) == len(numbers)
     assert max(len(network.space(number)) for number in numbers) <= 15, "an interface's name has at most 15 characters"
+
+
+def test_the_name_server_is_where_kubelets_send_pods() -> None:
+    assert f"clusterIP: {state.DNS_SERVICE}\n" in (control.MANIFESTS / "coredns.yaml").read_text()
+
+
+@pytest.mark.parametrize("path", sorted(control.MANIFESTS.iterdir()), ids=lambda path: path.name)
+def test_no_pod_of_the_labs_own_waits_for_a_registry(path: Path) -> None:
+    """Each image is one that nodes have from their start."""
+    named = set(re.findall(r"image: (\S+)", path.read_text()))
+    known = {f"{archives.PREFIX}/{name}:1" for name in ("coredns", "local-path-provisioner", archives.DEBIAN)}
+    assert named
+    assert named <= known
 
 
 def test_a_kubelet_renews_its_lease_before_it_counts_as_silent() -> None:
