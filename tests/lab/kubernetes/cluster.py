@@ -189,8 +189,7 @@ def _parser() -> argparse.ArgumentParser:
     command("down", "remove it").set_defaults(do=lambda _a: down())
     command("status", "what runs").set_defaults(do=lambda _a: _status())
     command("kubeconfig", "print where its kubeconfig is").set_defaults(do=lambda _a: print(ADMIN))
-    command("kubectl", "kubectl as its administrator").set_defaults(do=lambda a: _kubectl(a.words))
-    commands.choices["kubectl"].add_argument("words", nargs=argparse.REMAINDER)
+    command("kubectl", "kubectl of its version, as its administrator").set_defaults(do=lambda _a: _kubectl([]))
     made = command("load", "put images of podman's, or archives, into all nodes")
     made.add_argument("image", nargs="+")
     made.set_defaults(do=_load)
@@ -220,13 +219,15 @@ READERS = ("build", "kubeconfig", "kubectl", "status")
 
 def main() -> int:
     """Run one command; a failure is one line on standard error and exit code 1."""
-    arguments = _parser().parse_args()
+    # argparse would take kubectl's own options for its own.
+    given, words = (sys.argv[1:2], sys.argv[2:]) if sys.argv[1:2] == ["kubectl"] else (sys.argv[1:], [])
+    arguments = _parser().parse_args(given)
     if others() and arguments.verb not in READERS:
         say(f"KUBECONFIG is {others()}: tests use that cluster, and the lab's own is left alone; unset it to use that")
         return 0 if arguments.verb == "up" else 1
     try:
         if arguments.verb in ("kubeconfig", "kubectl", "status"):
-            arguments.do(arguments)
+            _kubectl(words) if words else arguments.do(arguments)
             return 0
         with state.lock():
             if arguments.verb not in READERS:
