@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.errors import ConfigError
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.inventory import pods
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.layout import version_of
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.model import PCP_USER, SYSTEM_ROLES, Cluster
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.model import PCP_USER, POD, SYSTEM_ROLES, Cluster
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.host.files.base import (
     packages as host_packages,
 )
@@ -97,6 +98,8 @@ def certificates(secret_store: SecretStore, cluster: Cluster, variables: Mapping
 def certificate_names(cluster: Cluster, name: str) -> list[str]:
     """All names and addresses that the certificate of host *name* must carry."""
     for item in cluster.hosts:
+        if item.name == name and item.place == POD:
+            return pods.names(cluster, item)
         if item.name == name:
             return [entry for entry in (item.name, item.address, item.origins.known) if entry]
     raise KeyError(name)

@@ -28,7 +28,12 @@ Written by `tests/tools/variables_doc.py` from `roles/cluster/meta/argument_spec
 | `location` | `default` | repmgr's location; only nodes in the first primary's location take part in automatic failover |
 | `address` | the inventory name | the name that other hosts and clients connect to, and that the certificate carries |
 | `ip` | what the hosts say | the address that others see it come from, or a list of all of them, for pg_hba.conf |
-| `place` | `host` | where it runs; nothing but `host` is possible yet |
+| `place` | `host` | where it runs: `host`, or `pod` in Kubernetes, for all hosts of a cluster alike |
+| `replicas` | 1 | of a pgpool that is pods: how many |
+
+**Pods.** A node or a Barman of place `pod` is called `PREFIX-N` with N from 0 up without a gap, as `pg-0`, `pg-1`: all of one prefix
+are one StatefulSet. A pgpool is called as its Deployment and its Service. Their addresses follow from their names and are not asked
+for; `ip` is not for pods. Playbooks reach them by `kubectl`, and no `ansible_*` variable has to be set for that.
 
 **Names and addresses.** Every host must resolve the `address` of every other, by DNS or `/etc/hosts`, and have a way there.
 Before anything is written, each host is asked what the names mean to it, and from which of its addresses it would go there. These

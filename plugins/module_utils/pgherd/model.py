@@ -83,7 +83,9 @@ def _host(kind: type[H], data: Mapping[str, Any]) -> H:
 
 def aliases(node: Node) -> tuple[str, ...]:
     """Names and addresses that mean *node* and no other; inventory/ has seen to it."""
-    known = (node.name, node.address, node.origins.known, *node.origins.addresses)
+    # Where a pod comes from, others do too.
+    own = node.origins.addresses if node.place == HOST else ()
+    known = (node.name, node.address, node.origins.known, *own)
     return tuple(dict.fromkeys(alias for alias in known if alias))
 
 
@@ -180,13 +182,15 @@ class Node:
 
 @dataclass(frozen=True)
 class Pgpool:
-    """One Pgpool-II host. *settings* are the user's pgpool.conf settings."""
+    """One Pgpool-II host. *settings* are the user's pgpool.conf settings. *replicas*: how many pgpools answer to its name, more
+    than one where it is pods alone."""
 
     name: str
     address: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     origins: Origins = Origins()
     place: str = HOST
+    replicas: int = 1
 
 
 @dataclass(frozen=True)

@@ -141,7 +141,7 @@ CASES = {
     ),
     "a pod": (
         lambda inventory: inventory["pgpool"].update(vars={"place": "pod"}),
-        "pool1: place is pod, and pods cannot be made yet; set it to host, or take it out.",
+        "pool1: place is pod, and pg1, pg2, pg3, pg4, pg5, w1 run on hosts; a cluster of both cannot be made yet",
     ),
     "a variable that has another name now": (
         everywhere(cluster_platform="host"),

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..errors import ConfigError
-from ..model import Cluster, H, Origins, Peer
+from ..model import POD, Cluster, H, Origins, Peer
 from ..text import printable
 from .hosts import is_ip, is_others
 
@@ -73,7 +73,7 @@ def settled(cluster: Cluster, said: Mapping[str, Said], before: Mapping[str, Seq
     Raises ConfigError with one sentence for each host that others would not find, or would find as somebody else. One that did
     not answer stands in nobody's way: it may be gone for good, and its name with it.
     """
-    every = cluster.hosts
+    every = [peer for peer in cluster.hosts if peer.place != POD]
     problems = [sentence for peer in every for sentence in (*_lost(peer, said), *_rejected(peer, every, said))]
     found = {peer.name: _addresses(peer, every, said) for peer in every if peer.name in said or peer.origins.networks}
     problems += _shared(found)
@@ -87,7 +87,11 @@ def settled(cluster: Cluster, said: Mapping[str, Said], before: Mapping[str, Seq
             found[peer.name] = tuple(one for one in heard if one not in taken)
 
     def known(items: Iterable[H]) -> tuple[H, ...]:
-        return tuple(replace(item, origins=Origins.of(found[item.name], item.origins.known)) for item in items)
+        # A pod's are networks, the user's word, and no address of its own.
+        return tuple(
+            item if item.place == POD else replace(item, origins=Origins.of(found[item.name], item.origins.known))
+            for item in items
+        )
 
     return replace(cluster, nodes=known(cluster.nodes), pgpools=known(cluster.pgpools), barmans=known(cluster.barmans))
 

@@ -7,16 +7,18 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from ..errors import ConfigError
-from ..model import Barman, Cluster, H, Node, Origins, Pgpool
+from ..model import POD, Barman, Cluster, H, Node, Origins, Pgpool
 from ..options import Options
-from . import versions
+from . import pods, versions
 from .check import cluster_problems, leaver_problems, named_problems, tree_problems, version_problems
 from .hosts import host_problems, ip_list, is_ip, is_others, network, placed
 from .values import balancing, value_problems
 from .variables import Host, one_value, unknown_host_keys
+
+T = TypeVar("T", Node, Barman)
 
 GROUPS = ("postgres", "witness", "pgpool", "barman")
 # An integer of repmgr's tables.
@@ -50,6 +52,30 @@ CONTROL_ONLY = (
     "cluster_ca_key",
     "cluster_apt_repository",
     "cluster_packages_extra",
+    # What shapes a cluster's objects in Kubernetes; see places/pod/objects/wishes.py.
+    "cluster_namespace",
+    "cluster_domain",
+    "cluster_image",
+    "cluster_image_pull_policy",
+    "cluster_image_pull_secrets",
+    "cluster_kubeconfig",
+    "cluster_kube_context",
+    "cluster_pod_networks",
+    "cluster_pod_grace",
+    "cluster_pod_labels",
+    "cluster_pod_annotations",
+    "cluster_pod_spread",
+    "cluster_pod_template",
+    "cluster_network_policy",
+    "cluster_resources",
+    "cluster_services",
+    "cluster_storage_access_mode",
+    "cluster_storage_class",
+    "cluster_storage_size",
+    "cluster_wal_storage_size",
+    "cluster_pgpool_resources",
+    "cluster_barman_resources",
+    "cluster_barman_storage_size",
 )
 # What is asked of one run, and no part of what the cluster is: hosts are not told, and nothing restarts for it.
 OF_ONE_RUN = (
@@ -67,6 +93,9 @@ OF_ONE_RUN = (
     "cluster_promote",
     "cluster_accept_loss",
     "cluster_remove",
+    "cluster_pod_timeout",
+    "cluster_manifests_directory",
+    "cluster_manifests_secrets",
 )
 
 
@@ -84,6 +113,8 @@ def build(hosts: Sequence[Host], defaults: Mapping[str, Any]) -> Cluster:
         if variable not in (*PER_HOST.values(), *OF_A_HOST):
             values[variable], wrong = one_value(variable, default, hosts)
             problems += wrong
+    problems += pods.pod_problems(hosts, values)
+    hosts = [_with_address(host, values) for host in hosts]
     problems += _alias_problems(hosts)
     for host in hosts:
         problems += unknown_host_keys(host)
@@ -106,7 +137,9 @@ def build(hosts: Sequence[Host], defaults: Mapping[str, Any]) -> Cluster:
         )
     )
     pgpools = [
-        _by_way(Pgpool(**_common(host, "pgpool", defaults)), reached) for host in hosts if "pgpool" in host.groups
+        _by_way(Pgpool(**_common(host, "pgpool", defaults), replicas=int(host.variables.get("replicas") or 1)), reached)
+        for host in hosts
+        if "pgpool" in host.groups
     ]
     barmans = [
         _by_way(Barman(**_common(host, "barman", defaults)), reached) for host in hosts if "barman" in host.groups
@@ -126,7 +159,7 @@ def build(hosts: Sequence[Host], defaults: Mapping[str, Any]) -> Cluster:
         **{name: values[variable] for name, variable in FIELDS.items() if variable in values},
     )
     version = values.get("cluster_postgres_version") or 0
-    cluster = versions.asked(cluster, version)
+    cluster = _pods(versions.asked(cluster, version), values)
     problems = cluster_problems(cluster)
     problems += version_problems(version, bool(values.get("cluster_postgres_untried", False)))
     for variable in ("cluster_wipe", "cluster_replaced"):
@@ -136,6 +169,32 @@ def build(hosts: Sequence[Host], defaults: Mapping[str, Any]) -> Cluster:
     if problems:
         raise ConfigError(problems)
     return cluster
+
+
+def _with_address(host: Host, values: Mapping[str, Any]) -> Host:
+    """A pod with the address that its name gives it, where it has none of the user's."""
+    if placed(host.variables) != POD or host.variables.get("address"):
+        return host
+    return Host(host.name, host.groups, {**host.variables, "address": pods.address(host, values)})
+
+
+def _pods(cluster: Cluster, values: Mapping[str, Any]) -> Cluster:
+    """The *cluster* with what its pods are not asked: where they come from, and which PostgreSQL their image has."""
+    image = str(values.get("cluster_image") or "")
+    ships = pods.RELEASES.get(pods.release(image) if image else pods.RELEASE, 0)
+
+    def known(item: H) -> H:
+        return replace(item, origins=Origins(pods.networks(values))) if item.place == POD else item
+
+    def versioned(item: T) -> T:
+        return replace(item, version=item.version or ships) if item.place == POD else item
+
+    return replace(
+        cluster,
+        nodes=tuple(versioned(known(node)) for node in cluster.nodes),
+        pgpools=tuple(known(pgpool) for pgpool in cluster.pgpools),
+        barmans=tuple(versioned(known(barman)) for barman in cluster.barmans),
+    )
 
 
 def _value_problems(hosts: Sequence[Host], defaults: Mapping[str, Any]) -> list[str]:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import PurePosixPath
 
-from ..model import PGPOOL_BACKENDS, PGPOOL_HOST, POD, SYSTEM_ROLES, Cluster, Node
+from ..model import PGPOOL_BACKENDS, PGPOOL_HOST, SYSTEM_ROLES, Cluster, Node
 from ..programs.postgres import TRIED
 from .settings import contradictions
 
@@ -77,12 +77,6 @@ def cluster_problems(cluster: Cluster) -> list[str]:
         for node in cluster.electable
         if node.delay
     ]
-    # Nothing here speaks to Kubernetes, and a playbook that took them for hosts would be half a pod's.
-    pods = [host.name for host in cluster.hosts if host.place == POD]
-    if pods:
-        problems.append(
-            f"{', '.join(pods)}: place is pod, and pods cannot be made yet; set it to host, or take it out."
-        )
     electable = cluster.electable_names
     if cluster.first_primary.priority < 1:
         problems.append(

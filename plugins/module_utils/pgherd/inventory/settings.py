@@ -23,7 +23,7 @@ def streams(cluster: Cluster) -> int:
 
 def pgpool_sessions(cluster: Cluster) -> int:
     """Sessions that all pgpools together may hold on one server: each child keeps max_pool of them (pgpool's manual, 5.6)."""
-    return sum(_held(cluster, pgpool) for pgpool in cluster.pgpools)
+    return sum(_held(cluster, pgpool) * pgpool.replicas for pgpool in cluster.pgpools)
 
 
 def _held(cluster: Cluster, pgpool: Pgpool) -> int:

@@ -22,6 +22,11 @@ RESERVED = ("all", "barman")
 _HBA_FIELD = re.compile(r'(?:"(?:[^"]|"")*"|,\s*|[^\s",])+')
 _SETTING = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _PATH = re.compile(r"/[A-Za-z0-9._@+/-]*")
+# The grammar of a quantity, without exponents; of an image's name; of a label's key and value.
+_QUANTITY = re.compile(r"[0-9]+(\.[0-9]+)?(m|k|[KMGTPE]i?)?")
+_IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]*")
+_DOMAIN = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
+_LABEL_KEY = re.compile(r"([a-z0-9.-]+/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _PACKAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9+.:~=*_/-]*")
 
 SETTINGS = (
@@ -258,6 +263,55 @@ def _apt(variable: str, value: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
+def _choice(*choices: str) -> Callable[[str, Any], Iterator[str]]:
+    def check(variable: str, value: Any) -> Iterator[str]:
+        if value not in choices:
+            yield f"{variable} is {' or '.join(choices)}, not {safe(str(value))}; mend it."
+
+    return check
+
+
+def _services(variable: str, value: Mapping[str, Any]) -> Iterator[str]:
+    for name, wanted in value.items():
+        if name not in ("write", "read", "pgpool"):
+            yield f"{variable}: there is no service {safe(str(name))}; there are write, read and pgpool."
+        elif not isinstance(wanted, Mapping) or set(wanted) - {"type", "node_port", "annotations"}:
+            yield f"{variable}: {name} is a dictionary of type, node_port and annotations; write it as one."
+        elif wanted.get("type", "ClusterIP") not in ("ClusterIP", "NodePort", "LoadBalancer"):
+            yield f"{variable}: the type of {name} is ClusterIP, NodePort or LoadBalancer; mend it."
+        elif not isinstance(wanted.get("annotations") or {}, Mapping):
+            yield f"{variable}: the annotations of {name} are a dictionary; write them as one."
+        else:
+            port = wanted.get("node_port")
+            if port is not None and (isinstance(port, bool) or not re.fullmatch(r"[0-9]{1,5}", str(port))):
+                yield f"{variable}: the node_port of {name} is a number, not {safe(str(port))}; mend it."
+
+
+def _labels(variable: str, value: Mapping[str, Any]) -> Iterator[str]:
+    yield from _keys(_LABEL_KEY, "a label's name")(variable, value)
+    for key in value:
+        if str(key).startswith(("app.kubernetes.io/", "pgherd.io/")):
+            yield f"{variable}: {key} is a label that pgherd sets itself; choose another."
+
+
+def _resources(variable: str, value: Mapping[str, Any]) -> Iterator[str]:
+    for kind, amounts in value.items():
+        if kind not in ("requests", "limits") or not isinstance(amounts, Mapping):
+            yield f"{variable} has requests and limits, each a dictionary such as {{cpu: 500m, memory: 1Gi}}; mend it."
+        else:
+            yield from _fits(_QUANTITY, "a quantity such as 500m or 1Gi")(variable, list(amounts.values()))
+
+
+def _template(variable: str, value: Mapping[str, Any]) -> Iterator[str]:
+    if set(value) - {"metadata", "spec"}:
+        yield f"{variable} is a pod's template, with metadata and spec at its top; mend it."
+
+
+def _seconds(variable: str, value: Any) -> Iterator[str]:
+    if not 10 <= int(value) <= 86400:
+        yield f"{variable} is 10 to 86400 seconds, not {safe(str(value))}; mend it."
+
+
 _CHECKS: dict[str, Callable[[str, Any], Iterable[str]]] = {
     "cluster_name": _cluster_name,
     **dict.fromkeys(PORTS, _port),
@@ -265,7 +319,26 @@ _CHECKS: dict[str, Callable[[str, Any], Iterable[str]]] = {
     "cluster_pgpool_settings": _settings(pgpool_settings.setting_problems),
     "cluster_repmgr_settings": _repmgr_settings,
     "cluster_barman_settings": _barman_settings,
-    "cluster_networks": _networks,
+    **dict.fromkeys(("cluster_networks", "cluster_pod_networks"), _networks),
+    **dict.fromkeys(("cluster_domain", "cluster_storage_class"), _fits(_DOMAIN, "a name of Kubernetes")),
+    "cluster_image": _fits(_IMAGE, "an image's name"),
+    "cluster_image_pull_policy": _choice("IfNotPresent", "Always", "Never"),
+    "cluster_image_pull_secrets": _fits(_DOMAIN, "a Secret's name"),
+    "cluster_storage_access_mode": _choice("ReadWriteOnce", "ReadWriteOncePod"),
+    "cluster_pod_spread": _choice("preferred", "required", "none"),
+    **dict.fromkeys(
+        ("cluster_storage_size", "cluster_wal_storage_size", "cluster_barman_storage_size"),
+        _fits(_QUANTITY, "a quantity such as 10Gi"),
+    ),
+    **dict.fromkeys(
+        ("cluster_resources", "cluster_pgpool_resources", "cluster_barman_resources"),
+        _resources,
+    ),
+    **dict.fromkeys(("cluster_pod_grace", "cluster_pod_timeout"), _seconds),
+    "cluster_pod_labels": _labels,
+    "cluster_pod_annotations": _keys(_LABEL_KEY, "an annotation's name"),
+    "cluster_pod_template": _template,
+    "cluster_services": _services,
     "cluster_pgpool_read_balancing": _balancing,
     "cluster_hba": _hba,
     "cluster_users": _named("name"),

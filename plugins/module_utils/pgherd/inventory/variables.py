@@ -11,7 +11,7 @@ from typing import Any
 
 from .values import shown
 
-HOST_KEYS = ("node_id", "upstream", "priority", "location", "address", "ip", "place")
+HOST_KEYS = ("node_id", "upstream", "priority", "location", "address", "ip", "place", "replicas")
 # What a variable of an earlier release is called now, where no likeness of the names would tell.
 RENAMED = {"cluster_platform": "place, of a host or a group"}
 # Where else than at all hosts a variable that holds for the whole cluster may be set: at all hosts of one group.
