@@ -104,7 +104,7 @@ from ansible_collections.pgherd.cluster.plugins.module_utils._ansible import (
 )
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.members import counting, counting_apply
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.model import Cluster
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.host.here import links_from
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.of_modules import links_from
 
 
 def main() -> None:

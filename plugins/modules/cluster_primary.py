@@ -121,8 +121,7 @@ from ansible_collections.pgherd.cluster.plugins.module_utils._ansible import (
     reporting_errors,
 )
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.agent.asking import Asking
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.host.here import links_from
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.host.runtime import COMMANDS
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.of_modules import commands, links_from
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.promotion import change, choice, command
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.status.report import read_cluster
 
@@ -154,7 +153,7 @@ def main() -> None:
 
         # The agent's own lines are in the journal already.
         own = change.ChangeExecutor(cluster, me, links, say)
-        executor = Asking(me, COMMANDS, log.append, {"switchover": own.switchover, "promote": own.promote})
+        executor = Asking(me, commands(cluster, me), log.append, {"switchover": own.switchover, "promote": own.promote})
         if given["how"] == "promote":
             todo, against = change.promotion(cluster, me, links, given["accept_loss"])
             target, against = me, [against] if against else []

@@ -122,7 +122,7 @@ from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.nodes.instan
 )
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.nodes.instance_apply import InstanceExecutor
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.nodes.writable import writable
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.host.here import here
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.of_modules import here
 
 
 def main() -> None:

@@ -43,7 +43,7 @@ instance:
 from ansible_collections.pgherd.cluster.plugins.module_utils._ansible import Discreet, node_spec, reporting_errors
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.model import Cluster
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.nodes.instance import observe
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.host.here import here
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.of_modules import here
 
 
 def main() -> None:

@@ -137,8 +137,7 @@ from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.model import
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.nodes.node import STATES, Desired, plan
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.nodes.node_apply import NodeExecutor, look
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.nodes.rejoin import Rejoin
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.host.here import here
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.host.runtime import COMMANDS
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.of_modules import commands, here
 
 
 def main() -> None:
@@ -165,7 +164,7 @@ def main() -> None:
         )
         seen = look(mine)
         todo, left_alone = plan(cluster, name, desired, seen, mine.layout)
-        asking = Asking(name, COMMANDS, lambda _line: None, {"rejoin": Rejoin(mine).run})
+        asking = Asking(name, commands(cluster, name), lambda _line: None, {"rejoin": Rejoin(mine).run})
         executor = NodeExecutor(mine, given["timeout"], asking.rejoin)
         if left_alone:
             module.warn(left_alone)

@@ -18,12 +18,12 @@ from ansible_collections.pgherd.cluster.plugins.plugin_utils._cluster import mod
 
 
 def answers(variables: Mapping[str, Any], registered: str, key: str = "") -> dict[str, Any]:
-    """By host that is in the play still, what its task has *registered*, or what that has under *key*; a host without it is left
-    out. *variables*: a task's."""
+    """By host that is in the play still, what its task has *registered*, or what that has under *key*; a host without it, or
+    whose task was skipped, is left out. *variables*: a task's."""
     hostvars = variables["hostvars"]
     said = {name: hostvars[name].get(registered) or {} for name in variables.get("ansible_play_hosts", ())}
     found = {name: one.get(key) if key else one for name, one in said.items()}
-    return {name: plain(one) for name, one in found.items() if one}
+    return {name: plain(one) for name, one in found.items() if one and not said[name].get("skipped")}
 
 
 def instances(variables: Mapping[str, Any], registered: str = "postgres_found") -> dict[str, dict[str, Any]]:
