@@ -52,6 +52,11 @@ options:
     description: Restart in any case, with O(restart=true). This is an act and no state; it is always a change.
     type: bool
     default: false
+  start:
+    description:
+      - Whether a server that does not run is started, or made. A pod's agent does both by itself, and nobody else may.
+    type: bool
+    default: true
   failed:
     description:
       - Nodes that did not come back from their restart. Where settings wait for a restart here, the files in O(previous) are put
@@ -136,6 +141,7 @@ def main() -> None:
             "previous": {"type": "dict", "default": {}},
             "restart": {"type": "bool", "default": False},
             "always": {"type": "bool", "default": False},
+            "start": {"type": "bool", "default": True},
             "failed": {"type": "list", "elements": "str", "default": []},
             "wipe": {"type": "bool", "default": False},
         },
@@ -161,6 +167,7 @@ def main() -> None:
             always=given["always"],
             wipe=given["wipe"],
             failed=given["failed"] if given["previous"] else (),
+            start=given["start"],
         )
         apply_plan(module, todo, InstanceExecutor(mine, given["previous"]))
         after = observe(mine)

@@ -221,17 +221,20 @@ def plan(
     always: bool = False,
     wipe: bool = False,
     failed: Sequence[str] = (),
+    start: bool = True,
 ) -> tuple[Plan, str]:
     """The plan for one instance, and the reason why it is left alone where it is ('' where it is not).
 
     *files_changed*: configuration is about to change (in check mode the disk does not show it yet). *restart*: restart it
     when settings wait for that, and with *always* in any case. *wipe*: its data may go, so one that does not answer is not
     started or waited for while another node is primary; it is cloned later. *failed* are nodes that took the same change and did
-    not come back: settings that wait for a restart here are taken back. Raises Conflict when files that are no cluster
-    are in the way, or a new cluster is not allowed.
+    not come back: settings that wait for a restart here are taken back. Without *start* one that does not run is left
+    to whoever starts it. Raises Conflict when files that are no cluster are in the way, or a new cluster is not allowed.
     """
     before = {"data": mine.data, "running": mine.running, "pending_restart": dict(mine.pending or {})}
     nothing = Plan(mine.name, before, before)
+    if not (start or mine.running):
+        return nothing, ""
     data_node = cluster.node(mine.name).kind == "postgres"
     replaced = wipe and data_node and any(peer and peer.role == "primary" for peer in peers.values())
     if replaced and not mine.running and mine.data != NONE:

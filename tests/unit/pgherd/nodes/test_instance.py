@@ -107,6 +107,14 @@ def test_a_stopped_standby_may_always_start() -> None:
     assert actions(mine, {"pg1": None, "pg3": None}) == ["start"]
 
 
+@pytest.mark.parametrize("data", ["none", "cluster", "broken", "other"])
+def test_one_that_another_starts_is_left_to_it(data: str) -> None:
+    """A pod's agent. What stands there is not judged here either."""
+    for node in CLUSTER.nodes:
+        todo, why = plan(CLUSTER, Instance(node.name, data=data), {}, start=False, files_changed=True, restart=True)
+        assert (todo.steps, why) == ((), "")
+
+
 def test_a_primary_that_its_guard_made_a_standby_is_said() -> None:
     todo, _left_alone = plan(CLUSTER, at("pg1", STOPPED), peers(STANDBY, STANDBY))
     before, standby = at("pg1", STOPPED), at("pg1", STANDBY)
