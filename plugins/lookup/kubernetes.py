@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: pgherd contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Lookup kubernetes."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: kubernetes
+short_description: What Kubernetes is to have of a cluster of pods, and what is still to come there
+description:
+  - For the role P(pgherd.cluster.kubernetes#role). Works on the control machine, where the secrets are, once the role
+    P(pgherd.cluster.cluster#role) has checked the cluster in the same run.
+version_added: 0.1.0
+author: pgherd contributors (@pgherd)
+options:
+  _terms:
+    description:
+      - V(way) is how Kubernetes is reached and what is looked at there, as a dictionary with C(namespace), C(kubeconfig),
+        C(context), C(timeout), C(selectors), C(config) and C(secret).
+      - V(namespace) is the Namespace, V(secrets) the Secrets, V(objects) all others in the order in which they are applied.
+      - V(digest) is the SHA-256 of the description that pods go by.
+      - V(refused) are sentences that say why O(configs) and O(secrets) may not become what is wanted.
+      - V(waits) are sentences that say what of O(pods) does not run, is not yet as its set is, or is not O(ready).
+      - V(stuck) are the names of O(pods) that never ran, and are not as their set is by now.
+    required: true
+  configs:
+    description: The cluster's ConfigMap as it is, in a list; an empty one where there is none.
+    type: list
+    elements: dict
+    default: []
+  secrets:
+    description: The nodes' Secret as it is, in a list; an empty one where there is none.
+    type: list
+    elements: dict
+    default: []
+  pods:
+    description: The cluster's pods as they are.
+    type: list
+    elements: dict
+    default: []
+  sets:
+    description: The cluster's StatefulSets as they are.
+    type: list
+    elements: dict
+    default: []
+  ready:
+    description: Whether pods are to be ready, and not only to run.
+    type: bool
+    default: false
+"""
+
+EXAMPLES = r"""
+- name: Objects
+  kubernetes.core.k8s:
+    definition: "{{ item }}"
+    apply: true
+  loop: "{{ lookup('pgherd.cluster.kubernetes', 'objects') }}"
+"""
+
+RETURN = r"""
+_raw:
+  description: What the term asks for.
+  type: raw
+"""
+
+from typing import Any
+
+from ansible.errors import AnsibleError
+from ansible.plugins.lookup import LookupBase
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.errors import PgherdError
+from ansible_collections.pgherd.cluster.plugins.plugin_utils._kubernetes import Wanted, missing, stuck
+from ansible_collections.pgherd.cluster.plugins.plugin_utils._specification import plain
+
+
+class LookupModule(LookupBase):
+    """Front of _kubernetes.Wanted."""
+
+    def run(self, terms: list[str], variables: Any = None, **kwargs: Any) -> list[Any]:
+        """Return what the first term names as one term."""
+        said = plain(kwargs)
+        try:
+            wanted = Wanted(variables)
+            if terms[0] in ("objects", "secrets"):
+                return [wanted.objects(secret=terms[0] == "secrets")]
+            if terms[0] == "refused":
+                return [wanted.refused(said.get("configs") or (), said.get("secrets") or ())]
+            if terms[0] in ("waits", "stuck"):
+                pods, sets = said.get("pods") or (), said.get("sets") or ()
+                if terms[0] == "stuck":
+                    return [stuck(pods, sets)]
+                return [list(missing(wanted.cluster, pods, sets, bool(said.get("ready"))))]
+            return [{"way": wanted.way, "namespace": wanted.namespace, "digest": wanted.digest}[terms[0]]]
+        except PgherdError as error:
+            raise AnsibleError(str(error)) from error
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise AnsibleError(
+                f"Read what Kubernetes says, for {terms[0]!r}: {type(error).__name__}: {error}. Give this lookup what "
+                "kubernetes.core.k8s_info returned as it is."
+            ) from error

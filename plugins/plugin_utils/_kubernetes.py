@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: pgherd contributors
+"""What Kubernetes is to have of a cluster, and what it says of it, as the role kubernetes needs both. **PRIVATE**."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.errors import ConfigError
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.members.pods import refused as refused_changes
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.model import Cluster, Pgpool
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.pod.objects.all import objects
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.pod.objects.config import namespace
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.pod.objects.naming import (
+    MAIN,
+    POSTGRES,
+    ROLE,
+    SET,
+    common,
+    secret_name,
+)
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.pod.objects.wishes import Wishes
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.pod.texts import DESCRIPTION
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.render import conf_cluster
+from ansible_collections.pgherd.cluster.plugins.plugin_utils._certificates import authority_keys
+from ansible_collections.pgherd.cluster.plugins.plugin_utils._cluster import (
+    certificate_names,
+    known_authority,
+    model,
+    passwords,
+    store,
+)
+from ansible_collections.pgherd.cluster.plugins.plugin_utils._living import FLAG
+from ansible_collections.pgherd.cluster.plugins.plugin_utils._pods import names
+from ansible_collections.pgherd.cluster.plugins.plugin_utils._specification import given, specification
+
+
+class Wanted:
+    """The cluster of the inventory as Kubernetes is to have it. *variables*: a task's. Raises ConfigError where role cluster has
+    not checked it in this run, or no host is a pod."""
+
+    def __init__(self, variables: Mapping[str, Any]) -> None:
+        found = names(variables)
+        if not found:
+            raise ConfigError(["No host of the inventory is a pod; set place: pod for those that are."])
+        # Raw in variables, with their templates resolved in hostvars.
+        self._mine = variables["hostvars"][found[0]]
+        self._forecast = bool(variables.get("ansible_check_mode"))
+        self.cluster = model(self._mine)
+        self._values = {
+            name: given(self._mine, name) for name in specification() if "{{" not in str(self._default(name))
+        }
+        self._wishes = Wishes.of(self._values)
+
+    @staticmethod
+    def _default(name: str) -> Any:
+        return specification()[name].get("default")
+
+    @property
+    def way(self) -> dict[str, Any]:
+        """By what Kubernetes is reached, '' where kubectl's own way is meant, and what is found there by what; see the lookup."""
+        return {
+            "namespace": self._wishes.namespace,
+            "kubeconfig": str(self._values["cluster_kubeconfig"] or ""),
+            "context": str(self._values["cluster_kube_context"] or ""),
+            "timeout": int(self._values["cluster_pod_timeout"]),
+            "selectors": [f"{key}={value}" for key, value in common(self.cluster).items()],
+            "config": self.cluster.name,
+            "secret": secret_name(self.cluster, POSTGRES),
+        }
+
+    @property
+    def namespace(self) -> dict[str, Any]:
+        """The namespace, for where there is none."""
+        return namespace(self.cluster, self._wishes)
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of the description that pods are given."""
+        return hashlib.sha256(conf_cluster.text(self.cluster).encode()).hexdigest()
+
+    def objects(self, secret: bool) -> list[dict[str, Any]]:
+        """The Secrets, with *secret*, else all others, in the order in which they are applied. Raises ConfigError."""
+        secret_store = store(self._mine, self._forecast)
+        ca = known_authority(secret_store, self._mine)
+        hosts = [item.name for item in self.cluster.hosts]
+        known = {
+            "passwords": passwords(secret_store, self._mine),
+            "authority": ca[0],
+            "hosts": {name: secret_store.host(name, certificate_names(self.cluster, name), ca) for name in hosts},
+        }
+        return [item for item in objects(self.cluster, self._wishes, known) if (item["kind"] == "Secret") == secret]
+
+    def refused(self, configs: Sequence[Mapping[str, Any]], secrets: Sequence[Mapping[str, Any]]) -> list[str]:
+        """Why what is there may not become what is wanted, in sentences: by the ConfigMap and the Secret that the namespace has,
+        as lists of one or none."""
+        found: list[str] = []
+        for config in configs:
+            said = (config.get("data") or {}).get(DESCRIPTION)
+            if said:
+                found += refused_changes(Cluster.from_dict(json.loads(said)), self.cluster)
+        for secret in secrets:
+            there = base64.b64decode((secret.get("data") or {}).get("ca.crt") or "").decode()
+            here = known_authority(store(self._mine, self._forecast), self._mine)[0]
+            if there and not given(self._mine, FLAG) and not authority_keys(there) & authority_keys(here):
+                found.append(
+                    f"The pods of cluster {self.cluster.name} in the namespace {self._wishes.namespace} have another authority "
+                    f"than the one in {self._mine['cluster_secrets_path']}: put the right secrets there, or, to give the cluster "
+                    f"new ones, run with -e {FLAG}=true."
+                )
+        return found
+
+
+Objects = Sequence[Mapping[str, Any]]
+
+
+def missing(cluster: Cluster, pods: Objects, sets: Objects = (), ready: bool = False) -> Iterator[str]:
+    """In sentences, what of the *cluster* does not run by the *pods* that there are, is not what its StatefulSet among *sets* is
+    by now, or with *ready* is not ready. Those of pgpools serve nobody before the nodes do, so they only count when all are to be
+    ready. Pure."""
+    newest = _newest(sets)
+    known = {str(pod["metadata"]["name"]): pod for pod in pods if not pod["metadata"].get("deletionTimestamp")}
+    for host in cluster.hosts:
+        if isinstance(host, Pgpool):
+            there = [pod for pod in known.values() if _labels(pod).get(SET) == host.name]
+            good = sum(_wrong(pod, ready=True) == "" for pod in there)
+            if ready and good < host.replicas:
+                why = next((f" ({wrong})" for pod in there if (wrong := _wrong(pod, ready=True))), "")
+                yield f"{host.name}: {good} of {host.replicas} pods are ready{why}."
+        elif host.name not in known:
+            yield f"{host.name}: there is no such pod."
+        elif wrong := _wrong(known[host.name], ready):
+            yield f"{host.name}: {wrong}."
+        elif _is_old(known[host.name], newest):
+            yield f"{host.name}: it is to be replaced, which it is when those with higher numbers are ready."
+    if not any(_labels(known[node.name]).get(ROLE) == "primary" for node in cluster.data_nodes if node.name in known):
+        yield f"{cluster.name}: no pod says that it is the primary."
+
+
+def stuck(pods: Objects, sets: Objects) -> list[str]:
+    """The *pods* of *sets* in which nothing runs, and that are to be others by now. Kubernetes replaces them one by one, each when
+    the one before is ready, which none gets to be alone. Pure."""
+    newest = _newest(sets)
+    return [str(pod["metadata"]["name"]) for pod in pods if _is_old(pod, newest) and _wrong(pod, ready=False)]
+
+
+def _newest(sets: Objects) -> dict[str, str]:
+    """By StatefulSet, the label of what its pods are by now."""
+    return {str(one["metadata"]["name"]): str((one.get("status") or {}).get("updateRevision") or "") for one in sets}
+
+
+def _is_old(pod: Mapping[str, Any], newest: Mapping[str, str]) -> bool:
+    wanted = newest.get(str(_labels(pod).get(SET)))
+    return bool(wanted) and _labels(pod).get("controller-revision-hash") != wanted
+
+
+def _labels(pod: Mapping[str, Any]) -> Mapping[str, Any]:
+    return pod["metadata"].get("labels") or {}
+
+
+def _wrong(pod: Mapping[str, Any], ready: bool) -> str:
+    """Why a *pod* does not run, or is not *ready*; '' where it is."""
+    status = pod.get("status") or {}
+    states = [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
+    for state in states:
+        waiting = (state.get("state") or {}).get("waiting") or {}
+        if waiting.get("reason") not in (None, "PodInitializing", "ContainerCreating"):
+            why = ": ".join(str(part) for part in (waiting["reason"], waiting.get("message")) if part)
+            return f"its container {state['name']} waits, {why}".rstrip(".")
+    conditions = {one["type"]: one for one in status.get("conditions") or ()}
+    placed = conditions.get("PodScheduled") or {}
+    if placed.get("status") == "False":
+        return f"it has no machine, {placed.get('message') or placed.get('reason')}".rstrip(".")
+    if not any(state["name"] == MAIN and "running" in (state.get("state") or {}) for state in states):
+        return f"it is {status.get('phase') or 'new'}, and its container {MAIN} does not run"
+    if ready and (conditions.get("Ready") or {}).get("status") != "True":
+        return "it runs and is not ready; see what its log says"
+    return ""

@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: pgherd contributors
+"""What Kubernetes is given, what it may not be given, and for which of its pods a run waits."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.errors import AnsibleError
+from ansible_collections.pgherd.cluster.plugins.lookup.kubernetes import LookupModule
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.inventory.build import build
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.inventory.variables import Host
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.members.pods import refused
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.model import Cluster
+from ansible_collections.pgherd.cluster.plugins.plugin_utils import _cluster, _run
+from ansible_collections.pgherd.cluster.plugins.plugin_utils._kubernetes import missing, stuck
+
+HOSTS = {
+    "pg-0": ("postgres", {"node_id": 1}),
+    "pg-1": ("postgres", {"node_id": 2, "upstream": "pg-0"}),
+    "pg-2": ("postgres", {"node_id": 3, "upstream": "pg-0"}),
+    "pool": ("pgpool", {"replicas": 2}),
+    "backup-0": ("barman", {}),
+}
+
+
+def cluster(**values: Any) -> Cluster:
+    hosts = [Host(name, (group,), {**given, "place": "pod"}) for name, (group, given) in HOSTS.items()]
+    return build(hosts, {"cluster_name": "demo", "cluster_durability": "strict", "cluster_sync_standbys": 1, **values})
+
+
+MODEL = cluster()
+
+
+@pytest.fixture
+def task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The variables of a task on the control machine, when role cluster has been at all hosts."""
+    (tmp_path / "run").mkdir()
+    monkeypatch.setattr(_run.constants, "DEFAULT_LOCAL_TMP", str(tmp_path / "run"))
+    place, model = str(tmp_path / "secrets"), _cluster.plain(MODEL.to_dict())
+    _run.remember("cluster_model", model)
+    _run.remember("cluster_secrets_path", place)
+    _run.leave(f"authority of {place}", {})
+    _cluster.recognised({"cluster_secrets_path": place})
+    facts = {"cluster_model": model, "cluster_secrets_path": place, "cluster_name": "demo", "cluster_namespace": "db"}
+    groups: dict[str, list[str]] = {}
+    for name, (group, _given) in HOSTS.items():
+        groups.setdefault(group, []).append(name)
+    hostvars = {name: {"place": "pod", "inventory_hostname": name, **facts} for name in HOSTS}
+    return {"groups": groups, "hostvars": {**hostvars, "localhost": {}}, "inventory_hostname": "localhost"}
+
+
+def ask(task: dict[str, Any], what: str, **options: Any) -> Any:
+    return LookupModule().run([what], task, **options)[0]
+
+
+def test_objects_and_secrets_are_of_one_mould(task: dict[str, Any]) -> None:
+    secrets, others = ask(task, "secrets"), ask(task, "objects")
+    assert {item["kind"] for item in secrets} == {"Secret"}
+    assert "Secret" not in {item["kind"] for item in others}
+    assert {item["metadata"]["namespace"] for item in [*secrets, *others]} == {"db"}
+    keys = {key for item in secrets for key in item["data"]}
+    assert {f"{name}.key" for name in HOSTS} <= keys
+    # The same again, so that a second run changes nothing.
+    assert (ask(task, "secrets"), ask(task, "objects")) == (secrets, others)
+
+
+def test_the_digest_is_of_what_pods_get(task: dict[str, Any]) -> None:
+    config = next(item for item in ask(task, "objects") if item["kind"] == "ConfigMap")
+    (text,) = config["data"].values()
+    assert ask(task, "digest") == hashlib.sha256(text.encode()).hexdigest()
+    assert Cluster.from_dict(json.loads(text)) == MODEL
+    assert config["metadata"]["name"] == ask(task, "way")["config"]
+
+
+def test_nothing_is_given_out_before_a_cluster_was_looked_for(task: dict[str, Any], tmp_path: Path) -> None:
+    for file in (tmp_path / "run").iterdir():
+        file.unlink()
+    with pytest.raises(AnsibleError, match="is not what was checked on the control machine"):
+        ask(task, "secrets")
+
+
+def test_another_authority_is_refused(task: dict[str, Any], tmp_path: Path) -> None:
+    nodes = next(item for item in ask(task, "secrets") if item["metadata"]["name"] == ask(task, "way")["secret"])
+    assert ask(task, "refused", secrets=[nodes]) == ask(task, "refused") == []
+    for name in ("ca.crt", "ca.key"):
+        (tmp_path / "secrets" / name).unlink()
+    (sentence,) = ask(task, "refused", secrets=[nodes])
+    assert "have another authority" in sentence
+    for host in HOSTS:
+        task["hostvars"][host]["cluster_new_secrets"] = True
+    assert ask(task, "refused", secrets=[nodes]) == []
+
+
+def test_what_pods_go_by_is_read(task: dict[str, Any]) -> None:
+    other = replace(MODEL, sync_standbys=2).to_dict()
+    (sentence,) = ask(task, "refused", configs=[{"data": {"cluster.json": json.dumps(other)}}])
+    assert sentence.startswith("cluster_sync_standbys is 2 in this cluster")
+
+
+GONE = replace(MODEL, nodes=MODEL.nodes[:-1], durability="async")
+LATE = replace(MODEL, nodes=tuple(replace(node, priority=0) if node.id == 3 else node for node in MODEL.nodes))
+
+
+@pytest.mark.parametrize(
+    ("before", "wanted", "begins"),
+    [
+        (MODEL, MODEL, []),
+        (MODEL, replace(MODEL, port=5433), []),
+        (LATE, MODEL, ["Electable are pg-0, pg-1, and would be pg-0, pg-1, pg-2;"]),
+        (MODEL, LATE, ["Electable are pg-0, pg-1, pg-2, and would be pg-0, pg-1;"]),
+        (MODEL, replace(MODEL, sync_standbys=2), ["cluster_sync_standbys is 1"]),
+        (MODEL, replace(MODEL, durability="async"), ["cluster_durability is strict"]),
+        (replace(MODEL, durability="async"), MODEL, ["cluster_durability is async"]),
+        (replace(MODEL, durability="async"), replace(LATE, durability="async"), []),
+        (replace(MODEL, durability="async"), GONE, ["pg-2: nodes that are pods cannot leave yet"]),
+    ],
+)
+def test_what_pods_cannot_be_told_at_once(before: Cluster, wanted: Cluster, begins: list[str]) -> None:
+    found = list(refused(before, wanted))
+    assert len(found) == len(begins)
+    assert all(sentence.startswith(start) and sentence.endswith(".") for sentence, start in zip(found, begins))
+
+
+def pod(
+    name: str, of: str = "pg", role: str = "", revision: str = "1", ready: str = "True", **state: Any
+) -> dict[str, Any]:
+    labels = {"pgherd.io/set": of, "controller-revision-hash": revision, **({"pgherd.io/role": role} if role else {})}
+    status = {
+        "phase": "Running",
+        "containerStatuses": [{"name": "node", "state": state or {"running": {}}}],
+        "conditions": [{"type": "PodScheduled", "status": "True"}, {"type": "Ready", "status": ready}],
+    }
+    return {"metadata": {"name": name, "labels": labels}, "status": status}
+
+
+def pods(**instead: Any) -> list[dict[str, Any]]:
+    """All that there should be; *instead*: others by name, with _ for -, or None for none."""
+    found = {
+        "pg_0": pod("pg-0", role="primary"),
+        "pg_1": pod("pg-1", role="standby"),
+        "pg_2": pod("pg-2", role="standby"),
+        "pool_a": pod("pool-77-a", "pool"),
+        "pool_b": pod("pool-77-b", "pool"),
+        "backup_0": pod("backup-0", "backup"),
+        **instead,
+    }
+    return [one for one in found.values() if one]
+
+
+PULL = {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}
+GOING = {**pod("pg-1"), "metadata": {**pod("pg-1")["metadata"], "deletionTimestamp": "2027-01-01T00:00:00Z"}}
+UNPLACED = {
+    "metadata": {"name": "pg-1"},
+    "status": {"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False", "message": "no room"}]},
+}
+
+
+@pytest.mark.parametrize(
+    ("instead", "run", "ready"),
+    [
+        ({}, [], []),
+        ({"pg_1": None}, ["pg-1: there is no such pod."], ["pg-1: there is no such pod."]),
+        ({"pg_1": GOING}, ["pg-1: there is no such pod."], ["pg-1: there is no such pod."]),
+        ({"pg_1": UNPLACED}, ["pg-1: it has no machine, no room."], ["pg-1: it has no machine, no room."]),
+        (
+            {"pg_0": pod("pg-0", role="primary", **PULL)},
+            ["pg-0: its container node waits, ImagePullBackOff: no such image."],
+            ["pg-0: its container node waits, ImagePullBackOff: no such image."],
+        ),
+        ({"pg_2": pod("pg-2", ready="False")}, [], ["pg-2: it runs and is not ready; see what its log says."]),
+        ({"pool_b": None}, [], ["pool: 1 of 2 pods are ready."]),
+        (
+            {"pool_b": pod("pool-77-b", "pool", ready="False")},
+            [],
+            ["pool: 1 of 2 pods are ready (it runs and is not ready; see what its log says)."],
+        ),
+        (
+            {"pg_0": pod("pg-0")},
+            ["demo: no pod says that it is the primary."],
+            ["demo: no pod says that it is the primary."],
+        ),
+        ({"pg_0": pod("pg-0", role="standby"), "pg_1": pod("pg-1", role="primary")}, [], []),
+        ({"pg_0": {"metadata": {"name": "pg-0"}}}, None, None),
+    ],
+)
+def test_for_what_a_run_waits(instead: dict[str, Any], run: list[str] | None, ready: list[str] | None) -> None:
+    there = pods(**instead)
+    found, last = list(missing(MODEL, there)), list(missing(MODEL, there, ready=True))
+    assert found == (found if run is None else run)
+    assert last == (last if ready is None else ready)
+    assert bool(last) >= bool(found)
+
+
+def test_pods_of_before_are_waited_for_and_those_that_never_ran_taken_away() -> None:
+    sets = [{"metadata": {"name": "pg"}, "status": {"updateRevision": "2"}}]
+    there = pods(pg_0=pod("pg-0", role="primary", revision="2"), pg_1=pod("pg-1", **PULL), pg_2=pod("pg-2"))
+    assert [sentence.partition(":")[0] for sentence in missing(MODEL, there, sets)] == ["pg-1", "pg-2"]
+    assert stuck(there, sets) == ["pg-1"]
+    assert stuck(there, []) == stuck(pods(), sets[:0]) == []
+
+
+def test_only_a_certificate_makes_an_authority(task: dict[str, Any]) -> None:
+    """A Secret that holds none, which somebody made by hand, is another's."""
+    (sentence,) = ask(task, "refused", secrets=[{"data": {"ca.crt": base64.b64encode(b"none").decode()}}])
+    assert "have another authority" in sentence
