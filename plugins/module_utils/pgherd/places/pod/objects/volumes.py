@@ -86,8 +86,8 @@ _TOKEN_SOURCES: list[dict[str, Any]] = [
 
 
 def mounts(wishes: Wishes, what: str, container: str) -> list[dict[str, Any]]:
-    """What a *container* of a pod of component *what* sees of its volumes. Only `own`, which takes out what is this pod's, sees the
-    Secret, only `api`, which speaks to the API server, sees the token, and neither sees the claim."""
+    """What a *container* of a pod of component *what* sees of its volumes. Only `own`, which takes out what is its pod's, sees
+    the Secret; only `api`, which speaks to the API server, sees the token; and neither sees the claim."""
     read_only = {"config": CONFIG}
     if container == "own":
         return [*_read_only({**read_only, "secrets": SECRETS}), *_writable({"own": OWN})]

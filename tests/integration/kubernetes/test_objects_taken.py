@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: pgherd contributors
+"""The API server takes all objects, and lets their pods into a namespace of restricted Pod Security. Nothing is made but that."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pgherd.inventory.build import build
+from pgherd.inventory.variables import Host
+from pgherd.model import PCP_USER, SYSTEM_ROLES, Cluster
+from pgherd.places.pod.objects.all import objects
+from pgherd.places.pod.objects.config import namespace
+from pgherd.places.pod.objects.wishes import Wishes
+
+ROOT = Path(__file__).resolve().parents[3]
+# More of everything than one would want at once.
+MORE: dict[str, Any] = {
+    "cluster_image_pull_secrets": ["login"],
+    "cluster_pod_labels": {"example.org/team": "data"},
+    "cluster_pod_annotations": {"example.org/scrape": True},
+    "cluster_pod_spread": "required",
+    "cluster_pod_template": {
+        "spec": {"tolerations": [{"key": "data", "operator": "Exists"}], "nodeSelector": {"kubernetes.io/os": "linux"}}
+    },
+    "cluster_pgpool_resources": {"requests": {"cpu": "100m"}},
+    "cluster_barman_resources": {"limits": {"memory": "1Gi"}},
+    "cluster_services": {
+        "write": {"type": "NodePort"},
+        "read": {"type": "LoadBalancer", "annotations": {"example.org/a": "b"}},
+    },
+    "cluster_storage_access_mode": "ReadWriteOncePod",
+    "cluster_storage_class": "fast",
+    "cluster_wal_storage_size": "1Gi",
+    "cluster_wal_directory": "/var/lib/postgresql-wal/wal",
+    "cluster_agent_plain_listen": ["0.0.0.0"],
+}
+
+
+def kubectl(*words: str, told: str = "") -> subprocess.CompletedProcess[str]:
+    """kubectl in the context that the user has, or KUBECONFIG names."""
+    return subprocess.run(["kubectl", *words], input=told, capture_output=True, text=True, timeout=120, check=False)
+
+
+@pytest.fixture(scope="module")
+def where() -> Iterator[str]:
+    """A namespace of the tests' own, gone afterwards."""
+    try:
+        asked = kubectl("version", "--request-timeout=10s")
+    except (FileNotFoundError, subprocess.TimeoutExpired) as error:
+        pytest.skip(f"no Kubernetes is reached: {error}")
+    if asked.returncode:
+        pytest.skip(f"no Kubernetes is reached: {asked.stderr.strip()}")
+    name = f"objects-{uuid.uuid4().hex[:8]}"
+    wishes = Wishes.of({"cluster_name": "demo", "cluster_namespace": name})
+    made = kubectl("create", "-f", "-", told=json.dumps(namespace(described({}), wishes)))
+    assert made.returncode == 0, made.stderr
+    yield name
+    kubectl("delete", "namespace", name, "--wait=false")
+
+
+def described(more: dict[str, Any]) -> Cluster:
+    """The example's cluster, and a witness and a node in another set."""
+    inventory = yaml.safe_load((ROOT / "examples/pods/inventory.yml").read_text(encoding="utf-8"))
+    common = inventory.pop("all")["vars"]
+    inventory["witness"] = {"hosts": {"eye-0": {"node_id": 9}}}
+    inventory["postgres"]["hosts"]["far-0"] = {"node_id": 8, "upstream": "pg-1", "priority": 0}
+    defaults = yaml.safe_load((ROOT / "roles/cluster/defaults/main.yml").read_text(encoding="utf-8"))
+    hosts = [
+        Host(name, (group,), {**common, **(own or {}), **more})
+        for group, entry in inventory.items()
+        for name, own in entry["hosts"].items()
+    ]
+    return build(hosts, defaults)
+
+
+def all_of(name: str, more: dict[str, Any]) -> list[dict[str, Any]]:
+    world = described(more)
+    secrets = {
+        "passwords": dict.fromkeys((*SYSTEM_ROLES, PCP_USER, "app"), "secret"),
+        "authority": "the authority",
+        "hosts": {host.name: ("certificate", "key") for host in world.hosts},
+    }
+    return objects(world, Wishes.of({"cluster_name": world.name, **more, "cluster_namespace": name}), secrets)
+
+
+@pytest.mark.parametrize("more", [{}, MORE], ids=["plain", "more"])
+def test_the_api_server_takes_all_objects(where: str, more: dict[str, Any]) -> None:
+    whole = json.dumps({"apiVersion": "v1", "kind": "List", "items": all_of(where, more)})
+    found = kubectl(
+        "apply", "--server-side", "--dry-run=server", "--validate=strict", "--warnings-as-errors", "-f", "-", told=whole
+    )
+    assert found.returncode == 0, found.stderr
+    assert len(found.stdout.splitlines()) == len(all_of(where, more))
+
+
+@pytest.mark.parametrize("more", [{}, MORE], ids=["plain", "more"])
+def test_restricted_pod_security_lets_the_pods_in(where: str, more: dict[str, Any]) -> None:
+    templates = [item["spec"]["template"] for item in all_of(where, more) if "template" in item.get("spec", {})]
+    assert len(templates) == 5
+    for number, template in enumerate(templates):
+        spec = {**template["spec"], "volumes": [*template["spec"]["volumes"], *claimed(template["spec"])]}
+        # Its account is not there, and is no part of what is asked.
+        spec.pop("serviceAccountName", None)
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": f"p{number}", "namespace": where}, "spec": spec}
+        found = kubectl("create", "--dry-run=server", "-f", "-", told=json.dumps(pod))
+        assert found.returncode == 0, found.stderr
+        spec["containers"][0]["securityContext"] = {}
+        found = kubectl("create", "--dry-run=server", "-f", "-", told=json.dumps(pod))
+        assert "violates PodSecurity" in found.stderr
+
+
+def claimed(spec: dict[str, Any]) -> list[dict[str, Any]]:
+    """Volumes in the place of the claims that a StatefulSet would give the pod."""
+    wanted = {mount["name"] for container in spec["containers"] for mount in container["volumeMounts"]}
+    missing = sorted(wanted - {volume["name"] for volume in spec["volumes"]})
+    return [{"name": name, "emptyDir": {}} for name in missing]
