@@ -119,7 +119,7 @@ def hba(cluster: Cluster) -> list[str]:
     database is nobody's business but the monitoring role's."""
     lines = ["local all all scram-sha-256"]
     # And from a pgpool's own host, whose name may lead it to itself.
-    places = [*(place for peer in cluster.hosts for place in let_in(peer)), *LOOPBACK]
+    places = dict.fromkeys([*(place for peer in cluster.hosts for place in let_in(peer)), *LOOPBACK])
     lines += [f"hostssl postgres,{REPMGR_DATABASE} {MONITOR_ROLE} {place} scram-sha-256" for place in places]
     lines.append(f"host {REPMGR_DATABASE} all all reject")
     lines.append(f"host all {','.join((*SYSTEM_ROLES, 'postgres'))} all reject")

@@ -178,6 +178,8 @@ def hba(cluster: Cluster, node: Node) -> list[str]:
             lines += _allow(let_in(pgpool), _quoted(["postgres"]), [PGPOOL_ROLE])
             lines += _allow(let_in(pgpool), "all", users)
     lines.append(f"host all {_quoted([*SYSTEM_ROLES, 'postgres'])} all reject")
+    # Hosts that come from the same networks have the same lines.
+    lines = list(dict.fromkeys(lines))
     if node.kind == "postgres":
         lines += list(cluster.options.hba)
         lines += [f"hostssl all all {network} scram-sha-256" for network in cluster.options.networks]

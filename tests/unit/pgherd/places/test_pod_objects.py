@@ -18,6 +18,7 @@ from pgherd.errors import ConfigError
 from pgherd.inventory.build import CONTROL_ONLY, build
 from pgherd.inventory.variables import Host
 from pgherd.model import AGENT_ROLE, PCP_USER, SYSTEM_ROLES, Cluster
+from pgherd.places.pod import texts
 from pgherd.places.pod.objects.all import objects
 from pgherd.places.pod.objects.config import namespace
 from pgherd.places.pod.objects.merge import merged
@@ -519,3 +520,17 @@ def test_labels_of_the_template_do_not_hide_a_pod() -> None:
     found = made(cluster_pod_template={"metadata": {"labels": {"app.kubernetes.io/instance": "x", "mine": 1}}})
     assert templates(found)["pg"]["metadata"]["labels"]["app.kubernetes.io/instance"] == "demo"
     assert templates(found)["pg"]["metadata"]["labels"]["mine"] == "1"
+
+
+def test_pods_of_the_same_networks_have_one_line() -> None:
+    """A host's file names each host; pods that come from the same networks are let in by the same line, and by one of it."""
+    world = cluster(cluster_pod_networks=["10.244.0.0/16"], cluster_hba=["# mine", "# mine"])
+    for node in world.nodes:
+        lines = texts.of_node(world, node, 17)["pg_hba.conf"].splitlines()
+        assert sorted({line for line in lines if lines.count(line) > 1}) == (
+            ["# mine"] if node.kind == "postgres" else []
+        )
+        assert 'hostssl "repmgr" "repmgr" 10.244.0.0/16 scram-sha-256' in lines
+    for pgpool in world.pgpools:
+        lines = texts.of_pgpool(world, pgpool)["pool_hba.conf"].splitlines()
+        assert len(set(lines)) == len(lines)
