@@ -14,6 +14,8 @@ from typing import Any
 
 from ..programs import barman_settings, calendar_times, pgpool_settings, postgres_settings, repmgr_settings
 from ..programs.own_settings import problems
+from . import pod_values
+from .fitting import fits, keys
 from .hosts import NAME_BYTES, control, is_ip, is_network, safe
 
 # Barman's word for all of its servers, and its own section.
@@ -22,11 +24,6 @@ RESERVED = ("all", "barman")
 _HBA_FIELD = re.compile(r'(?:"(?:[^"]|"")*"|,\s*|[^\s",])+')
 _SETTING = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _PATH = re.compile(r"/[A-Za-z0-9._@+/-]*")
-# The grammar of a quantity, without exponents; of an image's name; of a label's key and value.
-_QUANTITY = re.compile(r"[0-9]+(\.[0-9]+)?(m|k|[KMGTPE]i?)?")
-_IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]*")
-_DOMAIN = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
-_LABEL_KEY = re.compile(r"([a-z0-9.-]+/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _PACKAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9+.:~=*_/-]*")
 
 SETTINGS = (
@@ -115,15 +112,6 @@ def _controls(variable: str, value: Any) -> Iterator[str]:
             yield f"{where} holds a character that is no text ({character}); take it out."
 
 
-def _fits(pattern: re.Pattern[str], what: str) -> Callable[[str, Any], Iterator[str]]:
-    def check(variable: str, value: Any) -> Iterator[str]:
-        for item in value if isinstance(value, (list, tuple)) else [value]:
-            if item not in (None, "") and not pattern.fullmatch(str(item)):
-                yield f"{variable}: {safe(str(item))} is not {what}; mend it."
-
-    return check
-
-
 def _cluster_name(variable: str, value: Any) -> Iterator[str]:
     if not re.fullmatch(r"[a-z_][a-z0-9_-]*", str(value)):
         yield f"{variable} {value!r} must be lower-case letters, digits, _ and -."
@@ -177,15 +165,6 @@ def _hba_address(fields: Sequence[str]) -> bool:
     return is_network(text) if ":" not in text else is_network(text) or (is_ip(fields[3]) and is_ip(fields[4]))
 
 
-def _keys(pattern: re.Pattern[str], what: str) -> Callable[[str, Any], Iterator[str]]:
-    def check(variable: str, value: Mapping[str, Any]) -> Iterator[str]:
-        for key in value:
-            if not pattern.fullmatch(str(key)):
-                yield f"{variable}: {safe(str(key))} is not {what}; mend it."
-
-    return check
-
-
 def _named(*keys: str) -> Callable[[str, Any], Iterator[str]]:
     """Names that PostgreSQL would cut off."""
 
@@ -203,12 +182,12 @@ def _named(*keys: str) -> Callable[[str, Any], Iterator[str]]:
 
 def _tablespaces(variable: str, value: Sequence[Any]) -> Iterator[str]:
     yield from _named("name", "owner")(variable, value)
-    yield from _fits(_PATH, "a plain absolute path")(variable, [item.get("location") for item in value])
+    yield from fits(_PATH, "a plain absolute path")(variable, [item.get("location") for item in value])
 
 
 def _extensions(variable: str, value: Sequence[Any]) -> Iterator[str]:
     yield from _named("name", "database", "schema")(variable, value)
-    yield from _fits(_PACKAGE, "a package's name")(variable, [item.get("package") for item in value])
+    yield from fits(_PACKAGE, "a package's name")(variable, [item.get("package") for item in value])
 
 
 def _passwords(variable: str, value: Mapping[str, Any]) -> Iterator[str]:
@@ -226,7 +205,7 @@ def _settings(check: Callable[[Mapping[str, Any]], Iterator[str]]) -> Callable[[
     """A program's settings: names that could be some, and what the program's own *check* says of them."""
 
     def both(variable: str, value: Mapping[str, Any]) -> Iterator[str]:
-        yield from _keys(_SETTING, "a setting's name")(variable, value)
+        yield from keys(_SETTING, "a setting's name")(variable, value)
         yield from check(value)
 
     return both
@@ -245,7 +224,7 @@ def _barman_settings(variable: str, value: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _apt(variable: str, value: Mapping[str, Any]) -> Iterator[str]:
-    yield from _keys(re.compile(r"[A-Za-z][A-Za-z0-9-]*"), "a field of a package source")(variable, value)
+    yield from keys(re.compile(r"[A-Za-z][A-Za-z0-9-]*"), "a field of a package source")(variable, value)
     fields = {str(key).lower(): item for key, item in value.items()}
     for key, item in fields.items():
         if key != "signed-by" and any("\n" in text for _where, text in _texts(key, item)):
@@ -263,55 +242,6 @@ def _apt(variable: str, value: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
-def _choice(*choices: str) -> Callable[[str, Any], Iterator[str]]:
-    def check(variable: str, value: Any) -> Iterator[str]:
-        if value not in choices:
-            yield f"{variable} is {' or '.join(choices)}, not {safe(str(value))}; mend it."
-
-    return check
-
-
-def _services(variable: str, value: Mapping[str, Any]) -> Iterator[str]:
-    for name, wanted in value.items():
-        if name not in ("write", "read", "pgpool"):
-            yield f"{variable}: there is no service {safe(str(name))}; there are write, read and pgpool."
-        elif not isinstance(wanted, Mapping) or set(wanted) - {"type", "node_port", "annotations"}:
-            yield f"{variable}: {name} is a dictionary of type, node_port and annotations; write it as one."
-        elif wanted.get("type", "ClusterIP") not in ("ClusterIP", "NodePort", "LoadBalancer"):
-            yield f"{variable}: the type of {name} is ClusterIP, NodePort or LoadBalancer; mend it."
-        elif not isinstance(wanted.get("annotations") or {}, Mapping):
-            yield f"{variable}: the annotations of {name} are a dictionary; write them as one."
-        else:
-            port = wanted.get("node_port")
-            if port is not None and (isinstance(port, bool) or not re.fullmatch(r"[0-9]{1,5}", str(port))):
-                yield f"{variable}: the node_port of {name} is a number, not {safe(str(port))}; mend it."
-
-
-def _labels(variable: str, value: Mapping[str, Any]) -> Iterator[str]:
-    yield from _keys(_LABEL_KEY, "a label's name")(variable, value)
-    for key in value:
-        if str(key).startswith(("app.kubernetes.io/", "pgherd.io/")):
-            yield f"{variable}: {key} is a label that pgherd sets itself; choose another."
-
-
-def _resources(variable: str, value: Mapping[str, Any]) -> Iterator[str]:
-    for kind, amounts in value.items():
-        if kind not in ("requests", "limits") or not isinstance(amounts, Mapping):
-            yield f"{variable} has requests and limits, each a dictionary such as {{cpu: 500m, memory: 1Gi}}; mend it."
-        else:
-            yield from _fits(_QUANTITY, "a quantity such as 500m or 1Gi")(variable, list(amounts.values()))
-
-
-def _template(variable: str, value: Mapping[str, Any]) -> Iterator[str]:
-    if set(value) - {"metadata", "spec"}:
-        yield f"{variable} is a pod's template, with metadata and spec at its top; mend it."
-
-
-def _seconds(variable: str, value: Any) -> Iterator[str]:
-    if not 10 <= int(value) <= 86400:
-        yield f"{variable} is 10 to 86400 seconds, not {safe(str(value))}; mend it."
-
-
 _CHECKS: dict[str, Callable[[str, Any], Iterable[str]]] = {
     "cluster_name": _cluster_name,
     **dict.fromkeys(PORTS, _port),
@@ -320,25 +250,7 @@ _CHECKS: dict[str, Callable[[str, Any], Iterable[str]]] = {
     "cluster_repmgr_settings": _repmgr_settings,
     "cluster_barman_settings": _barman_settings,
     **dict.fromkeys(("cluster_networks", "cluster_pod_networks"), _networks),
-    **dict.fromkeys(("cluster_domain", "cluster_storage_class"), _fits(_DOMAIN, "a name of Kubernetes")),
-    "cluster_image": _fits(_IMAGE, "an image's name"),
-    "cluster_image_pull_policy": _choice("IfNotPresent", "Always", "Never"),
-    "cluster_image_pull_secrets": _fits(_DOMAIN, "a Secret's name"),
-    "cluster_storage_access_mode": _choice("ReadWriteOnce", "ReadWriteOncePod"),
-    "cluster_pod_spread": _choice("preferred", "required", "none"),
-    **dict.fromkeys(
-        ("cluster_storage_size", "cluster_wal_storage_size", "cluster_barman_storage_size"),
-        _fits(_QUANTITY, "a quantity such as 10Gi"),
-    ),
-    **dict.fromkeys(
-        ("cluster_resources", "cluster_pgpool_resources", "cluster_barman_resources"),
-        _resources,
-    ),
-    **dict.fromkeys(("cluster_pod_grace", "cluster_pod_timeout"), _seconds),
-    "cluster_pod_labels": _labels,
-    "cluster_pod_annotations": _keys(_LABEL_KEY, "an annotation's name"),
-    "cluster_pod_template": _template,
-    "cluster_services": _services,
+    **pod_values.CHECKS,
     "cluster_pgpool_read_balancing": _balancing,
     "cluster_hba": _hba,
     "cluster_users": _named("name"),
@@ -347,11 +259,11 @@ _CHECKS: dict[str, Callable[[str, Any], Iterable[str]]] = {
     "cluster_extensions": _extensions,
     "cluster_passwords": _passwords,
     "cluster_apt_repository": _apt,
-    "cluster_packages_extra": _fits(_PACKAGE, "a package's name"),
+    "cluster_packages_extra": fits(_PACKAGE, "a package's name"),
     "cluster_barman_schedule": _calendar,
     "cluster_barman_retention": barman_settings.retention_problems,
     **dict.fromkeys(
         ("cluster_barman_directory", "cluster_data_directory", "cluster_wal_directory"),
-        _fits(_PATH, "a plain absolute path"),
+        fits(_PATH, "a plain absolute path"),
     ),
 }
