@@ -142,8 +142,8 @@ def missing(cluster: Cluster, pods: Objects, sets: Objects = (), ready: bool = F
 
 
 def stuck(pods: Objects, sets: Objects) -> list[str]:
-    """The *pods* of *sets* in which nothing runs, and that are to be others by now. Kubernetes replaces them one by one, each when
-    the one before is ready, which none gets to be alone. Pure."""
+    """The *pods* of *sets* in which nothing runs, and that are to be others by now. Kubernetes replaces them one by one, each
+    when the one before is ready, which none gets to be alone. Pure."""
     newest = _newest(sets)
     return [str(pod["metadata"]["name"]) for pod in pods if _is_old(pod, newest) and _wrong(pod, ready=False)]
 

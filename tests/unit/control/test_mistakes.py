@@ -141,7 +141,7 @@ CASES = {
     ),
     "a pod": (
         lambda inventory: inventory["pgpool"].update(vars={"place": "pod"}),
-        "pool1: place is pod, and pg1, pg2, pg3, pg4, pg5, w1 run on hosts; a cluster of both cannot be made yet",
+        "pool1: place is pod, and pg1, pg2, pg3, pg4, w1, backup1 run on hosts; a cluster of both cannot be made yet",
     ),
     "a variable that has another name now": (
         everywhere(cluster_platform="host"),
