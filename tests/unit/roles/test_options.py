@@ -13,10 +13,12 @@ import pytest
 import yaml
 from pgherd.inventory.build import CONTROL_ONLY, FIELDS, OF_ONE_RUN, PER_HOST
 from pgherd.options import Options
+from pgherd.places.pod.objects.wishes import IMAGE, Wishes
 
-SPECIFIED = yaml.safe_load(
-    (Path(__file__).resolve().parents[3] / "roles/cluster/meta/argument_specs.yml").read_text(encoding="utf-8")
-)["argument_specs"]["main"]["options"]
+ROOT = Path(__file__).resolve().parents[3]
+SPECIFIED = yaml.safe_load((ROOT / "roles/cluster/meta/argument_specs.yml").read_text(encoding="utf-8"))[
+    "argument_specs"
+]["main"]["options"]
 # What the hosts are told beside the fields of Cluster and of its hosts.
 TOLD = {
     name[len("cluster_") :]: spec
@@ -39,3 +41,15 @@ def test_an_option_has_the_roles_type_and_default(name: str, spec: Mapping[str, 
     inside = {"str": "tuple[str, ...]", "dict": "tuple[Mapping[str, Any], ...]"}
     plain = {"dict": "Mapping[str, Any]", "raw": "str"}.get(spec["type"], spec["type"])
     assert kind == (inside[spec["elements"]] if spec["type"] == "list" else plain)
+
+
+@pytest.mark.parametrize("name", [item.name for item in fields(Wishes) if item.name != "cluster_id"])
+def test_what_shapes_objects_has_the_roles_default(name: str) -> None:
+    value = getattr(Wishes(), name)
+    assert (list(value) if isinstance(value, tuple) else value) == SPECIFIED[f"cluster_{name}"]["default"]
+
+
+def test_the_image_is_of_this_release() -> None:
+    version = yaml.safe_load((ROOT / "galaxy.yml").read_text(encoding="utf-8"))["version"]
+    assert f"localhost/pgherd:{version}-trixie" == IMAGE
+    assert Wishes.of({"cluster_name": "demo", "cluster_image": ""}).image == IMAGE

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -41,4 +42,6 @@ def objects(cluster: Cluster, wishes: Wishes, secrets: Mapping[str, Any] | None 
         else:
             found.append(service.headless(cluster, wishes, hosts))
             workloads.append(stateful_set(cluster, wishes, hosts, digest))
-    return [*found, *guards.budgets(cluster, wishes), *workloads]
+    # As data that is nobody else's: no part of one is a part of another, or of what was given.
+    plain: list[dict[str, Any]] = json.loads(json.dumps([*found, *guards.budgets(cluster, wishes), *workloads]))
+    return plain
