@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from .errors import PgherdError
-from .model import CLUSTER_FILE, MONITOR_PASSFILE
+from .model import CLUSTER_FILE, CONFIG_FILE, MONITOR_PASSFILE
 from .text import say
 
 if TYPE_CHECKING:
@@ -67,10 +67,17 @@ def _parser() -> argparse.ArgumentParser:
     agent.add_argument("--postgres", type=int, default=0, metavar="MAJOR", help=TOLD)
     agent.set_defaults(run=_agent)
     pod = commands.add_parser("pod", help="run as process 1 of a pod")
-    pod.add_argument("--cluster", default=CLUSTER_FILE, metavar="FILE", help="default: %(default)s")
+    pod.add_argument("--cluster", default=CONFIG_FILE, metavar="FILE", help="default: %(default)s")
     pod.add_argument("--host", required=True, metavar="NAME", help="its name in the inventory")
     pod.add_argument("--limit", type=_seconds, default=25.0, metavar="N", help="seconds for all to end (%(default)s)")
     pod.set_defaults(run=_pod)
+    own = commands.add_parser("own", help="in a pod's first container: leave it what of a Secret is its own")
+    own.add_argument("--cluster", default=CONFIG_FILE, metavar="FILE", help="default: %(default)s")
+    own.add_argument("--host", required=True, metavar="NAME", help="its name in the inventory")
+    own.add_argument("--secrets", default="/secrets", metavar="DIR", help="where it is mounted (%(default)s)")
+    own.set_defaults(run=_own)
+    schedule = commands.add_parser("schedule", help="in Barman's pod: take base backups when they are due")
+    schedule.set_defaults(run=_schedule)
     service = commands.add_parser(
         "service", help="in a pod: start, stop or reload what process 1 runs, or tell its state"
     )
@@ -213,7 +220,20 @@ def _pod(options: argparse.Namespace) -> int:
     from .places.chosen import run_pod
     from .status.report import read_cluster
 
-    return run_pod(read_cluster(options.cluster), options.host, options.limit)
+    return run_pod(read_cluster(options.cluster), options.host, options.limit, options.cluster)
+
+
+def _own(options: argparse.Namespace) -> int:
+    from .places.chosen import own_secrets
+    from .status.report import read_cluster
+
+    return own_secrets(read_cluster(options.cluster), options.host, options.secrets)
+
+
+def _schedule(options: argparse.Namespace) -> int:
+    from .places.chosen import run_schedule
+
+    return run_schedule(say)
 
 
 def _service(options: argparse.Namespace) -> int:

@@ -39,6 +39,8 @@ PGPOOL_HOST = 127
 REPMGR_DATABASE = "repmgr"
 BARMAN_SLOT = "barman"
 CLUSTER_FILE = "/etc/pgherd/cluster.json"
+# Where a pod has the description mounted, of which it writes that one.
+CONFIG_FILE = "/config/cluster.json"
 COMMAND = "/usr/bin/pgherd"
 TLS_DIRECTORY = "/etc/pgherd/tls"
 CA_FILE = TLS_DIRECTORY + "/ca.crt"

@@ -90,10 +90,33 @@ def run_agent(path: str, name: str, told: int = 0) -> int:
     return main(path, name, told, lambda cluster: _is_pod(cluster, name))
 
 
-def run_pod(cluster: Cluster, name: str, limit: float) -> int:
-    """Run the pod *name* as its process 1. Raises PgherdError on a host."""
-    if not _is_pod(cluster, name):
-        raise PgherdError(f"run {name} as a pod: it is a host.", "A host's services are systemd's.")
+def run_pod(cluster: Cluster, name: str, limit: float, config: str = "") -> int:
+    """Run the pod *name* as its process 1, by the description in the file *config*, '' for where a pod has it mounted. Raises
+    PgherdError on a host."""
+    _a_pod(cluster, name)
+    from .pod.files import CONFIG
     from .pod.first import main
 
-    return main(cluster, name, limit)
+    return main(cluster, name, limit, config or CONFIG)
+
+
+def own_secrets(cluster: Cluster, name: str, secrets: str) -> int:
+    """Leave what of the Secret mounted at *secrets* is the pod's called *name* where its processes find it. Raises
+    PgherdError."""
+    _a_pod(cluster, name)
+    from .pod.first import own
+
+    return own(cluster, name, secrets)
+
+
+def run_schedule(say: Say) -> int:
+    """Take Barman's base backups when they are due, in a pod. Raises PgherdError on a host."""
+    services = pod_services()
+    from .pod.schedule import main
+
+    return main(services, say)
+
+
+def _a_pod(cluster: Cluster, name: str) -> None:
+    if not _is_pod(cluster, name):
+        raise PgherdError(f"run {name} as a pod: it is a host.", "A host's services are systemd's.")

@@ -213,3 +213,22 @@ def test_the_whole_has_a_limit(by: float | None, times: list[float]) -> None:
     found = _ladder(((SIGINT, 3600.0), (SIGQUIT, 5.0)), 0.0, by)
     assert [at for at, _signal in found] == times
     assert [number for _at, number in found] == [SIGINT, SIGQUIT, SIGKILL]
+
+
+@pytest.mark.parametrize(
+    ("by", "sent"),
+    [
+        (None, [(0.0, [SIGINT])]),
+        # The pod ends: sessions may end by themselves for two seconds, or for an eighth of what there is.
+        (24.0, [(0.0, [SIGTERM]), (1.9, [SIGTERM]), (2.0, [SIGTERM, SIGINT]), (18.9, [SIGTERM, SIGINT])]),
+        (8.0, [(0.0, [SIGTERM]), (1.0, [SIGTERM, SIGINT]), (8.0, [SIGTERM, SIGINT, SIGQUIT, SIGKILL])]),
+    ],
+)
+def test_who_has_sessions_is_asked_first_where_all_ends(
+    by: float | None, sent: list[tuple[float, list[signal.Signals]]]
+) -> None:
+    world = up(Program(MAIN, stops=((SIGINT, 3600.0), (SIGQUIT, 5.0)), asked=2.0))
+    world.child.stop(0.0, by)
+    for now, so_far in sent:
+        world.child.tick(now)
+        assert world.sent == so_far, now

@@ -23,9 +23,22 @@ from pgherd.errors import CommandError, PgherdError, Unreachable
 from pgherd.model import POD
 from pgherd.places import chosen
 from pgherd.places.host.systemd import SystemdServices
+from pgherd.places.pod.first import first
 from pgherd.places.pod.programs import of
 from pgherd.places.pod.services import PodServices
-from pgherd.ports.services import AGENT, BACKUP, FAILED, PGPOOL, POSTGRES, RECEIVER, REPMGRD, RUNNING, STOPPED
+from pgherd.ports.services import (
+    AGENT,
+    BACKUP,
+    CRON,
+    FAILED,
+    PGPOOL,
+    POSTGRES,
+    RECEIVER,
+    REPMGRD,
+    RUNNING,
+    SCHEDULE,
+    STOPPED,
+)
 from world import CLUSTER
 
 PROGRAMS = max(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name), default=None)
@@ -260,7 +273,11 @@ def test_all_end_within_the_limit(template: Path) -> None:
 
 @pytest.mark.parametrize(
     ("me", "services"),
-    [("pg1", [AGENT, POSTGRES, REPMGRD]), ("pool1", [AGENT, PGPOOL]), ("backup1", [AGENT, RECEIVER, BACKUP])],
+    [
+        ("pg1", [AGENT, POSTGRES, REPMGRD]),
+        ("pool1", [AGENT, PGPOOL]),
+        ("backup1", [AGENT, CRON, SCHEDULE, RECEIVER, BACKUP]),
+    ],
 )
 def test_what_runs_in_which_pod(me: str, services: list[str]) -> None:
     found = of(CLUSTER, me)
@@ -268,6 +285,20 @@ def test_what_runs_in_which_pod(me: str, services: list[str]) -> None:
     assert all(program.argv[0].startswith("/") for program in found.values())
     assert found[AGENT].argv == ("/usr/bin/pgherd", "agent", "--host", me)
     assert [name for name, program in found.items() if program.once] == [name for name in services if name == BACKUP]
+
+
+@pytest.mark.parametrize(
+    ("me", "filled", "begun"),
+    [
+        ("pg1", True, [AGENT, POSTGRES, REPMGRD]),
+        ("pg1", False, [AGENT]),
+        ("pool1", True, [AGENT, PGPOOL]),
+        ("backup1", True, [AGENT, CRON, SCHEDULE, RECEIVER]),
+    ],
+)
+def test_what_runs_from_the_beginning(me: str, filled: bool, begun: list[str]) -> None:
+    """Where there are no data, the agent sees to that."""
+    assert first(of(CLUSTER, me), filled) == begun
 
 
 def test_what_is_done_once_is_waited_for(pod: Pod) -> None:

@@ -8,11 +8,12 @@ import threading
 from collections.abc import Callable
 
 from ...agent.loop import run
-from ...agent.part import log
+from ...agent.part import Part, log
 from ...model import Cluster
 from ...ports.here import Here
 from ...ports.services import PGPOOL
 from ..agents import parts_by
+from .files_part import FilesPart
 from .here import COMMANDS, SERVICES, here
 from .services import PodServices
 
@@ -25,7 +26,12 @@ def main(path: str, name: str, told: int = 0, fits: Callable[[Cluster], object] 
         return here(cluster, name, log, told)
 
     # Nobody tells it when what is mounted there has changed.
-    return run(path, name, parts_by(name, node, COMMANDS, _restart_pgpool, fits), unasked=True)
+    common = parts_by(name, node, COMMANDS, _restart_pgpool, fits)
+
+    def parts(cluster: Cluster) -> list[Part]:
+        return [*common(cluster), FilesPart(name, PodServices(SERVICES), fits)]
+
+    return run(path, name, parts, unasked=True)
 
 
 def _restart_pgpool() -> None:

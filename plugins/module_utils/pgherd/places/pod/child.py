@@ -63,7 +63,9 @@ class Child:
             return
         if self.state != STOPPING or by is not None:
             self.state = STOPPING
-            self._ladder = _ladder(self._program.stops, now, by)
+            asked = 0.0 if by is None else min(self._program.asked, max(0.0, by - now) / 8)
+            self._ladder = [(now, signal.SIGTERM)] if asked else []
+            self._ladder += _ladder(self._program.stops, now + asked, by)
             self.tick(now)
 
     def reload(self) -> None:

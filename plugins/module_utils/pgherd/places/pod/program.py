@@ -28,6 +28,7 @@ class Program:
     the process with a number whether it is up. *stops*: the signals that end it, each with the seconds that it has for that
     until the next one; SIGKILL is the last. *again*: when it is started anew, *pause* seconds after its end, but not for the
     *burst*-th time within WINDOW (0: however often). *once*: it is never up, and has done what it is for when it ends well.
+    *asked*: seconds for which it is only asked to end, by SIGTERM, before *stops* begin, where the whole pod ends.
     """
 
     argv: tuple[str, ...]
@@ -40,3 +41,4 @@ class Program:
     burst: int = 0
     env: Mapping[str, str] = field(default_factory=dict)
     once: bool = False
+    asked: float = 0.0

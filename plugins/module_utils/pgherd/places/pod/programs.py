@@ -10,24 +10,25 @@ import sys
 from ...agent import guard_client
 from ...data.postmaster import is_up
 from ...layout import Layout, layout, version_of
-from ...model import COMMAND, Cluster
+from ...model import COMMAND, SERVER_CERT_FILE, Cluster
 from ...nodes.guard import words
-from ...ports.services import AGENT, BACKUP, PGPOOL, POSTGRES, RECEIVER, REPMGRD
+from ...ports.services import AGENT, BACKUP, CRON, PGPOOL, POSTGRES, RECEIVER, REPMGRD, SCHEDULE
 from ...programs import barman, pgpool
+from ...render.conf_barman import place
 from .here import COMMANDS
 from .program import ALWAYS, NEVER, Program
 
-# Seconds for a fast shutdown, and for one without a checkpoint.
-FAST, IMMEDIATE = 3600.0, 5.0
+# Seconds for a fast shutdown, and for one without a checkpoint; and that sessions have to end by themselves where the pod ends.
+FAST, IMMEDIATE, SMART = 3600.0, 5.0, 2.0
 
 
 def of(cluster: Cluster, me: str) -> dict[str, Program]:
     """The programs of the pod called *me*: those that run for ever first."""
     if me in {item.name for item in cluster.pgpools}:
         # It does not serve before enough servers can be used, however long that takes.
-        found = {PGPOOL: Program((pgpool.PROGRAM, "-n"), before=((COMMAND, "gate"),))}
+        found = {PGPOOL: Program((pgpool.PROGRAM, "-n"), before=((COMMAND, "gate"), _loaded()))}
     elif me in {item.name for item in cluster.barmans}:
-        found = _barman(cluster.name)
+        found = _barman(cluster.name, place(cluster, me).lock_directory)
     else:
         found = _node(me, layout(cluster, version_of(cluster.node(me))))
     return {AGENT: Program((COMMAND, "agent", "--host", me), again=ALWAYS), **found}
@@ -47,13 +48,29 @@ def _node(me: str, there: Layout) -> dict[str, Program]:
     }
 
 
-def _barman(server: str) -> dict[str, Program]:
+def _loaded() -> tuple[str, ...]:
+    """Has copies made of what pgpool reads now."""
+    read = " ".join((pgpool.CONFIGURATION, pgpool.PASSWORDS, pgpool.HBA, SERVER_CERT_FILE))
+    return ("/bin/sh", "-c", f"mkdir -m 0700 -p {pgpool.LOADED} && cp -p {read} {pgpool.LOADED}/")
+
+
+def _barman(server: str, locks: str) -> dict[str, Program]:
     # A backup counts once its last WAL file is here, which an idle primary would not fill.
     closes = f"{barman.PROGRAM} switch-wal --archive --archive-timeout 300 {server}"
     steps = f"{barman.PROGRAM} backup {server} && {closes} && {barman.PROGRAM} check-backup {server} latest"
+    # Barman's cron starts a receiver when it finds none, which nobody would restart: it has to make room.
+    lock = f"{locks}/.{server}-receive-wal.lock"
+    room = f"flock -n {lock} true || {barman.PROGRAM} -q receive-wal --stop {server}; flock {lock} true"
+    minutely = f"while :; do sleep $((60 - $(date +%s) % 60)); {barman.PROGRAM} -q cron; done"
     return {
+        CRON: Program(("/bin/sh", "-c", minutely), again=ALWAYS),
+        SCHEDULE: Program((COMMAND, "schedule"), again=ALWAYS, pause=5.0),
         RECEIVER: Program(
-            (barman.PROGRAM, "receive-wal", server), stops=((signal.SIGINT, 10.0),), again=ALWAYS, pause=2.0
+            (barman.PROGRAM, "receive-wal", server),
+            before=(("/bin/sh", "-c", room),),
+            stops=((signal.SIGINT, 10.0),),
+            again=ALWAYS,
+            pause=2.0,
         ),
         BACKUP: Program(("/bin/sh", "-c", steps), again=NEVER, once=True),
     }
@@ -69,4 +86,5 @@ def postgres(there: Layout, guard: tuple[str, ...]) -> Program:
         stops=((signal.SIGINT, FAST), (signal.SIGQUIT, IMMEDIATE)),
         pause=0.1,
         burst=5,
+        asked=SMART,
     )

@@ -15,11 +15,13 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 
 from ...errors import CommandError, PgherdError, Unreachable
 from ...ports.services import FAILED, RUNNING, STOPPED
 from ...text import say as say_it
 from .child import Child
+from .output import Output
 from .program import Program
 
 # prctl(2): orphans become children of this process also where it is not the first one.
@@ -31,15 +33,19 @@ _DEFAULT = (signal.SIGPIPE, signal.SIGXFSZ)
 
 
 class Supervisor:
-    """Services of a pod, see ports/services.py. *programs* are what it may start, by service. What it does is said."""
+    """Services of a pod, see ports/services.py. *programs* are what it may start, by service. What it does is said. *output*
+    takes what they say themselves; without it they write where process 1 does."""
 
-    def __init__(self, programs: Mapping[str, Program], say: Callable[[str], None] = say_it) -> None:
+    def __init__(
+        self, programs: Mapping[str, Program], say: Callable[[str], None] = say_it, output: Output | None = None
+    ) -> None:
         self._say = say
         self._changed = threading.Condition(threading.RLock())
         self._ending = False
         self._programs = dict(programs)
         self._children = {
-            name: Child(name, program, _spawn, _signal, say, time.time) for name, program in programs.items()
+            name: Child(name, program, partial(_spawn, output.of(name) if output else None), _signal, say, time.time)
+            for name, program in programs.items()
         }
         self._reading, self._writing = os.pipe()
         os.set_blocking(self._writing, False)
@@ -166,11 +172,16 @@ class Supervisor:
             os.write(self._writing, b"\0")
 
 
-def _spawn(argv: Sequence[str], env: Mapping[str, str]) -> int:
-    """Start a program in a process group of its own, with nothing of ours but the log. Raises OSError."""
-    silence = (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)
+def _spawn(output: int | None, argv: Sequence[str], env: Mapping[str, str]) -> int:
+    """Start a program in a process group of its own, with nothing of ours but the log, or the *output* in its place. Raises
+    OSError."""
+    actions: list[tuple[int, ...] | tuple[int, int, str, int, int]] = [
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)
+    ]
+    if output is not None:
+        actions += [(os.POSIX_SPAWN_DUP2, output, number) for number in (1, 2)]
     environment = {**os.environ, **env}
-    return os.posix_spawn(argv[0], list(argv), environment, file_actions=[silence], setpgroup=0, setsigdef=_DEFAULT)
+    return os.posix_spawn(argv[0], list(argv), environment, file_actions=actions, setpgroup=0, setsigdef=_DEFAULT)
 
 
 def _signal(pid: int, number: signal.Signals) -> None:

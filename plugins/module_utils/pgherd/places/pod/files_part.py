@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: pgherd contributors
+"""The agent's part in a pod that writes the pod's files anew when the mounted description has changed, and has them read."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+
+from ...agent.part import Decision, Replaceable
+from ...data.datadir import SIGNAL
+from ...description import Description, read
+from ...errors import PgherdError
+from ...layout import layout, version_of
+from ...model import SERVER_CERT_FILE, Cluster, Node
+from ...ports.run import LocalRunner
+from ...ports.services import PGPOOL, RUNNING, Services
+from ...programs import pgpool
+from ...programs.postgres import control_data, control_limits
+from . import files
+
+# What pgpool reads, whose copies tell later what it runs with; see pools/pgpool_service.py.
+READ = (pgpool.CONFIGURATION, pgpool.PASSWORDS, pgpool.HBA, SERVER_CERT_FILE)
+
+
+def least(cluster: Cluster, name: str) -> Mapping[str, int]:
+    """What the standby called *name* must have at least, by its pg_control; nothing for what is none."""
+    host = files.host_of(cluster, name)
+    if not isinstance(host, Node):
+        return {}
+    there = layout(cluster, version_of(host))
+    if not all(os.path.exists(os.path.join(there.data, file)) for file in (SIGNAL, "global/pg_control")):
+        return {}
+    return control_limits(control_data(there, LocalRunner()))
+
+
+def write(name: str, path: str = files.CONFIG) -> tuple[Cluster, list[tuple[str, str]]]:
+    """Have the files of the pod called *name* be as the description at *path* wants them: the cluster, and what has to know that
+    they changed, see files.effects(). Raises PgherdError."""
+    found: Description = read(path)
+    with open(path, encoding="utf-8") as stream:
+        text = stream.read()
+    cluster = found.cluster
+    wanted = files.files(cluster, text, name, files.passwords(), least(cluster, name))
+    return cluster, files.effects(cluster, name, wanted, files.write(wanted))
+
+
+def copy_what_pgpool_reads() -> None:
+    """Have copies of what pgpool reads now. Raises PgherdError."""
+    try:
+        os.makedirs(pgpool.LOADED, mode=0o700, exist_ok=True)
+        for path in READ:
+            shutil.copy2(path, pgpool.LOADED)
+    except OSError as error:
+        raise PgherdError(f"copy what pgpool reads to {pgpool.LOADED}: {error.strerror}.") from error
+
+
+class FilesPart(Replaceable):
+    """Looks whether the description at *path* is another one, and *fits*, which raises for one that is not for this pod. Its
+    files stay as they are while it is not."""
+
+    name = "files"
+    interval = 1.0
+
+    def __init__(
+        self, host: str, services: Services, fits: Callable[[Cluster], object], path: str = files.CONFIG
+    ) -> None:
+        self._host = host
+        self._services = services
+        self._fits = fits
+        self._path = path
+        self._seen: tuple[int, ...] = ()
+        # What is left to be done for what was written.
+        self._left: list[tuple[str, str]] = []
+
+    def tick(self, now: float) -> Sequence[Decision]:
+        """See part.Part."""
+        try:
+            found = os.stat(self._path)
+        except OSError as error:
+            raise PgherdError(f"look at {self._path}: {error.strerror}.") from error
+        signature = found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+        if signature != self._seen:
+            self._fits(read(self._path).cluster)
+            effects = write(self._host, self._path)[1]
+            self._left += [effect for effect in effects if effect not in self._left]
+            self._seen = signature
+        decisions = []
+        while self._left:
+            verb, service = self._left[0]
+            if self._services.state(service) == RUNNING:
+                if service == PGPOOL and verb == "reload":
+                    copy_what_pgpool_reads()
+                getattr(self._services, verb)(service)
+                decisions.append(Decision(f"{verb} {service}: its files have changed"))
+            self._left.pop(0)
+        return decisions
+
+    def close(self) -> None:
+        """See part.Part."""
+
+    def take_over(self, before: object) -> None:
+        """See part.Replaceable: what was written is known."""
+        if isinstance(before, FilesPart):
+            self._seen, self._left = before._seen, before._left
