@@ -76,6 +76,15 @@ def _parser() -> argparse.ArgumentParser:
     own.add_argument("--host", required=True, metavar="NAME", help="its name in the inventory")
     own.add_argument("--secrets", default="/secrets", metavar="DIR", help="where it is mounted (%(default)s)")
     own.set_defaults(run=_own)
+    api = commands.add_parser("api", help="in a pod's own container: speak to Kubernetes' API server for it")
+    api.add_argument("--cluster", default=CONFIG_FILE, metavar="FILE", help="default: %(default)s")
+    api.add_argument("--host", required=True, metavar="NAME", help="its name in the inventory")
+    api.set_defaults(run=_api)
+    prestop = commands.add_parser("prestop", help="before a pod ends: hand over where its node is the primary")
+    prestop.add_argument("--cluster", default=CLUSTER_FILE, metavar="FILE", help="default: %(default)s")
+    prestop.add_argument("--host", required=True, metavar="NAME", help="its name in the inventory")
+    prestop.add_argument("--limit", type=_seconds, default=20.0, metavar="N", help="seconds for it (%(default)s)")
+    prestop.set_defaults(run=_prestop)
     schedule = commands.add_parser("schedule", help="in Barman's pod: take base backups when they are due")
     schedule.set_defaults(run=_schedule)
     service = commands.add_parser(
@@ -228,6 +237,19 @@ def _own(options: argparse.Namespace) -> int:
     from .status.report import read_cluster
 
     return own_secrets(read_cluster(options.cluster), options.host, options.secrets)
+
+
+def _api(options: argparse.Namespace) -> int:
+    from .places.chosen import run_api
+
+    return run_api(options.host, say, options.cluster)
+
+
+def _prestop(options: argparse.Namespace) -> int:
+    from .places.chosen import prestop
+    from .status.report import read_cluster
+
+    return prestop(read_cluster(options.cluster), options.host, options.limit)
 
 
 def _schedule(options: argparse.Namespace) -> int:

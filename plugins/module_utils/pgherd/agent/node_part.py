@@ -20,6 +20,7 @@ from ..duties import fence
 from ..errors import Conflict
 from ..model import Cluster, Node
 from ..nodes import start
+from ..nodes.evidence import NOTHING
 from ..nodes.guard import sentence, words
 from ..nodes.rejoin import Rejoin
 from ..observe.node_state import QUERY, Survey, parse_state
@@ -34,6 +35,7 @@ from ..promotion.election import Missed
 from . import peer_part
 from .command_part import CommandPart, Run
 from .command_socket import CommandSocket
+from .first_part import FirstPart
 from .foreign_duty import ForeignDuty
 from .identity_duty import IdentityDuty
 from .part import Decision, Part, Replaceable
@@ -59,6 +61,8 @@ class NodePart(Replaceable):
     name = "node"
 
     def __init__(self, here: Here, asker: Asker) -> None:
+        #: Why the node has no data yet, where another part sees to that.
+        self.begins: Callable[[], str] = lambda: ""
         self._cluster = here.cluster
         self._me = here.me
         self._asker = asker
@@ -158,6 +162,7 @@ class NodePart(Replaceable):
         decided = dict(self._work.decided)
         mine = survey.states.get(self._me)
         words = self._standby.words if mine is None or mine.in_recovery else ""
+        words = (self.begins() if mine is None else "") or words
         self._view = NodeSeen(now, self._me, survey, primary, backed, verdict, self._work.name, decided, words)
 
     def _look(self, now: float) -> tuple[Survey, str]:
@@ -191,6 +196,10 @@ def parts(here: Here, listener: str | CommandSocket[CommandPart]) -> list[Part]:
     unless it only votes, the node itself and what answers other agents."""
     cluster, me, links = here.cluster, here.me, here.links
     node = NodePart(here, sessions(cluster, me))
+    witness = here.node.kind == "witness"
+    first = FirstPart(here, here.record, (lambda: None) if witness else node.view) if here.record else None
+    if first:
+        node.begins = lambda: first.words
     commands: dict[str, Run] = {
         "validate": lambda say, _asked: command.validate(cluster, me, links, say, node.missed(), node.confirmed()),
         "promote": lambda say, asked: command.promote(cluster, me, links, say, **asked, confirmed=node.confirmed()),
@@ -200,16 +209,17 @@ def parts(here: Here, listener: str | CommandSocket[CommandPart]) -> list[Part]:
     def guard(say: Callable[[str], None], asked: Mapping[str, Any]) -> int:
         # A start of other data than this agent's is not its to judge.
         mine = words(me, here.layout.data)
-        decision = start.as_it_is(here) if tuple(asked.get("words", ())) == mine else None
+        known = first.evidence if first else NOTHING
+        decision = start.as_it_is(here, known) if tuple(asked.get("words", ())) == mine else None
         if decision is None:
             return 1
         say(sentence(me, decision))
         return 0
 
-    witness = here.node.kind == "witness"
     verbs = Verbs(me, {} if witness else asked_for(here, node), {"postgres": here.layout.version})
     answers = CommandPart({**commands, "guard": guard}, listener, verbs=verbs)
-    return [answers] if witness else [answers, node, peer_part.part(here, answers)]
+    more = [first] if first else []
+    return [answers, *more] if witness else [answers, node, peer_part.part(here, answers), *more]
 
 
 def asked_for(here: Here, node: NodePart) -> dict[str, Verb]:

@@ -133,22 +133,23 @@ class NodeExecutor:
             tuple(item["location"] for item in options.tablespaces),
         )
 
-    def clone(self, upstream: str, wipe: bool) -> None:
-        """Copy *upstream* into the data directory when it is ready for that. Where the node's agent was at it first, what that
-        has made is taken."""
+    def clone(self, upstream: str, wipe: bool, source: str = "") -> None:
+        """Have the data of *upstream* in the data directory when it is ready for that, copied from its standby *source* where one
+        is named. Where the node's agent was at it first, what that has made is taken."""
         with alone(self._name, self._timeout) as waited:
             if (waited or not wipe) and self._staging.filled() and not marked():
                 return
-            self.copy(upstream, wipe)
+            self.copy(upstream, wipe, source)
             unmark()
 
-    def copy(self, upstream: str, wipe: bool) -> None:
+    def copy(self, upstream: str, wipe: bool, source: str = "") -> None:
         """The same for whoever is alone() with the data directory. What is wiped is marked, and stays so."""
-        source = self._cluster.node(upstream)
-        attempted = f"clone {self._name} from {upstream}"
+        above, origin = self._cluster.node(upstream), self._cluster.node(source or upstream)
+        attempted = f"clone {self._name} from {origin.name}"
         self._staging.end_orphans()
-        self._wait(lambda: self._ready(source), attempted)
-        self._wait(lambda: self._copying(source), attempted)
+        for node in dict.fromkeys((origin.name, upstream)):
+            self.ready(node, attempted)
+            self._wait(lambda node=node: self._copying(self._cluster.node(node)), attempted)  # type: ignore[misc]
         self.may_clone(upstream, wipe)
         with open(self._here.layout.repmgr, encoding="utf-8") as stream:
             config = stream.read()
@@ -160,13 +161,18 @@ class NodeExecutor:
         self._staging.prepare(config, wipe)
         copier = Repmgr(self._here.runner, self._here.layout, self._staging.config)
         try:
-            copier.clone(node_conninfo(self._cluster, source), source.id)
+            copier.clone(node_conninfo(self._cluster, origin), above.id)
         finally:
             self._staging.end_orphans()
         own = incarnation.following(self._directory)
-        self._staging.sign({**self._stream_as(source), SETTING: str(own.shown)})
+        self._staging.sign({**self._stream_as(above), SETTING: str(own.shown)})
         self._staging.adopt()
         incarnation.settle(own)
+
+    def ready(self, upstream: str, attempted: str = "") -> None:
+        """Wait until one can stream from *upstream*. Raises Unreachable with why not, for what is *attempted*."""
+        source = self._cluster.node(upstream)
+        self._wait(lambda: self._ready(source), attempted or f"clone {self._name} from {upstream}")
 
     def may_clone(self, upstream: str, wipe: bool) -> None:
         """Raise InTheWay where a copy of *upstream* would fail on what is here, its tablespaces' places among it, also of those

@@ -10,13 +10,14 @@ import time
 from ..data import datadir, wal
 from ..data.postmaster import another
 from ..data.rejoin_marker import marked
-from ..errors import PgherdError
+from ..errors import PgherdError, Unreachable
 from ..model import Cluster, int_to_lsn
 from ..observe.node_state import Survey
 from ..observe.peer_answers import Answers, head_start
 from ..ports.here import Here
 from ..ports.links import Links
 from . import guard
+from .beginning import another as another_cluster
 from .evidence import NOTHING, Evidence
 from .verdict import STANDBY, START, StartVerdict
 
@@ -29,6 +30,7 @@ POSITIONS = 1.0
 def decide(here: Here, evidence: Evidence = NOTHING) -> StartVerdict:
     """How the server here may start now: as it is, or as a standby. Raises Conflict when it must not at all."""
     local = datadir.local(here.layout, here.runner)
+    _of_the_record(here, local.system_id)
     decision, survey = _decide(here.cluster, here.me, local, here.links, evidence)
     if decision.done not in (START, STANDBY):
         raise decision.conflict or PgherdError(f"start {here.me}: {decision.why}")
@@ -43,13 +45,27 @@ def decide(here: Here, evidence: Evidence = NOTHING) -> StartVerdict:
     )
 
 
-def as_it_is(here: Here) -> StartVerdict | None:
+def as_it_is(here: Here, evidence: Evidence = NOTHING) -> StartVerdict | None:
     """The decision that the server here starts as it is, where nothing has to be done before. None for all else: that is for the
-    guard's own process, which says what is refused, and writes before the start and never late. Raises as decide()."""
+    guard's own process, which says what is refused, and writes before the start and never late. *evidence*: what who asks knows
+    besides. Raises as decide()."""
     if marked() or another(here.layout.data):
         return None
-    decision = decide(here)
+    decision = decide(here, evidence)
     return None if decision.as_standby else decision
+
+
+def _of_the_record(here: Here, system_id: str) -> None:
+    """Raise PgherdError where there is a record, and it is of another cluster than the data here. One that cannot be read now
+    says nothing: what keeps it may be down while nodes start."""
+    if here.record is None:
+        return
+    try:
+        found = here.record.read()
+    except Unreachable:
+        return
+    if wrong := another_cluster(here.me, system_id, found):
+        raise PgherdError(wrong)
 
 
 def prepare(here: Here, decision: StartVerdict) -> None:

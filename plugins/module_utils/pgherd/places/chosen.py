@@ -109,6 +109,23 @@ def own_secrets(cluster: Cluster, name: str, secrets: str) -> int:
     return own(cluster, name, secrets)
 
 
+def run_api(name: str, say: Say, config: str) -> int:
+    """Speak to the API server for the pod called *name*, by the description in the file *config*. Raises PgherdError on a
+    host."""
+    _a_pod(read(config).cluster, name)
+    from .pod.api import main
+
+    return main(name, say, config)
+
+
+def prestop(cluster: Cluster, name: str, limit: float) -> int:
+    """Hand over before the pod called *name* ends, within *limit* seconds. Raises PgherdError on a host."""
+    _a_pod(cluster, name)
+    from .pod.prestop import main, to_the_log
+
+    return main(cluster, name, limit, to_the_log)
+
+
 def run_schedule(say: Say) -> int:
     """Take Barman's base backups when they are due, in a pod. Raises PgherdError on a host."""
     services = pod_services()

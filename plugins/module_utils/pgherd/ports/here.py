@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from ..layout import Layout
 from ..model import Cluster, Node
+from .initialization import InitializationRecord
 from .links import Links
 from .run import Runner
 from .services import Services
@@ -20,7 +21,8 @@ Say = Callable[[str], None]
 @dataclass(frozen=True)
 class Here:
     """The *node* of *cluster* that this process is on, put together by places/. *layout* says where its PostgreSQL is,
-    *runner* and *services* do things here, *links* reach all nodes, *say* takes one line of the log."""
+    *runner* and *services* do things here, *links* reach all nodes, *say* takes one line of the log. *record*: of the cluster's
+    initialisation, where the nodes decide about that among themselves; None where a playbook does."""
 
     cluster: Cluster
     node: Node
@@ -29,6 +31,7 @@ class Here:
     services: Services
     links: Links
     say: Say
+    record: InitializationRecord | None = None
 
     @property
     def me(self) -> str:

@@ -5,11 +5,13 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 from ...model import Cluster
 from ...ports.here import Here, Say
 from ...ports.links import Links
 from ..composed import here_by, links_by
+from .record import AskedRecord
 from .services import PodServices
 
 # The directory of what the pod's processes speak through; no other pod or user gets at it.
@@ -25,4 +27,4 @@ def links_from(cluster: Cluster, me: str) -> Links:
 
 def here(cluster: Cluster, me: str, say: Say = lambda _line: None, told: int = 0) -> Here:
     """The node *me*. *say* takes one line for people; for *told*, and what is raised, see layout.version_of."""
-    return here_by(cluster, me, lambda _version: PodServices(SERVICES), say, told)
+    return replace(here_by(cluster, me, lambda _version: PodServices(SERVICES), say, told), record=AskedRecord())

@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: pgherd contributors
+"""The agent's part that sees to a directory without data, where no playbook does: it initialises the cluster, has it cloned, or
+waits and says for what. See nodes/beginning.py."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Optional
+
+from ..data.rejoin_marker import alone, marked
+from ..errors import PgherdError, Unreachable
+from ..nodes import beginning
+from ..nodes.beginning import Beginning
+from ..nodes.directory_state import look
+from ..nodes.evidence import NOTHING, Evidence
+from ..nodes.instance_apply import InstanceExecutor
+from ..nodes.node_apply import NodeExecutor
+from ..nodes.peer_evidence import NodeEvidence, of_peer
+from ..ports.here import Here
+from ..ports.initialization import Initialization, InitializationRecord
+from ..ports.services import POSTGRES, REPMGRD, RUNNING
+from .part import Decision, Part, Replaceable
+from .seen import NodeSeen
+
+# Seconds from one look to the next: while there are no data, and while there are; for each step of an answer; until what failed
+# is tried again.
+SOON, LATER, LIMIT, AGAIN = 1.0, 5.0, 2.0, 3.0
+# Seconds that a clone waits for what it needs from its source before it says so, and that its end may take.
+READY, STREAMS = 2.0, 300.0
+
+
+class FirstPart(Replaceable):
+    """See the module. *record*: of the cluster's initialisation. *view*: what the node's own part sees, None for a witness."""
+
+    name = "first"
+
+    def __init__(
+        self, here: Here, record: InitializationRecord, view: Callable[[], NodeSeen | None] = lambda: None
+    ) -> None:
+        self._here = here
+        self._record = record
+        self._view = view
+        self._doing = ""
+        self._failed = float("-inf")
+        self._said = ""
+        self._starts = False
+        self._from_primary = False
+        self.interval = SOON
+
+    @property
+    def words(self) -> str:
+        """What it waits for; '' for nothing."""
+        return self._said
+
+    @property
+    def evidence(self) -> Evidence:
+        """What the guard has to know of the start that this part is at."""
+        return Evidence(new=True) if self._starts else NOTHING
+
+    def tick(self, now: float) -> Sequence[Decision]:
+        """See part.Part."""
+        if self._doing or now - self._failed < AGAIN:
+            return ()
+        seen = self._view()
+        if seen is not None and seen.mine is not None:
+            self.interval, self._said = LATER, ""
+            return self._adopt(seen)
+        if self._here.services.state(POSTGRES) == RUNNING or marked():
+            return ()
+        mine = look(self._here)
+        with_data = mine.kind == "cluster" and not mine.fresh
+        self.interval = LATER if with_data else SOON
+        said = {} if with_data else self._ask()
+        found = beginning.decide(self._here.cluster, self._here.me, mine, self._read(), said)
+        if found.done == beginning.LEAVE:
+            self._said = ""
+            return ()
+        if found.done == beginning.WAIT:
+            return self._waits(found.why)
+        self._said = ""
+        return self._begin(found, mine.system_identifier, mine.kind != "none", said)
+
+    def close(self) -> None:
+        """See part.Part."""
+
+    def pause(self) -> str:
+        """See part.Replaceable."""
+        return self._doing
+
+    def take_over(self, before: Part) -> None:
+        """See part.Replaceable."""
+        if isinstance(before, FirstPart):
+            self._said, self._failed, self._from_primary = before._said, before._failed, before._from_primary
+
+    def _waits(self, why: str) -> Sequence[Decision]:
+        """Say what is waited for, once."""
+        why = " ".join(why.split())
+        if why == self._said:
+            return ()
+        self._said = why
+        return (Decision(f"waits: {why}"),)
+
+    def _read(self) -> Initialization | None:
+        try:
+            return self._record.read()
+        except Unreachable:
+            return None
+
+    def _ask(self) -> dict[str, Optional[NodeEvidence]]:
+        """What the other data nodes say, None for those that do not in time."""
+        here, peers = self._here, self._here.links.peers
+        found: dict[str, Optional[NodeEvidence]] = {
+            node.name: None for node in here.cluster.data_nodes if node.name != here.me
+        }
+        if peers is None:
+            return found
+
+        def ask(name: str) -> None:
+            with suppress(OSError, PgherdError):
+                found[name] = of_peer(peers, name, LIMIT)
+
+        threads = [threading.Thread(target=ask, args=(name,), daemon=True) for name in found]
+        deadline = time.monotonic() + 2 * LIMIT
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        return dict(found)
+
+    def _adopt(self, seen: NodeSeen) -> Sequence[Decision]:
+        """A cluster that is there, and of which the record says nothing, is put down by its primary."""
+        record, me = self._read(), self._here.me
+        if record is None or seen.mine is None or seen.mine.in_recovery:
+            return ()
+        done = beginning.adopts(me, seen.mine.system_id, seen.primary, record)
+        if done == beginning.BEGIN:
+            record = self._record.begin(me)
+        if done and record.by == me:
+            self._record.end(me, seen.mine.system_id)
+            return (
+                Decision(f"the record says now that the cluster is there: system identifier {seen.mine.system_id}"),
+            )
+        return ()
+
+    def _begin(
+        self, found: Beginning, system_id: str, wipe: bool, said: Mapping[str, Optional[NodeEvidence]]
+    ) -> Sequence[Decision]:
+        """Have it done beside the looks."""
+        here, me = self._here, self._here.me
+        standbys = [] if self._from_primary else beginning.sources(here.cluster, found.target, said)
+        jobs: dict[str, Callable[[], object]] = {
+            beginning.BEGIN: lambda: self._record.begin(me),
+            beginning.MAKE: self._make,
+            beginning.END: lambda: self._record.end(me, system_id),
+            beginning.START: self._start,
+            beginning.CLONE: lambda: self._clone(found.target, standbys[0] if standbys else "", wipe),
+        }
+        self._doing = found.done
+        threading.Thread(target=self._run, args=(found.done, jobs[found.done]), name="first", daemon=True).start()
+        # A clone is tried again and again until its source is ready: it says itself when it begins.
+        return () if found.done == beginning.CLONE else (Decision(f"{found.done}: {found.why}"),)
+
+    def _run(self, name: str, job: Callable[[], object]) -> None:
+        why = ""
+        try:
+            job()
+        except (PgherdError, OSError) as error:
+            why = " ".join(str(error).split())
+        except Exception as error:  # what was not foreseen is to be seen all the same
+            why = f"unforeseen: {type(error).__name__}: {error}"
+        if why:
+            self._failed = time.monotonic()
+            for decision in self._waits(f"{name}: {why}"):
+                self._here.say(f"first: {decision.text}")
+        self._starts, self._doing = False, ""
+
+    def _make(self) -> None:
+        here = self._here
+        with alone(here.me):
+            InstanceExecutor(here).initialize()
+        if here.node.kind == "witness":
+            self._start()
+
+    def _start(self) -> None:
+        """Start what was made; the guard is told that it is new."""
+        self._starts = True
+        InstanceExecutor(self._here).start()
+        self._here.services.start(REPMGRD, wait=False)
+
+    def _clone(self, target: str, source: str, wipe: bool) -> None:
+        here = self._here
+        # What nobody can be cloned from yet is waited for here, and said once.
+        NodeExecutor(here, READY).ready(source or target)
+        here.say(f"first: clone: {here.me} has no data, and {target} is primary; copied from {source or target}")
+        try:
+            NodeExecutor(here, READY).clone(target, wipe, source)
+        except PgherdError:
+            # Another time from the primary itself.
+            self._from_primary = bool(source)
+            raise
+        maker = NodeExecutor(here, STREAMS)
+        maker.start()
+        maker.register_standby(target)
+        here.services.start(REPMGRD, wait=False)
+        here.say(f"first: {here.me} streams from {target}, and is registered")

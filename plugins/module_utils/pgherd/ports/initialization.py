@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: pgherd contributors
+"""The record that a cluster was initialised, once for its life: kept outside of every node, and changed by compare-and-swap
+alone.
+
+A host has none: there a run of the site playbook asks all hosts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class Initialization:
+    """*by*: the node that has begun to initialise the cluster, '' for none. *system_id*: the system identifier of what it made,
+    '' while that is not done."""
+
+    by: str = ""
+    system_id: str = ""
+
+
+class InitializationRecord(Protocol):
+    """The record of one cluster. Every method raises Unreachable where it cannot be read or written now."""
+
+    def read(self) -> Initialization:
+        """What it says."""
+
+    def begin(self, by: str) -> Initialization:
+        """Have it say that *by* begins, where it says nothing; what it says then. Of two that begin at once one does."""
+
+    def end(self, by: str, system_id: str) -> Initialization:
+        """Have it say what *by*, who has begun, has made, where it does not say that yet; what it says then."""
+
+
+NOBODY = Initialization()
+
+
+def begun(found: Initialization, by: str) -> Initialization:
+    """What a record that says *found* is to say when *by* begins."""
+    return found if found.by else Initialization(by)
+
+
+def ended(found: Initialization, by: str, system_id: str) -> Initialization:
+    """What a record that says *found* is to say when *by* has made what *system_id* names."""
+    return Initialization(by, system_id) if found.by == by and not found.system_id else found

@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: pgherd contributors
+"""Who initialises a cluster where no playbook decides that: once for its life, and only where nobody can hold it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import Optional
+
+import pytest
+from pgherd.data.datadir import BROKEN, CLUSTER, NONE, OTHER
+from pgherd.model import Cluster, Node
+from pgherd.nodes.beginning import (
+    BEGIN,
+    CLONE,
+    END,
+    LEAVE,
+    MAKE,
+    START,
+    WAIT,
+    adopts,
+    another,
+    decide,
+    sources,
+)
+from pgherd.nodes.directory_state import UNREADABLE, DirectoryState
+from pgherd.nodes.peer_evidence import NodeEvidence
+from pgherd.observe.node_state import NodeState
+from pgherd.ports.initialization import NOBODY, Initialization, begun, ended
+
+DEMO = Cluster(
+    "demo",
+    (
+        Node("a", 1, "postgres", "a", version=17),
+        Node("b", 2, "postgres", "b", "a", version=17),
+        Node("c", 3, "postgres", "c", "a", version=17),
+        Node("w", 4, "witness", "w", "a", version=17),
+    ),
+)
+US, THEM = "7000000000000000001", "7000000000000000002"
+NOTHING, FRESH, DATA = (
+    DirectoryState(NONE),
+    DirectoryState(CLUSTER, False, US, 1, fresh=True),
+    DirectoryState(CLUSTER, False, US, 1),
+)
+SILENT = None
+EMPTY, HOLDS = NodeEvidence(NOTHING), NodeEvidence(DATA)
+PRIMARY = NodeEvidence(replace(DATA, running=True), NodeState(False, 1, US, name="x"))
+STRANGER = NodeEvidence(DirectoryState(CLUSTER, False, THEM, 1, running=True), NodeState(False, 1, THEM, name="x"))
+STANDBY = NodeEvidence(
+    replace(DATA, standby=True, running=True), NodeState(True, 1, US, name="x", receiver="streaming")
+)
+A_BEGUN, A_DONE, B_DONE = Initialization("a"), Initialization("a", US), Initialization("b", US)
+UNREAD = None
+
+Said = tuple[Optional[NodeEvidence], Optional[NodeEvidence]]
+CASES: dict[str, tuple[str, DirectoryState, Optional[Initialization], Said, str, str]] = {
+    "all are new, and it is first": ("a", NOTHING, NOBODY, (EMPTY, EMPTY), BEGIN, "no data node holds data"),
+    "all are new, and another is first": ("b", NOTHING, NOBODY, (EMPTY, EMPTY), WAIT, "a is to initialise the cluster"),
+    "one is silent": ("a", NOTHING, NOBODY, (EMPTY, SILENT), WAIT, "c cannot be asked whether it holds data"),
+    "one is silent, another waits": ("b", NOTHING, NOBODY, (EMPTY, SILENT), WAIT, "nobody initialises the cluster: c"),
+    "both are silent": ("a", NOTHING, NOBODY, (SILENT, SILENT), WAIT, "b, c cannot be asked"),
+    "one holds data": ("a", NOTHING, NOBODY, (HOLDS, EMPTY), WAIT, r"b \(data\) may hold the cluster"),
+    "one holds data, one is silent": ("a", NOTHING, NOBODY, (HOLDS, SILENT), WAIT, r"b \(data\) may hold"),
+    "one holds new data": ("a", NOTHING, NOBODY, (NodeEvidence(FRESH), EMPTY), WAIT, r"b \(new data\)"),
+    "one has a broken copy": ("a", NOTHING, NOBODY, (NodeEvidence(DirectoryState(BROKEN)), EMPTY), WAIT, "broken data"),
+    "one has strange files": ("a", NOTHING, NOBODY, (NodeEvidence(DirectoryState(OTHER)), EMPTY), WAIT, "other data"),
+    "one cannot read its own": (
+        "a",
+        NOTHING,
+        NOBODY,
+        (NodeEvidence(DirectoryState(UNREADABLE)), EMPTY),
+        WAIT,
+        "unreadable",
+    ),
+    "a standby runs alone": ("a", NOTHING, NOBODY, (STANDBY, EMPTY), WAIT, r"b \(its server runs\)"),
+    "the record cannot be read": ("a", NOTHING, UNREAD, (EMPTY, EMPTY), WAIT, "the record .* cannot be read"),
+    "it has begun": ("a", NOTHING, A_BEGUN, (EMPTY, EMPTY), MAKE, "a has begun"),
+    "it has begun, and others are gone": ("a", NOTHING, A_BEGUN, (SILENT, SILENT), MAKE, "a has begun"),
+    "it has begun, and another holds data": ("a", NOTHING, A_BEGUN, (HOLDS, EMPTY), WAIT, "may hold the cluster"),
+    "it has made it": ("a", FRESH, A_BEGUN, (EMPTY, EMPTY), END, "a has begun"),
+    "it has said so": ("a", FRESH, A_DONE, (EMPTY, EMPTY), START, f"a has made the cluster .*{US}"),
+    "it has said so, and others are gone": ("a", FRESH, A_DONE, (SILENT, SILENT), START, "a has made the cluster"),
+    "its new data are another's": (
+        "a",
+        replace(FRESH, system_identifier=THEM),
+        A_DONE,
+        (EMPTY, EMPTY),
+        WAIT,
+        "no primary answers",
+    ),
+    "the record is not its own": ("a", FRESH, B_DONE, (EMPTY, EMPTY), WAIT, "initialised by b"),
+    "another has begun": (
+        "b",
+        NOTHING,
+        A_BEGUN,
+        (EMPTY, EMPTY),
+        WAIT,
+        "a has begun to initialise the cluster, and is waited for",
+    ),
+    "another has begun, and is gone": ("b", NOTHING, A_BEGUN, (SILENT, EMPTY), WAIT, "a has begun"),
+    "the first has lost its data": (
+        "a",
+        NOTHING,
+        A_DONE,
+        (EMPTY, EMPTY),
+        WAIT,
+        "was initialised by a .* no primary answers",
+    ),
+    "the first has lost its data, others are silent": (
+        "a",
+        NOTHING,
+        A_DONE,
+        (SILENT, SILENT),
+        WAIT,
+        "no primary answers",
+    ),
+    "the first has lost its data, b is primary": ("a", NOTHING, A_DONE, (PRIMARY, STANDBY), CLONE, "b is primary"),
+    "it is cloned": ("b", NOTHING, A_DONE, (PRIMARY, EMPTY), CLONE, "a is primary"),
+    "it is cloned without a record": ("b", NOTHING, NOBODY, (PRIMARY, SILENT), CLONE, "a is primary"),
+    "it is cloned while nobody says the record": ("b", NOTHING, UNREAD, (PRIMARY, SILENT), CLONE, "a is primary"),
+    "new data that are no use": ("b", FRESH, A_DONE, (PRIMARY, EMPTY), CLONE, "a is primary"),
+    "a primary of another cluster": ("b", NOTHING, A_DONE, (STRANGER, EMPTY), WAIT, "no primary answers"),
+    "two primaries": ("c", NOTHING, A_DONE, (PRIMARY, PRIMARY), WAIT, "a and b both run as primary"),
+    "there are data": ("a", DATA, A_DONE, (SILENT, SILENT), LEAVE, "^$"),
+    "there are data, and no record": ("a", DATA, NOBODY, (SILENT, SILENT), LEAVE, "^$"),
+    "there are data, and nobody says the record": ("a", DATA, UNREAD, (SILENT, SILENT), LEAVE, "^$"),
+    "data of another cluster": (
+        "b",
+        replace(DATA, system_identifier=THEM),
+        A_DONE,
+        (PRIMARY, SILENT),
+        WAIT,
+        f"of another cluster .*{THEM}.*{US}",
+    ),
+    "a broken copy": ("a", DirectoryState(BROKEN, system_identifier=US), A_DONE, (PRIMARY, SILENT), LEAVE, "^$"),
+    "strange files": ("a", DirectoryState(OTHER), NOBODY, (EMPTY, EMPTY), WAIT, "holds files, but no cluster"),
+    "what cannot be read": ("a", DirectoryState(UNREADABLE, why="denied"), NOBODY, (EMPTY, EMPTY), WAIT, "denied"),
+    "a witness": ("w", NOTHING, UNREAD, (SILENT, SILENT), MAKE, "w is a witness"),
+    "a witness with data": ("w", DATA, UNREAD, (SILENT, SILENT), LEAVE, "^$"),
+}
+
+
+@pytest.mark.parametrize(("me", "mine", "record", "said", "done", "why"), CASES.values(), ids=list(CASES))
+def test_what_a_node_without_data_does(
+    me: str, mine: DirectoryState, record: Initialization | None, said: Said, done: str, why: str
+) -> None:
+    others = [node.name for node in DEMO.data_nodes if node.name != me]
+    found = decide(DEMO, me, mine, record, dict(zip(others, said)))
+    assert found.done == done
+    assert re.search(why, found.why), found.why
+    assert bool(found.target) == (done == CLONE)
+
+
+@pytest.mark.parametrize("name", sorted(CASES))
+def test_nobody_makes_a_cluster_beside_one_that_may_be(name: str) -> None:
+    """Whatever the row says: a silent node without a record, one that may hold it, or a record of another keeps initdb away."""
+    me, _mine, record, said, done, _why = CASES[name]
+    if me == "w" or done not in (BEGIN, MAKE, END):
+        return
+    assert record is not None
+    assert record.by in ("", me)
+    assert not record.system_id
+    assert all(one is None or one.directory.kind == NONE for one in said)
+    assert record.by == me or None not in said
+
+
+@pytest.mark.parametrize(
+    ("found", "by", "system_id", "after_begin", "after_end"),
+    [
+        (NOBODY, "a", US, A_BEGUN, NOBODY),
+        (A_BEGUN, "a", US, A_BEGUN, A_DONE),
+        (A_BEGUN, "b", US, A_BEGUN, A_BEGUN),
+        (A_DONE, "a", THEM, A_DONE, A_DONE),
+        (A_DONE, "b", THEM, A_DONE, A_DONE),
+    ],
+)
+def test_the_record_is_written_once(
+    found: Initialization, by: str, system_id: str, after_begin: Initialization, after_end: Initialization
+) -> None:
+    assert (begun(found, by), ended(found, by, system_id)) == (after_begin, after_end)
+
+
+@pytest.mark.parametrize(
+    ("system_id", "record", "is_wrong"),
+    [
+        (US, A_DONE, False),
+        (THEM, A_DONE, True),
+        (THEM, A_BEGUN, False),
+        (THEM, NOBODY, False),
+        (THEM, UNREAD, False),
+        ("", A_DONE, False),
+    ],
+)
+def test_data_of_another_cluster(system_id: str, record: Initialization | None, is_wrong: bool) -> None:
+    assert bool(another("a", system_id, record)) is is_wrong
+
+
+@pytest.mark.parametrize(
+    ("primary", "record", "done"),
+    [
+        ("a", NOBODY, BEGIN),
+        ("a", A_BEGUN, END),
+        ("a", A_DONE, ""),
+        ("b", NOBODY, ""),
+        ("", NOBODY, ""),
+        ("a", Initialization("b"), ""),
+    ],
+)
+def test_a_record_that_is_gone_is_written_by_the_primary(primary: str, record: Initialization, done: str) -> None:
+    assert adopts("a", US, primary, record) == done
+
+
+def test_a_copy_is_made_from_a_standby_that_streams() -> None:
+    later = replace(DEMO, nodes=(*DEMO.nodes[:2], replace(DEMO.nodes[2], settings={"recovery_min_apply_delay": "1h"})))
+    assert sources(DEMO, "a", {"a": PRIMARY, "b": STANDBY, "c": EMPTY}) == ["b"]
+    assert sources(DEMO, "a", {"a": PRIMARY, "b": SILENT, "c": STANDBY}) == ["c"]
+    assert sources(later, "a", {"a": PRIMARY, "b": SILENT, "c": STANDBY}) == []
+    assert sources(DEMO, "a", {"a": SILENT, "b": STANDBY, "c": STANDBY}) == []
+    resting = NodeEvidence(STANDBY.directory, replace(STANDBY.state or NodeState(True, 1, US), receiver=""))
+    assert sources(DEMO, "a", {"a": PRIMARY, "b": resting}) == []
