@@ -76,16 +76,22 @@ def _without_data(
         why = "no primary answers, and the record of the initialisation cannot be read"
         return Beginning(WAIT, f"{me} has no data, {why}")
     if record.system_id:
-        return _initialized(me, mine, record)
+        return _initialized(me, mine, record, said)
     return _nobody_yet(cluster, me, mine, record, said)
 
 
-def _initialized(me: str, mine: DirectoryState, record: Initialization) -> Beginning:
+def _initialized(
+    me: str, mine: DirectoryState, record: Initialization, said: Mapping[str, Optional[NodeEvidence]]
+) -> Beginning:
     """The cluster is there, and nobody answers as its primary."""
     made = record.system_id
     if mine.fresh and (record.by, made) == (me, mine.system_identifier):
         return Beginning(START, f"{me} has made the cluster (system identifier {made}), and no server has run on it")
     exists = f"the cluster was initialised by {record.by} (system identifier {made})"
+    closed = [name for name, one in said.items() if one and one.directory.running and not one.state]
+    if closed:
+        why = f"the server of {', '.join(closed)} does not let agents in: the site playbook makes their roles"
+        return Beginning(WAIT, f"{me} has no data; {exists}, and {why}")
     return Beginning(WAIT, f"{me} has no data; {exists}, and no primary answers to be cloned from")
 
 
@@ -97,14 +103,14 @@ def _nobody_yet(
     said: Mapping[str, Optional[NodeEvidence]],
 ) -> Beginning:
     """No record says that the cluster is there."""
+    if record.by not in ("", me):
+        return Beginning(WAIT, f"{me} has no data; {record.by} has begun to initialise the cluster, and is waited for")
     held = [f"{name} ({_holding(one)})" for name, one in said.items() if one and _holding(one)]
     if held:
         holders = f"{', '.join(held)} may hold the cluster"
         return Beginning(WAIT, f"{me} has no data, but {holders}; {me} is cloned when there is a primary")
     if record.by == me:
         return Beginning(END if mine.fresh else MAKE, f"{me} has begun to initialise the cluster")
-    if record.by:
-        return Beginning(WAIT, f"{me} has no data; {record.by} has begun to initialise the cluster, and is waited for")
     silent = [name for name, one in said.items() if not one]
     if silent:
         asked = f"{', '.join(silent)} cannot be asked whether it holds data"

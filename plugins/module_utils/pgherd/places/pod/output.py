@@ -28,7 +28,7 @@ _WRITING = threading.Lock()
 
 def prefixed(name: str, line: bytes) -> str:
     """The *line* that the program *name* has said, as it is shown."""
-    return f"{name}: {one_line(line.decode(errors='replace').rstrip())}"
+    return f"{name}: {one_line(line.decode(errors='replace').expandtabs().rstrip())}"
 
 
 def split(rest: bytes, more: bytes) -> tuple[list[bytes], bytes]:

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: pgherd contributors
+"""Which pod a service leads to, by what agents answer; and to whom a pod that ends hands over."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pgherd.places.pod.labels import READ, ROLE, AgentAnswers, differing, event, is_stale, real_primary, wanted
+from pgherd.places.pod.prestop import successor
+
+NO = {"ok": False}
+P_BACKED = AgentAnswers({"ok": True, "standbys": ["b"]}, NO)
+P_ALONE = AgentAnswers({"ok": True, "standbys": []}, NO)
+P_FENCED = AgentAnswers({"ok": False, "standbys": ["b"], "why": "a is fenced"}, NO)
+S_STREAMS = AgentAnswers({"ok": False, "primary": "a"}, {"ok": True, "primary": "a"})
+S_LATE = AgentAnswers({"ok": False, "primary": "a"}, {"ok": False, "primary": "a"})
+S_LOST = AgentAnswers({"ok": False, "primary": ""}, {"ok": False, "primary": ""})
+SILENT = AgentAnswers()
+HALF = AgentAnswers(None, NO)
+
+
+@pytest.mark.parametrize(
+    ("said", "role", "read", "primary"),
+    [
+        (P_BACKED, "primary", None, "me"),
+        (P_ALONE, "primary", "true", "me"),
+        (P_FENCED, None, None, ""),
+        (S_STREAMS, "standby", "true", "a"),
+        (S_LATE, None, None, "a"),
+        (S_LOST, None, None, ""),
+        (SILENT, None, None, ""),
+        (HALF, None, None, ""),
+        # Words that only look like a yes.
+        (AgentAnswers({"ok": 1}, {"ok": "true"}), None, None, ""),
+    ],
+)
+def test_labels(said: AgentAnswers, role: str | None, read: str | None, primary: str) -> None:
+    assert wanted(said) == {ROLE: role, READ: read}
+    assert real_primary("me", said) == primary
+
+
+@pytest.mark.parametrize(
+    ("found", "labels", "change"),
+    [
+        ({}, {ROLE: "standby", READ: "true"}, {ROLE: "standby", READ: "true"}),
+        ({ROLE: "primary"}, {ROLE: None, READ: None}, {ROLE: None}),
+        ({ROLE: "primary", READ: "true", "app": "x"}, {ROLE: "primary", READ: None}, {READ: None}),
+        ({ROLE: "standby", READ: "true"}, {ROLE: "standby", READ: "true"}, {}),
+    ],
+)
+def test_only_what_differs_is_changed(found: dict[str, str], labels: dict[str, Any], change: dict[str, Any]) -> None:
+    assert differing(found, labels) == change
+
+
+@pytest.mark.parametrize(
+    ("name", "primary", "found", "stale"),
+    [
+        ("b", "a", {ROLE: "primary"}, True),
+        ("a", "a", {ROLE: "primary"}, False),
+        ("b", "", {ROLE: "primary"}, False),
+        ("b", "a", {ROLE: "standby"}, False),
+        ("b", "a", {}, False),
+    ],
+)
+def test_whose_label_is_taken(name: str, primary: str, found: dict[str, str], stale: bool) -> None:
+    assert is_stale(name, primary, found) is stale
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "reason"),
+    [
+        (None, "primary", "BecamePrimary"),
+        ("standby", "primary", "BecamePrimary"),
+        ("primary", "standby", "Rejoined"),
+        (None, "standby", "BecameStandby"),
+        ("primary", None, "LeftService"),
+        ("primary", "primary", None),
+        (None, None, None),
+    ],
+)
+def test_what_is_told(before: str | None, after: str | None, reason: str | None) -> None:
+    told = event({ROLE: before}, {ROLE: after}, "me")
+    assert (told[0] if told else None) == reason
+
+
+@pytest.mark.parametrize(
+    ("candidates", "ending", "target"),
+    [
+        (["b", "c"], [], "b"),
+        (["b", "c"], ["b"], "c"),
+        (["b", "c"], ["a", "b", "c"], ""),
+        ([], [], ""),
+    ],
+)
+def test_nobody_who_ends_is_handed_over_to(candidates: list[str], ending: list[str], target: str) -> None:
+    assert successor(candidates, ending) == target
