@@ -22,6 +22,7 @@ from ..nodes.node_apply import NodeExecutor
 from ..nodes.peer_evidence import NodeEvidence, of_peer
 from ..ports.here import Here
 from ..ports.initialization import Initialization, InitializationRecord
+from ..ports.links import session
 from ..ports.services import POSTGRES, REPMGRD, RUNNING
 from .part import Decision, Part, Replaceable
 from .seen import NodeSeen
@@ -29,6 +30,7 @@ from .seen import NodeSeen
 # Seconds from one look to the next: while there are no data, and while there are; for each step of an answer; until what failed
 # is tried again.
 SOON, LATER, LIMIT, AGAIN = 1.0, 5.0, 2.0, 3.0
+ROW = "SELECT 1 FROM repmgr.nodes WHERE node_id = %s"
 # Seconds that a clone waits for what it needs from its source before it says so, and that its end may take.
 READY, STREAMS = 2.0, 300.0
 
@@ -48,7 +50,7 @@ class FirstPart(Replaceable):
         self._failed = float("-inf")
         self._said = ""
         self._starts = False
-        self._from_primary = False
+        self._from_primary = self._registered = False
         self.interval = SOON
 
     @property
@@ -67,8 +69,8 @@ class FirstPart(Replaceable):
             return ()
         seen = self._view()
         if seen is not None and seen.mine is not None:
-            self.interval, self._said = LATER, ""
-            return self._adopt(seen)
+            self.interval = LATER
+            return self._register(seen) if seen.mine.in_recovery else self._adopt(seen)
         if self._here.services.state(POSTGRES) == RUNNING or marked():
             return ()
         mine = look(self._here)
@@ -134,7 +136,8 @@ class FirstPart(Replaceable):
     def _adopt(self, seen: NodeSeen) -> Sequence[Decision]:
         """A cluster that is there, and of which the record says nothing, is put down by its primary."""
         record, me = self._read(), self._here.me
-        if record is None or seen.mine is None or seen.mine.in_recovery:
+        self._said = ""
+        if record is None or seen.mine is None:
             return ()
         done = beginning.adopts(me, seen.mine.system_id, seen.primary, record)
         if done == beginning.BEGIN:
@@ -144,6 +147,21 @@ class FirstPart(Replaceable):
             return (
                 Decision(f"the record says now that the cluster is there: system identifier {seen.mine.system_id}"),
             )
+        return ()
+
+    def _register(self, seen: NodeSeen) -> Sequence[Decision]:
+        """Have a standby that streams in repmgr's metadata, where nobody has put it: it may be there before its primary, which
+        refuses writes without standbys, can write that down."""
+        mine, here = seen.mine, self._here
+        if self._registered or mine is None or not mine.streaming or not seen.primary:
+            return ()
+        with session(here.links, here.me) as server:
+            self._registered = bool(server.rows(ROW, (here.node.id,)))
+        if self._registered:
+            self._said = ""
+            return ()
+        upstream = here.cluster.node_at(mine.upstream) or seen.primary
+        self._do("register", lambda: NodeExecutor(here, STREAMS).register_standby(upstream))
         return ()
 
     def _begin(
@@ -159,10 +177,13 @@ class FirstPart(Replaceable):
             beginning.START: self._start,
             beginning.CLONE: lambda: self._clone(found.target, standbys[0] if standbys else "", wipe),
         }
-        self._doing = found.done
-        threading.Thread(target=self._run, args=(found.done, jobs[found.done]), name="first", daemon=True).start()
+        self._do(found.done, jobs[found.done])
         # A clone is tried again and again until its source is ready: it says itself when it begins.
         return () if found.done == beginning.CLONE else (Decision(f"{found.done}: {found.why}"),)
+
+    def _do(self, name: str, job: Callable[[], object]) -> None:
+        self._doing = name
+        threading.Thread(target=self._run, args=(name, job), name="first", daemon=True).start()
 
     def _run(self, name: str, job: Callable[[], object]) -> None:
         why = ""
@@ -202,8 +223,5 @@ class FirstPart(Replaceable):
             # Another time from the primary itself.
             self._from_primary = bool(source)
             raise
-        maker = NodeExecutor(here, STREAMS)
-        maker.start()
-        maker.register_standby(target)
+        NodeExecutor(here, STREAMS).start()
         here.services.start(REPMGRD, wait=False)
-        here.say(f"first: {here.me} streams from {target}, and is registered")
