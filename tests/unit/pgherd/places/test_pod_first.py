@@ -20,7 +20,7 @@ NAMES = ("pg-1", "pg-2", "pg-3")
 SITE = str(Path(__file__).parents[1] / "pod_site.py")
 
 
-def until(done: Callable[[], object], pods: Pods, seconds: float = 180.0) -> None:
+def until(done: Callable[[], object], pods: Pods, seconds: float = 600.0) -> None:
     deadline = time.monotonic() + seconds
     while not done():
         said = "\n".join(f"{name}:\n{pods.log(name)[-3000:]}" for name in NAMES)
