@@ -101,8 +101,8 @@ from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.backups.back
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.backups.backup_apply import BackupExecutor
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.model import CLUSTER_FILE, Cluster
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.observe.gather import ask_agent
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.here import services
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.host.files.barman import services_and_files
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.host.systemd import services
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.host.taken_up import LIMIT, Agents, without
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.ports.run import LocalRunner
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.ports.services import AGENT

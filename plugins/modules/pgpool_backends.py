@@ -137,7 +137,7 @@ from ansible_collections.pgherd.cluster.plugins.module_utils._ansible import (
     pcp_spec,
     reporting_errors,
 )
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.here import services
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.host.systemd import services
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.pools.backends import has_write_node
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.pools.backends_apply import (
     BackendExecutor,

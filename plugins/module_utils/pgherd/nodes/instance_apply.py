@@ -12,7 +12,7 @@ from ..data import datadir, incarnation
 from ..data.clone import Staging
 from ..errors import PgherdError, Unreachable
 from ..ports.here import Here
-from ..ports.services import AGENT, POSTGRES, RUNNING
+from ..ports.services import POSTGRES
 from ..ports.sql import Server, connect
 from ..programs.postgres import control_data
 from ..render.quoting import single_quoted
@@ -29,10 +29,6 @@ STREAMING = (
 # Seconds: a receiver tries again every wal_retrieve_retry_interval (5 s).
 RECONNECT = 12.0
 PENDING = "SELECT name, current_setting(name) AS value FROM pg_settings WHERE pending_restart ORDER BY name"
-
-
-# Seconds that an agent has for initdb and a first start, and between two looks.
-FIRST, LOOK = 900.0, 0.5
 
 
 def _as_they_are(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -183,27 +179,3 @@ class InstanceExecutor:
                     f"Its reason: {self._services.log(POSTGRES)}",
                 )
             time.sleep(0.2)
-
-
-class AgentsInstance(InstanceExecutor):
-    """The same where the node's agent initialises the cluster, or finds out that it may not; see agent/first_part.py."""
-
-    def initialize(self) -> None:
-        """Wait for the agent, which makes the data and starts the server. Raises Unreachable when it does not."""
-        self._await(FIRST, "initialise the cluster: its agent has not")
-
-    def start(self, **_known: Any) -> None:
-        """Start it under its guard, or wait until its agent has: what was just made starts by the agent's word alone."""
-        if datadir.local(self._here.layout, self._here.runner).fresh:
-            self._await(FIRST, "start the cluster's first data: its agent has not")
-        else:
-            super().start()
-
-    def _await(self, seconds: float, what: str) -> None:
-        deadline = time.monotonic() + seconds
-        while self._services.state(POSTGRES) != RUNNING:
-            if time.monotonic() > deadline:
-                cure = f"Its reason: {self._services.log(AGENT)}"
-                raise Unreachable(f"{self._name}: {what} within {seconds:g} s.", cure)
-            time.sleep(LOOK)
-        self._wait(streaming=False)

@@ -8,34 +8,72 @@ files written where nothing reads them, and another's services stopped.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from ..description import read
-from ..errors import PgherdError
-from .here import VARIABLE, commands, here, in_a_pod, is_pod, links_from
+from ..errors import Conflict, PgherdError
+from ..model import HOST, POD
 
 if TYPE_CHECKING:
     from ..model import Cluster
-    from ..ports.here import Say
+    from ..ports.here import Here, Say
+    from ..ports.links import Links
     from .pod.services import PodServices
 
-__all__ = [
-    "VARIABLE",
-    "commands",
-    "here",
-    "links_from",
-    "own_secrets",
-    "pod_services",
-    "prestop",
-    "run_agent",
-    "run_api",
-]
-__all__ += ["run_pod", "run_schedule"]
+# A pod's image has "pod" there.
+VARIABLE = "PGHERD_PLACE"
+
+
+def _in_a_pod() -> bool:
+    return os.environ.get(VARIABLE) == POD
+
+
+def _is_pod(cluster: Cluster, me: str) -> bool:
+    """Whether *me*, for whom this process works, is a pod. Raises Conflict where this is another place."""
+    found = POD if _in_a_pod() else HOST
+    wanted = next((item.place for item in cluster.hosts if item.name == me), found)
+    if wanted != found:
+        raise Conflict(
+            f"Work for {me}",
+            f"the place {wanted}, as the cluster's description has it",
+            f"the place {found}",
+            f"A pod's image has {VARIABLE}={POD}, and nothing else has. Where the description is wrong, set place for {me} in "
+            "the inventory and run the site playbook.",
+        )
+    return wanted == POD
+
+
+def commands() -> str:
+    """The socket at which this place's agent takes commands."""
+    if _in_a_pod():
+        from .pod.here import COMMANDS
+    else:
+        from .host.runtime import COMMANDS
+    return COMMANDS
+
+
+def links_from(cluster: Cluster, me: str) -> Links:
+    """Sessions on all nodes from the node *me* here, and what stops its PostgreSQL."""
+    if _is_pod(cluster, me):
+        from .pod.here import links_from
+    else:
+        from .host.here import links_from
+    return links_from(cluster, me)
+
+
+def here(cluster: Cluster, me: str, say: Say, told: int = 0) -> Here:
+    """The node *me* here; *say* takes one line for people. For *told*, and what is raised, see layout.version_of."""
+    if _is_pod(cluster, me):
+        from .pod.here import here
+    else:
+        from .host.here import here
+    return here(cluster, me, say, told)
 
 
 def pod_services() -> PodServices:
     """The services of the pod that this process is in. Raises PgherdError elsewhere."""
-    if not in_a_pod():
+    if not _in_a_pod():
         raise PgherdError("speak with process 1: this is no pod.", "A host's services are systemd's.")
     from .pod.here import SERVICES
     from .pod.services import PodServices
@@ -45,11 +83,11 @@ def pod_services() -> PodServices:
 
 def run_agent(path: str, name: str, told: int = 0) -> int:
     """Run the agent of this place, by the description in the file *path*; for *told* see layout.version_of."""
-    if is_pod(read(path).cluster, name):
+    if _is_pod(read(path).cluster, name):
         from .pod.agent import main
     else:
         from .host.agent import main
-    return main(path, name, told, lambda cluster: is_pod(cluster, name))
+    return main(path, name, told, lambda cluster: _is_pod(cluster, name))
 
 
 def run_pod(cluster: Cluster, name: str, limit: float, config: str = "") -> int:
@@ -97,5 +135,5 @@ def run_schedule(say: Say) -> int:
 
 
 def _a_pod(cluster: Cluster, name: str) -> None:
-    if not is_pod(cluster, name):
+    if not _is_pod(cluster, name):
         raise PgherdError(f"run {name} as a pod: it is a host.", "A host's services are systemd's.")
