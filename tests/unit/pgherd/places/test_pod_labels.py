@@ -7,7 +7,17 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from pgherd.places.pod.labels import READ, ROLE, AgentAnswers, differing, event, is_stale, real_primary, wanted
+from pgherd.places.pod.labels import (
+    READ,
+    ROLE,
+    AgentAnswers,
+    differing,
+    event,
+    is_stale,
+    real_primary,
+    waited_for,
+    wanted,
+)
 from pgherd.places.pod.prestop import successor
 
 NO = {"ok": False}
@@ -39,6 +49,23 @@ HALF = AgentAnswers(None, NO)
 def test_labels(said: AgentAnswers, role: str | None, read: str | None, primary: str) -> None:
     assert wanted(said) == {ROLE: role, READ: read}
     assert real_primary("me", said) == primary
+
+
+@pytest.mark.parametrize(
+    ("said", "silent", "waits"),
+    [
+        (SILENT, 0.5, True),
+        (HALF, 2.9, True),
+        (SILENT, 3.0, False),
+        (SILENT, float("inf"), False),
+        # A no is no silence.
+        (P_FENCED, 0.0, False),
+        (S_LOST, 0.0, False),
+        (AgentAnswers({"ok": True, "standbys": []}), 0.0, False),
+    ],
+)
+def test_an_agent_that_is_only_busy_keeps_its_labels(said: AgentAnswers, silent: float, waits: bool) -> None:
+    assert waited_for(said, silent) is waits
 
 
 @pytest.mark.parametrize(

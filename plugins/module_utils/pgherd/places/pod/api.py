@@ -28,7 +28,7 @@ from .labels import AgentAnswers, Labels
 from .record import SOCKET, KubernetesRecord, serve
 
 # Seconds from one look at the agent to the next, and for its answer; from one look at the labels of this pod, and of others.
-LOOK, LIMIT, OWN, OTHERS = 0.3, 2.0, 10.0, 2.0
+LOOK, LIMIT, OWN, OTHERS = 0.5, 2.0, 10.0, 2.0
 GONE, FAILED_TEST = 404, 422
 
 
@@ -43,7 +43,8 @@ class AgentWatch:
 
     def look(self) -> AgentAnswers:
         """What it says now."""
-        return AgentAnswers(self._get("/primary"), self._get("/replica"))
+        found = AgentAnswers(self._get("/primary"))
+        return found if found.is_primary else AgentAnswers(found.primary, self._get("/replica"))
 
     def _get(self, path: str) -> dict[str, Any] | None:
         connection = http.client.HTTPSConnection(*self._where, timeout=LIMIT, context=self._context)
@@ -66,11 +67,14 @@ class Labeller:
         self._me = me
         self._say = say
         self._set: dict[str, str | None] = {}
-        self._own_at = self._others_at = float("-inf")
+        self._own_at = self._others_at = self._heard = float("-inf")
         self._primary = ""
 
     def look(self, said: AgentAnswers, now: float) -> None:
         """Do what follows from what the agent *said* at *now*, monotonic seconds. Raises PgherdError."""
+        self._heard = now if said.whole else self._heard
+        if labels.waited_for(said, now - self._heard):
+            return
         wanted = labels.wanted(said)
         if wanted != self._set or now - self._own_at >= OWN:
             self._own(wanted)

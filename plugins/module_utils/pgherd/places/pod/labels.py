@@ -16,6 +16,9 @@ ROLE, READ = "pgherd.io/role", "pgherd.io/read"
 PRIMARY, STANDBY = "primary", "standby"
 TRUE = "true"
 
+# Seconds for which an agent that says nothing may be only busy: a label that comes and goes is worse than one that is late.
+PATIENCE = 3.0
+
 # By label its value; None for none.
 Labels = Mapping[str, Optional[str]]
 
@@ -26,6 +29,11 @@ class AgentAnswers:
 
     primary: Mapping[str, Any] | None = None
     replica: Mapping[str, Any] | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether it has answered; what a primary says to /replica is known."""
+        return self.is_primary or None not in (self.primary, self.replica)
 
     @property
     def is_primary(self) -> bool:
@@ -45,6 +53,11 @@ def wanted(said: AgentAnswers) -> dict[str, str | None]:
     if said.is_standby:
         return {ROLE: STANDBY, READ: TRUE}
     return {ROLE: None, READ: None}
+
+
+def waited_for(said: AgentAnswers, silent: float) -> bool:
+    """Whether nothing is done yet about an agent that has *said* this and not all that it was asked for *silent* seconds."""
+    return not said.whole and silent < PATIENCE
 
 
 def real_primary(me: str, said: AgentAnswers) -> str:

@@ -82,8 +82,10 @@ class Output:
                         if name in self._kept:
                             _keep(self._kept[name], data)
                         lines, rests[name] = split(rests[name], data)
-                        for line in lines:
-                            say(prefixed(name, line))
+                        # Where nobody takes it any more, programs must go on all the same.
+                        with suppress(OSError, ValueError):
+                            for line in lines:
+                                say(prefixed(name, line))
 
 
 def _waiting(reading: int) -> int:
