@@ -301,6 +301,11 @@ def test_what_runs_from_the_beginning(me: str, filled: bool, begun: list[str]) -
     assert first(of(CLUSTER, me), filled) == begun
 
 
+def test_barman_finds_its_passwords() -> None:
+    assert {program.env["PGPASSFILE"] for program in of(CLUSTER, "backup1").values()} == {"/var/lib/barman/.pgpass"}
+    assert not any(program.env for name in ("pg1", "pool1") for program in of(CLUSTER, name).values())
+
+
 def test_what_is_done_once_is_waited_for(pod: Pod) -> None:
     began = time.monotonic()
     pod.services.start("job")

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from dataclasses import replace
 
 from ...agent import guard_client
 from ...data.postmaster import is_up
@@ -14,7 +15,7 @@ from ...model import COMMAND, SERVER_CERT_FILE, Cluster
 from ...nodes.guard import words
 from ...ports.services import AGENT, BACKUP, CRON, PGPOOL, POSTGRES, RECEIVER, REPMGRD, SCHEDULE
 from ...programs import barman, pgpool
-from ...render.conf_barman import place
+from ...render.conf_barman import HOME, PASSFILE, place
 from .here import COMMANDS
 from .program import ALWAYS, NEVER, Program
 
@@ -26,12 +27,17 @@ def of(cluster: Cluster, me: str) -> dict[str, Program]:
     """The programs of the pod called *me*: those that run for ever first."""
     if me in {item.name for item in cluster.pgpools}:
         # It does not serve before enough servers can be used, however long that takes.
-        found = {PGPOOL: Program((pgpool.PROGRAM, "-n"), before=((COMMAND, "gate"), _loaded()))}
+        # SIGTERM has it wait for its clients, SIGINT does not.
+        stops = ((signal.SIGTERM, 10.0), (signal.SIGINT, 3.0))
+        found = {PGPOOL: Program((pgpool.PROGRAM, "-n"), before=((COMMAND, "gate"), _loaded()), stops=stops)}
     elif me in {item.name for item in cluster.barmans}:
         found = _barman(cluster.name, place(cluster, me).lock_directory)
     else:
         found = _node(me, layout(cluster, version_of(cluster.node(me))))
-    return {AGENT: Program((COMMAND, "agent", "--host", me), again=ALWAYS), **found}
+    programs = {AGENT: Program((COMMAND, "agent", "--host", me), again=ALWAYS), **found}
+    # All run as one user, whose home is PostgreSQL's: Barman's passwords are in another.
+    env = {"HOME": HOME, "PGPASSFILE": PASSFILE} if CRON in programs else {}
+    return {name: replace(program, env={**program.env, **env}) for name, program in programs.items()}
 
 
 def _node(me: str, there: Layout) -> dict[str, Program]:
