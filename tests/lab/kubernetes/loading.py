@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import tarfile
 import tempfile
 from collections.abc import Collection, Iterable
@@ -80,7 +81,7 @@ def _read(archive: tarfile.TarFile, name: str) -> bytes:
         return archive.extractfile(name).read()
     except KeyError as error:
         raise LabError(
-            f"{archive.name} is no archive of podman save --format docker-archive: it has no {name}"
+            f"{os.fsdecode(archive.name or '')} is no archive of podman save --format docker-archive: it has no {name}"
         ) from error
 
 

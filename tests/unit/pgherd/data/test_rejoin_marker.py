@@ -63,7 +63,7 @@ def cloning(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, filled: bool) -> tu
     executor = node_apply.NodeExecutor(here_of(cluster(3), "pg2", data=str(tmp_path / "main")), 10.0)
     done: list[str] = []
     monkeypatch.setattr(executor._staging, "filled", lambda: filled)
-    monkeypatch.setattr(executor, "copy", lambda upstream, wipe: done.append(upstream))
+    monkeypatch.setattr(executor, "copy", lambda upstream, wipe, source: done.append(upstream))
     return executor, done
 
 

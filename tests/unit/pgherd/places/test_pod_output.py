@@ -58,7 +58,7 @@ def test_each_says_it_under_its_name(capfd: pytest.CaptureFixture[str], tmp_path
 
     until(all_said)
     assert sorted(said.splitlines()) == ["a: error of a", "a: out of a", "b: error of b", "b: out of b"]
-    assert kept.read_text() == "out of b\nerror of b\n"
+    until(lambda: kept.read_text() == "out of b\nerror of b\n")
     assert pipes.of("c") is None
 
 
