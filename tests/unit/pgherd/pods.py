@@ -14,7 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from pgherd.model import POD, SYSTEM_ROLES, Cluster, Node, Origins
@@ -80,6 +80,9 @@ class FileRecord:
 
     def end(self, by: str, system_id: str) -> Initialization:
         return self._change(lambda found: ended(found, by, system_id))
+
+    def grow(self) -> Initialization:
+        return self._change(lambda found: replace(found, grown=True))
 
     def _change(self, to):  # type: ignore[no-untyped-def]
         with self.path.open("a+") as stream:

@@ -143,6 +143,8 @@ class FirstPart(Replaceable):
         if done == beginning.BEGIN:
             record = self._record.begin(me)
         if done and record.by == me:
+            # It may have standbys, or have had some: that first.
+            self._record.grow()
             self._record.end(me, seen.mine.system_id)
             return (
                 Decision(f"the record says now that the cluster is there: system identifier {seen.mine.system_id}"),

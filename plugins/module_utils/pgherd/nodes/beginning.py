@@ -143,6 +143,14 @@ def another(me: str, system_id: str, record: Initialization | None) -> str:
     )
 
 
+def without_others(cluster: Cluster, me: str, system_id: str, record: Initialization | None) -> tuple[str, ...]:
+    """The other data nodes, where the *record* says that none of them can have anything of the data with *system_id* that *me*
+    has made: nobody has begun to be cloned. Nothing where it does not say so."""
+    if record is None or record.grown or (record.by, record.system_id) != (me, system_id):
+        return ()
+    return tuple(node.name for node in cluster.data_nodes if node.name != me)
+
+
 def adopts(me: str, system_id: str, primary: str, record: Initialization) -> str:
     """What *me*, whose server runs with *system_id*, does about a record that says nothing of a cluster that is there: BEGIN,
     END, or ''. *primary*: the real one."""

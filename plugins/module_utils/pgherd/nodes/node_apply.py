@@ -151,6 +151,7 @@ class NodeExecutor:
             self.ready(node, attempted)
             self._wait(lambda node=node: self._copying(self._cluster.node(node)), attempted)  # type: ignore[misc]
         self.may_clone(upstream, wipe)
+        self._tell_the_record(attempted)
         with open(self._here.layout.repmgr, encoding="utf-8") as stream:
             config = stream.read()
         if wipe:
@@ -168,6 +169,20 @@ class NodeExecutor:
         self._staging.sign({**self._stream_as(above), SETTING: str(own.shown)})
         self._staging.adopt()
         incarnation.settle(own)
+
+    def _tell_the_record(self, attempted: str) -> None:
+        """Have the record, where there is one, say that another node than the first has data, before it does."""
+        if self._here.record is None:
+            return
+        try:
+            if not self._here.record.read().grown:
+                self._here.record.grow()
+        except Unreachable as error:
+            # A node that had data is one of those of which it says so already.
+            if not incarnation.known(self._directory):
+                raise Unreachable(
+                    f"{attempted}: the record of the initialisation cannot be written: {error}"
+                ) from error
 
     def ready(self, upstream: str, attempted: str = "") -> None:
         """Wait until one can stream from *upstream*. Raises Unreachable with why not, for what is *attempted*."""

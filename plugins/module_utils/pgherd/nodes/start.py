@@ -6,6 +6,7 @@ of its own or, where nothing is to be written before it, in the agent."""
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 from ..data import datadir, wal
 from ..data.postmaster import another
@@ -18,6 +19,7 @@ from ..ports.here import Here
 from ..ports.links import Links
 from . import guard
 from .beginning import another as another_cluster
+from .beginning import without_others
 from .evidence import NOTHING, Evidence
 from .verdict import STANDBY, START, StartVerdict
 
@@ -30,7 +32,7 @@ POSITIONS = 1.0
 def decide(here: Here, evidence: Evidence = NOTHING) -> StartVerdict:
     """How the server here may start now: as it is, or as a standby. Raises Conflict when it must not at all."""
     local = datadir.local(here.layout, here.runner)
-    _of_the_record(here, local.system_id)
+    evidence = _of_the_record(here, local.system_id, evidence)
     decision, survey = _decide(here.cluster, here.me, local, here.links, evidence)
     if decision.done not in (START, STANDBY):
         raise decision.conflict or PgherdError(f"start {here.me}: {decision.why}")
@@ -55,17 +57,20 @@ def as_it_is(here: Here, evidence: Evidence = NOTHING) -> StartVerdict | None:
     return None if decision.as_standby else decision
 
 
-def _of_the_record(here: Here, system_id: str) -> None:
-    """Raise PgherdError where there is a record, and it is of another cluster than the data here. One that cannot be read now
-    says nothing: what keeps it may be down while nodes start."""
+def _of_the_record(here: Here, system_id: str, evidence: Evidence) -> Evidence:
+    """The *evidence*, and what the record says besides, where there is one: that no other node can have anything of the data
+    here. One that cannot be read now says nothing: what keeps it may be down while nodes start. Raises PgherdError where it is of
+    another cluster than these data."""
     if here.record is None:
-        return
+        return evidence
     try:
         found = here.record.read()
     except Unreachable:
-        return
+        return evidence
     if wrong := another_cluster(here.me, system_id, found):
         raise PgherdError(wrong)
+    alone = without_others(here.cluster, here.me, system_id, found)
+    return replace(evidence, empty=alone) if alone else evidence
 
 
 def prepare(here: Here, decision: StartVerdict) -> None:

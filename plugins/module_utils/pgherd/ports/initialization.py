@@ -8,17 +8,18 @@ A host has none: there a run of the site playbook asks all hosts.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 
 @dataclass(frozen=True)
 class Initialization:
     """*by*: the node that has begun to initialise the cluster, '' for none. *system_id*: the system identifier of what it made,
-    '' while that is not done."""
+    '' while that is not done. *grown*: whether another node has begun to be cloned; before, no other can have anything of it."""
 
     by: str = ""
     system_id: str = ""
+    grown: bool = False
 
 
 class InitializationRecord(Protocol):
@@ -33,6 +34,9 @@ class InitializationRecord(Protocol):
     def end(self, by: str, system_id: str) -> Initialization:
         """Have it say what *by*, who has begun, has made, where it does not say that yet; what it says then."""
 
+    def grow(self) -> Initialization:
+        """Have it say that another node is being cloned, or has been; what it says then."""
+
 
 NOBODY = Initialization()
 
@@ -44,4 +48,4 @@ def begun(found: Initialization, by: str) -> Initialization:
 
 def ended(found: Initialization, by: str, system_id: str) -> Initialization:
     """What a record that says *found* is to say when *by* has made what *system_id* names."""
-    return Initialization(by, system_id) if found.by == by and not found.system_id else found
+    return replace(found, system_id=system_id) if found.by == by and not found.system_id else found

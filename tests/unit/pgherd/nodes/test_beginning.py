@@ -23,6 +23,7 @@ from pgherd.nodes.beginning import (
     another,
     decide,
     sources,
+    without_others,
 )
 from pgherd.nodes.directory_state import UNREADABLE, DirectoryState
 from pgherd.nodes.peer_evidence import NodeEvidence
@@ -182,6 +183,7 @@ def test_nobody_makes_a_cluster_beside_one_that_may_be(name: str) -> None:
         (A_BEGUN, "b", US, A_BEGUN, A_BEGUN),
         (A_DONE, "a", THEM, A_DONE, A_DONE),
         (A_DONE, "b", THEM, A_DONE, A_DONE),
+        (Initialization("a", grown=True), "a", US, Initialization("a", grown=True), Initialization("a", US, True)),
     ],
 )
 def test_the_record_is_written_once(
@@ -218,6 +220,24 @@ def test_data_of_another_cluster(system_id: str, record: Initialization | None, 
 )
 def test_a_record_that_is_gone_is_written_by_the_primary(primary: str, record: Initialization, done: str) -> None:
     assert adopts("a", US, primary, record) == done
+
+
+@pytest.mark.parametrize(
+    ("me", "system_id", "record", "others"),
+    [
+        ("a", US, A_DONE, ("b", "c")),
+        ("a", US, replace(A_DONE, grown=True), ()),
+        ("a", THEM, A_DONE, ()),
+        ("a", US, B_DONE, ()),
+        ("a", US, A_BEGUN, ()),
+        ("a", US, NOBODY, ()),
+        ("a", US, UNREAD, ()),
+    ],
+)
+def test_before_a_clone_nobody_else_has_anything(
+    me: str, system_id: str, record: Initialization | None, others: tuple[str, ...]
+) -> None:
+    assert without_others(DEMO, me, system_id, record) == others
 
 
 def test_a_copy_is_made_from_a_standby_that_streams() -> None:

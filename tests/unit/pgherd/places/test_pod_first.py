@@ -60,6 +60,12 @@ def test_from_nothing_to_a_cluster_and_back(pods: Pods) -> None:
     waits = "the server of pg-1 does not let agents in: the site playbook makes their roles"
     until(lambda: all(waits in pods.log(name) for name in ("pg-2", "pg-3")), pods)
 
+    # What was made comes back as what it is before anybody has a copy: nobody else can have anything.
+    pods.end("pg-1", signal.SIGKILL)
+    pods.start("pg-1")
+    until(lambda: pods.sql("pg-1", "SELECT pg_is_in_recovery()") == "f", pods)
+    assert pods.sql("pg-1", "SELECT system_identifier FROM pg_control_system()") == made
+
     done = pods.run("pg-1", sys.executable, "-I", SITE, "pg-1")
     assert done.returncode == 0, done.stdout + done.stderr
     until(lambda: roles(pods) == ["f", "t", "t"], pods)
@@ -69,6 +75,8 @@ def test_from_nothing_to_a_cluster_and_back(pods: Pods) -> None:
     until(lambda: pods.sql("pg-1", streams) == "2", pods)
     pods.sql("pg-1", "CREATE TABLE kept (x int); INSERT INTO kept VALUES (1)")
     assert pods.sql("pg-1", "SELECT x FROM kept") == "1"
+
+    assert pods.record.read() == Initialization("pg-1", made, True)
 
     # All end, and start: the same cluster.
     for name in reversed(NAMES):
@@ -87,6 +95,6 @@ def test_from_nothing_to_a_cluster_and_back(pods: Pods) -> None:
         path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
     pods.start(lost)
     until(lambda: pods.sql(lost, "SELECT x FROM kept") == "1", pods)
-    assert pods.record.read() == Initialization("pg-1", made)
+    assert pods.record.read() == Initialization("pg-1", made, True)
     # Nothing here knows that what counted under its name is gone.
     assert "(new)" in pods.sql(primary, "SELECT string_agg(application_name, ',') FROM pg_stat_replication")

@@ -36,6 +36,7 @@ def test_it_is_asked_and_written_through_the_socket(asked: AskedRecord) -> None:
     assert asked.begin("pg-2") == Initialization("pg-1")
     assert asked.end("pg-2", US) == Initialization("pg-1")
     assert asked.end("pg-1", US) == Initialization("pg-1", US) == asked.read()
+    assert asked.grow() == Initialization("pg-1", US, True) == asked.end("pg-1", "7")
     assert asked.ending() == ("pg-1", "pg-2")
 
 
@@ -99,6 +100,7 @@ def test_the_record_in_kubernetes(api: KubernetesApi) -> None:
     assert first.read() == NOBODY
     assert first.begin("pg-1") == Initialization("pg-1") == second.begin("pg-2")
     assert second.end("pg-1", US) == Initialization("pg-1", US) == first.read()
+    assert first.grow() == Initialization("pg-1", US, True) == second.read()
 
 
 def test_a_version_that_was_changed_meanwhile_is_not_replaced(api: KubernetesApi) -> None:

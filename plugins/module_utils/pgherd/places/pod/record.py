@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from ...errors import PgherdError, Unreachable
@@ -46,6 +46,10 @@ class AskedRecord:
     def end(self, by: str, system_id: str) -> Initialization:
         """See InitializationRecord."""
         return self._record(verb="record_end", by=by, system_id=system_id)
+
+    def grow(self) -> Initialization:
+        """See InitializationRecord."""
+        return self._record(verb="record_grow")
 
     def ending(self) -> tuple[str, ...]:
         """The nodes whose pods are ending, or are not there."""
@@ -125,6 +129,8 @@ def answered(record: InitializationRecord, ending: Callable[[], Iterable[str]], 
         return asdict(record.begin(str(asked["by"])))
     if verb == "record_end":
         return asdict(record.end(str(asked["by"]), str(asked["system_id"])))
+    if verb == "record_grow":
+        return asdict(record.grow())
     if verb == "ending":
         return {"ending": sorted(ending())}
     raise PgherdError(f"{str(verb)[:40]}: there is no such verb to ask the container api for.")
@@ -162,11 +168,15 @@ class KubernetesRecord:
         """See InitializationRecord."""
         return self._change(lambda found: ended(found, by, system_id))
 
+    def grow(self) -> Initialization:
+        """See InitializationRecord."""
+        return self._change(lambda found: replace(found, grown=True))
+
     def _there(self) -> dict[str, Any] | None:
         return self._api.get("configmaps", self._name)
 
     def _known(self, found: Initialization) -> Initialization:
-        self._for_good = found if found.system_id else None
+        self._for_good = found if found.system_id and found.grown else None
         return found
 
     def _change(self, to: Callable[[Initialization], Initialization]) -> Initialization:
@@ -176,7 +186,7 @@ class KubernetesRecord:
             wanted = to(found)
             if wanted == found:
                 return self._known(found)
-            data = {"by": wanted.by, "system_id": wanted.system_id}
+            data = {"by": wanted.by, "system_id": wanted.system_id, "grown": str(wanted.grown).lower()}
             if there is None:
                 meta = {"name": self._name, "labels": self._labels}
                 self._api.create(
@@ -195,7 +205,10 @@ class KubernetesRecord:
 
 def _parsed(there: Mapping[str, Any] | None) -> Initialization:
     data = (there or {}).get("data") or {}
-    return Initialization(str(data.get("by", "")), str(data.get("system_id", ""))) if data else NOBODY
+    if not data:
+        return NOBODY
+    # One without that word says nothing of others, who then may hold the cluster.
+    return Initialization(str(data.get("by", "")), str(data.get("system_id", "")), data.get("grown") != "false")
 
 
 def _unreachable(error: PgherdError) -> Unreachable:
