@@ -23,7 +23,8 @@ def own_addresses(address: str, known: Sequence[str], runner: Runner) -> list[st
         mine: Sequence[str] = known
         with suppress(PgherdError):
             mine = own(runner)
-        return [entry for entry in known if entry in mine] or [""]
+        # Whole networks, where a pod may be, are nothing to listen on.
+        return [entry for entry in known if entry in mine and "/" not in entry] or [""]
     try:
         found = in_time(address)[0]
     except OSError as error:
