@@ -14,6 +14,7 @@ from typing import Any, Union
 from urllib.parse import quote
 
 from ..errors import PgherdError, Unreachable
+from .certificates import trusting
 
 # Where a pod has its service account's token, the API server's authority, and its namespace.
 ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
@@ -104,9 +105,10 @@ class KubernetesApi:
     def _connect(self) -> http.client.HTTPSConnection:
         if not self._server[0]:
             raise OSError("KUBERNETES_SERVICE_HOST is not set: this is no pod")
-        context = ssl.create_default_context(cafile=os.path.join(self._account, "ca.crt"))
-        # Authorities of clusters that are older lack what Python 3.13 asks of them.
-        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+        try:
+            context = trusting(os.path.join(self._account, "ca.crt"))
+        except ssl.SSLError as error:
+            raise OSError(f"the authority in {self._account} is none: {error}") from error
         return http.client.HTTPSConnection(*self._server, timeout=self._limit, context=context)
 
     def close(self) -> None:
