@@ -46,7 +46,7 @@ def build(release: str, tag: str = "") -> str:
     name = reference(release, tag)
     # chroot: a machine that is a container itself lets nobody mount anew.
     how = ("--pull=never", "--isolation=chroot", "--network=host", "--layers", "--build-arg", f"DEBIAN={release}")
-    run(["nice", "-n", "19", "podman", "build", "--quiet", *how, "-t", name, "-f", str(CONTAINERFILE), str(CONTEXT)])
+    run(["podman", "build", "--quiet", *how, "-t", name, "-f", str(CONTAINERFILE), str(CONTEXT)])
     return name
 
 
