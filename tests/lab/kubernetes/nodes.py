@@ -73,7 +73,8 @@ def ready(node: int) -> None:
     name = name_of(node)
 
     def usable() -> bool:
-        if not state.first_process(node):
+        # Its process 1 may not be there yet; what makes it is.
+        if not state.processes(name):
             raise LabError(f"{name} ended: {LOGS}/{name}.log has its own words")
         if "True" not in kubectl("get", "node", name, "-o", f"jsonpath={_CONDITION}", check=False):
             return False
