@@ -339,6 +339,8 @@ def test_what_a_pod_runs(name: str) -> None:
     assert there["own"]["command"] == ["/usr/bin/pgherd", "own", "--host", host]
     assert there["node"]["command"] == ["/usr/bin/pgherd", "pod", "--host", host, "--limit", "115"]
     assert ("lifecycle" in there["node"]) is (name in ("pg", "far"))
+    env = {item["name"]: item.get("value") for item in there["node"]["env"]}
+    assert env.get("PGPASSFILE") == ("/var/lib/barman/.pgpass" if name == "barman" else None)
     for probe, path in (("startupProbe", "/live"), ("livenessProbe", "/live"), ("readinessProbe", "/ready")):
         assert there["node"][probe]["httpGet"] == {"path": path, "port": 8765, "scheme": "HTTPS"}
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from ....errors import ConfigError
 from ....model import COMMAND, Cluster, Node, Peer, Pgpool
+from ....render.conf_barman import PASSFILE
 from .merge import merged, weaknesses
 from .naming import BARMAN, MAIN, PGPOOL, POSTGRES, SECRETS, WITNESS, component, labels, secret_name, set_of, texts
 from .volumes import mounts, volumes
@@ -108,6 +109,9 @@ def _main(cluster: Cluster, wishes: Wishes, host: Peer) -> dict[str, Any]:
     what = component(host)
     limit = str(max(5, wishes.pod_grace - LEFT))
     made = _container(wishes, what, MAIN, ["pod", "--host", _named(host), "--limit", limit])
+    if what == BARMAN:
+        # Its user is another one's name here, and who runs a program by kubectl has to find the same passwords.
+        made["env"].append({"name": "PGPASSFILE", "value": PASSFILE})
     options, ports = cluster.options, {"agent": cluster.options.agent_port}
     if isinstance(host, Node):
         ports = {"postgres": cluster.port, "peer": options.peer_port, **ports}
