@@ -122,3 +122,46 @@ def claimed(spec: dict[str, Any]) -> list[dict[str, Any]]:
     wanted = {mount["name"] for container in spec["containers"] for mount in container["volumeMounts"]}
     missing = sorted(wanted - {volume["name"] for volume in spec["volumes"]})
     return [{"name": name, "emptyDir": {}} for name in missing]
+
+
+RIGHTS = [
+    # What is asked of the API server by a data node's container `api`, and whether it may.
+    ("get", "pods/pg-0", True),
+    ("patch", "pods/far-0", True),
+    ("patch", "pods/eye-0", False),
+    ("patch", "pods/another", False),
+    ("delete", "pods/pg-0", False),
+    ("list", "pods", False),
+    ("create", "pods", False),
+    ("create", "pods/exec", False),
+    ("get", "configmaps/prod-record", True),
+    ("update", "configmaps/prod-record", True),
+    ("update", "configmaps/prod", False),
+    ("create", "configmaps", True),
+    ("delete", "configmaps/prod-record", False),
+    ("get", "secrets/prod-nodes", False),
+    ("list", "secrets", False),
+    ("create", "events", True),
+    ("patch", "services/prod-write", False),
+    ("create", "serviceaccounts/token", False),
+]
+
+
+def test_a_pod_may_do_what_it_needs_and_nothing_else(where: str) -> None:
+    kinds = ("ServiceAccount", "Role", "RoleBinding")
+    wanted = [item for item in all_of(where, {}) if item["kind"] in kinds]
+    whole = json.dumps({"apiVersion": "v1", "kind": "List", "items": wanted})
+    made = kubectl("apply", "--server-side", "-f", "-", told=whole)
+    assert made.returncode == 0, made.stderr
+    who = f"system:serviceaccount:{where}:prod"
+    said = {
+        (verb, what): kubectl("auth", "can-i", verb, *asked(what), "--namespace", where, "--as", who).stdout.strip()
+        for verb, what, _may in RIGHTS
+    }
+    assert said == {(verb, what): "yes" if may else "no" for verb, what, may in RIGHTS}
+
+
+def asked(what: str) -> list[str]:
+    """A resource with its name, or with its part, as kubectl is asked for it."""
+    kind, _slash, part = what.partition("/")
+    return [kind, f"--subresource={part}"] if part in ("exec", "token") else [what]
