@@ -48,10 +48,10 @@ def without(archive: Path, wanted: Path, known: Collection[str]) -> None:
             _add(made, f"blobs/sha256/{digest}", io.BytesIO(content), len(content))
             return {"digest": f"sha256:{digest}", "size": len(content)}
 
-        images = json.loads(_read(given, "manifest.json"))
+        images = json.loads(_read(given, archive, "manifest.json"))
         described = []
         for image in images:
-            settings = _read(given, image["Config"])
+            settings = _read(given, archive, image["Config"])
             layers = []
             for path, digest in zip(image["Layers"], json.loads(settings)["rootfs"]["diff_ids"]):
                 stream = given.extractfile(path)  # follows links
@@ -76,9 +76,9 @@ def without(archive: Path, wanted: Path, known: Collection[str]) -> None:
             _add(made, name, io.BytesIO(text), len(text))
 
 
-def _read(archive: tarfile.TarFile, name: str) -> bytes:
+def _read(given: tarfile.TarFile, archive: Path, name: str) -> bytes:
     try:
-        return archive.extractfile(name).read()
+        return given.extractfile(name).read()
     except KeyError as error:
         raise LabError(
             f"{os.fsdecode(archive.name or '')} is no archive of podman save --format docker-archive: it has no {name}"
