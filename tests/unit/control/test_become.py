@@ -16,12 +16,15 @@ from ansible.template import Templar, trust_as_template
 PLAYBOOKS = Path(__file__).resolve().parents[3] / "playbooks"
 # It only sees which hosts answer, as whoever Ansible is there.
 NOBODY = "reachable"
-PLAYS = {
+ALL = {
     f"{path.stem}: {play['name']}": play
     for path in sorted(PLAYBOOKS.glob("*.yml"))
     for play in yaml.safe_load(path.read_text(encoding="utf-8"))
     if "hosts" in play and path.stem != NOBODY
 }
+# What is done on the control machine needs no root there.
+LOCAL = {name: play for name, play in ALL.items() if play.get("connection") == "local"}
+PLAYS = {name: play for name, play in ALL.items() if name not in LOCAL}
 
 
 def becomes(play: dict[str, Any], variables: dict[str, Any]) -> Any:
@@ -50,6 +53,12 @@ def test_a_host_says_whether_tasks_become_root(play: dict[str, Any], variables: 
 def test_the_default_is_the_documented_one(play: dict[str, Any], specification: dict[str, Any]) -> None:
     """Tasks outside of roles know no role's defaults, so each play has it too."""
     assert becomes(play, {}) is specification["cluster_become"]["default"]
+
+
+@pytest.mark.parametrize("play", LOCAL.values(), ids=list(LOCAL))
+def test_nobody_becomes_root_on_the_control_machine(play: dict[str, Any]) -> None:
+    assert play["become"] is False
+    assert play["hosts"] == "localhost" or "'localhost'" in play["hosts"]
 
 
 def test_reaching_a_host_becomes_nobody() -> None:

@@ -51,12 +51,19 @@ class FirstPart(Replaceable):
         self._said = ""
         self._starts = False
         self._from_primary = self._registered = False
+        # Until when what the record said of others' copies counts.
+        self._unshared = float("-inf")
         self.interval = SOON
 
     @property
     def words(self) -> str:
         """What it waits for; '' for nothing."""
         return self._said
+
+    @property
+    def unshared(self) -> bool:
+        """Whether the record has said lately that no other node has begun to copy the data here. Read by other threads."""
+        return time.monotonic() < self._unshared
 
     @property
     def evidence(self) -> Evidence:
@@ -139,6 +146,8 @@ class FirstPart(Replaceable):
         self._said = ""
         if record is None or seen.mine is None:
             return ()
+        alone = beginning.without_others(self._here.cluster, me, seen.mine.system_id, record)
+        self._unshared = time.monotonic() + 2 * LATER if alone else float("-inf")
         done = beginning.adopts(me, seen.mine.system_id, seen.primary, record)
         if done == beginning.BEGIN:
             record = self._record.begin(me)

@@ -109,6 +109,10 @@ class NodePart(Replaceable):
         """What the last tick saw, None before the first; may be called from any thread."""
         return self._view
 
+    def unshared(self, said: Callable[[], bool]) -> None:
+        """Have *said* tell whether no other node has anything of the data here; it may be called at every look."""
+        self._primary.unshared = said
+
     def missed(self) -> Missed:
         """For how long this node has seen no primary, 0.0 when it sees one, and why. Read by other threads."""
         return Missed(self._leaderless, self._tracker.heard(time.monotonic(), self._tracker.primary))
@@ -200,6 +204,7 @@ def parts(here: Here, listener: str | CommandSocket[CommandPart]) -> list[Part]:
     first = FirstPart(here, here.record, (lambda: None) if witness else node.view) if here.record else None
     if first:
         node.begins = lambda: first.words
+        node.unshared(lambda: first.unshared)
     commands: dict[str, Run] = {
         "validate": lambda say, _asked: command.validate(cluster, me, links, say, node.missed(), node.confirmed()),
         "promote": lambda say, asked: command.promote(cluster, me, links, say, **asked, confirmed=node.confirmed()),

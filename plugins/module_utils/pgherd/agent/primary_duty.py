@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..data import datadir
@@ -46,6 +47,8 @@ class PrimaryDuty:
     """See the module. A look and an act are apart: what was found is shown to others before anything is done about it."""
 
     def __init__(self, here: Here, tracker: Tracker, work: Work) -> None:
+        #: Whether no other node has anything of these data, where a record says that.
+        self.unshared: Callable[[], bool] = lambda: False
         self._here = here
         self._tracker = tracker
         self._work = work
@@ -82,6 +85,8 @@ class PrimaryDuty:
             bool(mine.locked),
             self._left_behind(mine, survey),
             tracker.lasts("stalled", now, stands),
+            self.unshared()
+            and not {node.name for node in here.cluster.data_nodes} & set(survey.without(here.me).states),
         )
         to = self._asked_by(mine)
         if to and not self._work.name:

@@ -35,7 +35,7 @@ class Primary:
     *rival*: another primary of the cluster, with its *rival_timeline* and how many listed standbys stream from it.
     *reached*: nodes that answer, itself included. *locked*: a switchover is at work on it. *newer*: a
     listed standby on a newer timeline, whose primary is gone too. *stalled*: seconds for which its processes have waited
-    for WAL to be written, and none was."""
+    for WAL to be written, and none was. *unshared*: by the record of the initialisation nobody else has anything of its data."""
 
     me: str
     timeline: int
@@ -50,6 +50,7 @@ class Primary:
     locked: bool = False
     newer: str = ""
     stalled: float = 0.0
+    unshared: bool = False
 
 
 # How a primary is demoted: it stops and comes back as a standby of its rival; the same, of nobody yet; it is killed, so that
@@ -84,7 +85,13 @@ def decide(cluster: Cluster, seen: Primary) -> FenceVerdict:
         return FenceVerdict(
             STALLED_DISK, f"its disk has taken no WAL for {seen.stalled:.0f} s, and commits wait for that"
         )
+    # A first primary waits for its first standby: nobody else can be promoted, and roles and records have to be written.
+    first = bool(needed) and seen.unshared and not seen.rival
+    if first and seen.fenced and not seen.locked:
+        return FenceVerdict("lift", "no other node has begun to copy its data")
     limit = FENCE if needed else FENCE_ASYNC
+    if first:
+        return FenceVerdict("")
     if not enough and not seen.fenced and seen.alone >= limit:
         who = f"{len(seen.backed)} of {needed} needed standbys stream" if needed else f"{seen.reached} nodes answer"
         return FenceVerdict("fence", f"{who} for {seen.alone:.1f} s")
