@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -222,9 +223,12 @@ exec chroot --userspec=postgres:postgres . /usr/bin/pgherd pod --host {name} --l
         process.wait(60)
 
     def _kill(self, pid: int) -> None:
-        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-            self._kill(int(child))
-            os.kill(int(child), signal.SIGKILL)
+        # What ends meanwhile has no children any more.
+        with suppress(FileNotFoundError, ProcessLookupError):
+            for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+                self._kill(int(child))
+                with suppress(ProcessLookupError):
+                    os.kill(int(child), signal.SIGKILL)
 
     def close(self) -> None:
         """End all, and leave nothing."""
