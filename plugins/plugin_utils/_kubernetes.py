@@ -137,7 +137,10 @@ def missing(cluster: Cluster, pods: Objects, sets: Objects = (), ready: bool = F
             yield f"{host.name}: {wrong}."
         elif _is_old(known[host.name], newest):
             yield f"{host.name}: it is to be replaced, which it is when those with higher numbers are ready."
-    if not any(_labels(known[node.name]).get(ROLE) == "primary" for node in cluster.data_nodes if node.name in known):
+    # On the first day nobody can say so before the playbook has made the agents' roles.
+    if ready and not any(
+        _labels(known[node.name]).get(ROLE) == "primary" for node in cluster.data_nodes if node.name in known
+    ):
         yield f"{cluster.name}: no pod says that it is the primary."
 
 

@@ -183,7 +183,7 @@ UNPLACED = {
         ),
         (
             {"pg_0": pod("pg-0")},
-            ["demo: no pod says that it is the primary."],
+            [],
             ["demo: no pod says that it is the primary."],
         ),
         ({"pg_0": pod("pg-0", role="standby"), "pg_1": pod("pg-1", role="primary")}, [], []),
