@@ -257,7 +257,7 @@ class Agent:
         self.parts = node_part.parts(here, str(host.socket))
         self.words = words("pg1", str(self.data))
 
-    def _decide(self, _here: Any) -> StartVerdict:
+    def _decide(self, _here: Any, _known: Any) -> StartVerdict:
         self.asked += 1
         if isinstance(self.decided, Conflict):
             raise self.decided
