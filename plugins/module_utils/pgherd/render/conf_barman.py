@@ -98,11 +98,12 @@ def place(cluster: Cluster, name: str) -> BarmanLayout:
     return BarmanLayout(cluster.name, str(section["slot_name"]), str(everywhere["barman_lock_directory"]))
 
 
-def settings(cluster: Cluster, barman: Barman, version: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Barman's global settings and those of the cluster's section, the user's over ours; None leaves a key out."""
+def settings(cluster: Cluster, barman: Barman, version: int, user: str = USER) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Barman's global settings and those of the cluster's section, the user's over ours; None leaves a key out. *user*: who runs
+    Barman, which refuses to be run by anybody else."""
     directory = cluster.options.barman_directory or HOME
     everywhere = {
-        "barman_user": USER,
+        "barman_user": user,
         "barman_home": directory,
         "barman_lock_directory": directory,
         "configuration_files_directory": "/etc/barman.d",
@@ -149,7 +150,8 @@ def _value(value: Any) -> str:
     return text.replace("\n", "\n  ")
 
 
-def texts(cluster: Cluster, barman: Barman, version: int, readings: int) -> tuple[str, str]:
-    """What Barman reads on its host: its global settings, and the cluster's section. *readings*: see ini()."""
-    everywhere, section = settings(cluster, barman, version)
+def texts(cluster: Cluster, barman: Barman, version: int, readings: int, user: str = USER) -> tuple[str, str]:
+    """What Barman reads on its host: its global settings, and the cluster's section. *readings*: see ini(); *user*: see
+    settings()."""
+    everywhere, section = settings(cluster, barman, version, user)
     return HEADER + ini("barman", everywhere, readings), HEADER + ini(cluster.name, section, readings)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: pgherd contributors
-"""Pods read what hosts read, to the letter, but for how repmgr has services started."""
+"""Pods read what hosts read, to the letter, but for how repmgr has services started, and who runs Barman."""
 
 from __future__ import annotations
 
@@ -44,7 +44,13 @@ def in_the_pod(world: Cluster, name: str) -> dict[str, str]:
 
 
 def without_commands(text: str) -> str:
-    return re.sub(r"^(repmgrd_)?service_\w+_command = .*\n", "", text, flags=re.MULTILINE)
+    return re.sub(r"^((repmgrd_)?service_\w+_command|barman_user) = .*\n", "", text, flags=re.MULTILINE)
+
+
+def test_barman_is_run_by_who_runs_all() -> None:
+    """It refuses to be run by anybody else than its configuration says."""
+    assert "\nbarman_user = postgres\n" in in_the_pod(CLUSTER, "backup1")["barman.conf"]
+    assert "\nbarman_user = barman\n" in on_the_host(CLUSTER, "backup1")["barman.conf"][0]
 
 
 @pytest.mark.parametrize("name", list(RENDERED))

@@ -12,6 +12,8 @@ from ...render import conf_barman, conf_cluster, conf_pgpool, conf_postgres, con
 from ...render.quoting import passfile
 
 DESCRIPTION = "cluster.json"
+# Who runs all that a pod runs.
+USER = "postgres"
 
 
 def commands() -> dict[str, str]:
@@ -37,7 +39,7 @@ def of_pgpool(cluster: Cluster, host: Pgpool) -> dict[str, str]:
 
 def of_barman(cluster: Cluster, host: Barman, version: int, readings: int) -> dict[str, str]:
     """For a Barman of nodes with PostgreSQL of major *version*. *readings*: see conf_barman.ini()."""
-    main, section = conf_barman.texts(cluster, host, version, readings)
+    main, section = conf_barman.texts(cluster, host, version, readings, USER)
     return {DESCRIPTION: conf_cluster.text(cluster), "barman.conf": main, f"{cluster.name}.conf": section}
 
 
