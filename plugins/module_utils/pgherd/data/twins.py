@@ -19,6 +19,8 @@ OWN = "it has WAL of its own on timeline"
 # Bytes of the WAL's end that are compared, and of a history.
 COMPARED, HISTORY = 16 << 20, 1 << 20
 SIZE = "SELECT setting::bigint AS size FROM pg_settings WHERE name = 'wal_segment_size'"
+# Not md5(), which PostgreSQL refuses where OpenSSL is in FIPS mode.
+SUM = "SELECT encode(sha256(pg_read_binary_file(%s, %s, %s, true)), 'hex') AS sum"
 WRITTEN = """
 SELECT pg_is_in_recovery() AS standby, CASE WHEN pg_is_in_recovery()
        THEN coalesce(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) ELSE pg_current_wal_flush_lsn() END::text AS lsn
@@ -37,8 +39,12 @@ def parted(position: int, timeline: int, here: Server, theirs: Server) -> str:
         return (
             "" if written["standby"] else f"{OWN} {timeline}, to {at}: {theirs.name} has come to {written['lsn']} only"
         )
+    # What came before this timeline its history has told. Of the segment where it begins a broken stream may leave the first part
+    # alone, and the position is that of the timeline before.
+    begin = max(0, position - COMPARED, *history.values())
+    if begin >= position:
+        return ""
     size = int(theirs.rows(SIZE)[0]["size"])
-    begin = max(0, position - COMPARED)
     for number in range(begin // size, -(-position // size)):
         name = file_name(number, AvailableWal(0, size, timeline), history)
         first, last = max(begin, number * size), min(position, (number + 1) * size)
@@ -51,7 +57,7 @@ def parted(position: int, timeline: int, here: Server, theirs: Server) -> str:
 
 def _sum(server: Server, piece: tuple[str, int, int]) -> str:
     """Of some bytes of a file; '' where it is not there."""
-    return str(server.rows("SELECT md5(pg_read_binary_file(%s, %s, %s, true)) AS sum", piece)[0]["sum"] or "")
+    return str(server.rows(SUM, piece)[0]["sum"] or "")
 
 
 def _history(server: Server, timeline: int) -> dict[int, int]:

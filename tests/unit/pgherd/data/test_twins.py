@@ -13,8 +13,8 @@ from scripted import ScriptedServer
 
 SEGMENT = 16 << 20
 BEGAN, LATER = b"1\t0/3000100\tno recovery target specified\n", b"1\t0/3000178\tno recovery target specified\n"
-SAME, OTHER = (hashlib.md5(text).hexdigest() for text in (b"x", b"y"))
-FILE, SUM = r"SELECT pg_read_binary_file", r"md5\(pg_read_binary_file"
+SAME, OTHER = (hashlib.sha256(text).hexdigest() for text in (b"x", b"y"))
+FILE, SUM = r"SELECT pg_read_binary_file", r"sha256\(pg_read_binary_file"
 
 
 def server(name: str, history: bytes | None, *sums: str | None, lsn: str = "", standby: bool = False) -> ScriptedServer:
@@ -53,16 +53,25 @@ def test_it_is_further_than_the_primary_has_ever_been() -> None:
     ],
 )
 def test_the_end_of_its_wal(mine: tuple[str, ...], theirs: tuple[str, ...], own: bool) -> None:
-    here, there = server("pg2", BEGAN, *mine), server("pg1", BEGAN, *theirs, lsn="0/3000300")
-    found = parted(0x3000200, 2, here, there)
-    assert found == (f"{OWN} 2: up to 0/3000200 it is not what pg1 has there" if own else "")
-    # As much as is compared, in two files; the first one of the timeline before, which ended behind it.
+    here, there = server("pg2", BEGAN, *mine), server("pg1", BEGAN, *theirs, lsn="0/4000300")
+    found = parted(0x4000200, 2, here, there)
+    assert found == (f"{OWN} 2: up to 0/4000200 it is not what pg1 has there" if own else "")
+    # As much as is compared, in two files.
     pieces = [
-        ("pg_wal/000000010000000000000002", 0x200, SEGMENT - 0x200),
-        ("pg_wal/000000020000000000000003", 0, 0x200),
+        ("pg_wal/000000020000000000000003", 0x200, SEGMENT - 0x200),
+        ("pg_wal/000000020000000000000004", 0, 0x200),
     ]
-    assert [words for query, words in here.said if "md5" in query] == pieces[: len(mine)]
+    assert [words for query, words in here.said if "sha256" in query] == pieces[: len(mine)]
     assert COMPARED == SEGMENT
+
+
+def test_what_came_before_the_timeline_is_its_historys() -> None:
+    """A stream that breaks where the timeline begins leaves the first part of that segment, and zeros behind it."""
+    here, there = server("pg2", BEGAN, SAME), server("pg1", BEGAN, OTHER, lsn="0/3000300")
+    assert parted(0x3000200, 2, here, there)
+    assert here.said[-1][1] == ("pg_wal/000000020000000000000003", 0x100, 0x100)
+    here, there = server("pg2", BEGAN), server("pg1", BEGAN, lsn="0/3000300")
+    assert not parted(0x3000100, 2, here, there)
 
 
 def test_the_first_timeline_has_no_history() -> None:
@@ -73,5 +82,5 @@ def test_the_first_timeline_has_no_history() -> None:
 
 
 def test_a_history_that_is_gone_tells_nothing() -> None:
-    here, there = server("pg2", None, SAME, SAME), server("pg1", BEGAN, SAME, SAME, lsn="0/3000200")
+    here, there = server("pg2", None, SAME), server("pg1", BEGAN, SAME, lsn="0/3000200")
     assert not parted(0x3000200, 2, here, there)
