@@ -246,6 +246,9 @@ def asked_for(here: Here, node: NodePart) -> dict[str, Verb]:
     def rejoin(say: Callable[[str], None], asked: Mapping[str, Any]) -> dict[str, Any]:
         target = asked["target"]
         attempted = f"bring {here.me} back below {target}"
+        if target == here.me:
+            # It would be stopped first, and be missing as the one to follow then.
+            raise Conflict(attempted, "another node, which is primary", f"{target} itself", "Name the primary.")
         with node.at_work("rejoin", attempted, BACK):
             if streams_below(here.cluster, attempted, target, node.look_anew()):
                 say(f"rejoin: {here.me} streams below {target} already")
