@@ -160,8 +160,8 @@ def adopts(me: str, system_id: str, primary: str, record: Initialization) -> str
 
 
 def sources(cluster: Cluster, target: str, said: Mapping[str, Optional[NodeEvidence]]) -> list[str]:
-    """Standbys of the primary *target* that a copy may be made from in its stead: those that stream its data, not late by
-    design."""
+    """Standbys of the primary *target* that a copy may be made from in its stead: those that stream from itself, on its timeline,
+    and are not late by design. Of a server that is not the real primary there may be some too."""
     there = said.get(target)
     if not there or not there.state:
         return []
@@ -173,5 +173,7 @@ def sources(cluster: Cluster, target: str, said: Mapping[str, Optional[NodeEvide
         and one.state.in_recovery
         and one.state.streaming
         and one.state.system_id == there.state.system_id
+        and one.state.timeline == there.state.timeline
+        and cluster.node_at(one.state.upstream) == target
         and not cluster.node(name).delay
     ]

@@ -175,8 +175,8 @@ class NodeExecutor:
         if self._here.record is None:
             return
         try:
-            if not self._here.record.read().grown:
-                self._here.record.grow()
+            if not self._here.record.read().grown and not self._here.record.grow().grown:
+                raise Unreachable("another change of it came first; it is tried again")
         except Unreachable as error:
             # A node that had data is one of those of which it says so already.
             if not incarnation.known(self._directory):

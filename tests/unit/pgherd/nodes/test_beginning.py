@@ -50,7 +50,7 @@ EMPTY, HOLDS = NodeEvidence(NOTHING), NodeEvidence(DATA)
 PRIMARY = NodeEvidence(replace(DATA, running=True), NodeState(False, 1, US, name="x"))
 STRANGER = NodeEvidence(DirectoryState(CLUSTER, False, THEM, 1, running=True), NodeState(False, 1, THEM, name="x"))
 STANDBY = NodeEvidence(
-    replace(DATA, standby=True, running=True), NodeState(True, 1, US, name="x", receiver="streaming")
+    replace(DATA, standby=True, running=True), NodeState(True, 1, US, name="x", receiver="streaming", upstream="a")
 )
 A_BEGUN, A_DONE, B_DONE = Initialization("a"), Initialization("a", US), Initialization("b", US)
 UNREAD = None
@@ -248,3 +248,8 @@ def test_a_copy_is_made_from_a_standby_that_streams() -> None:
     assert sources(DEMO, "a", {"a": SILENT, "b": STANDBY, "c": STANDBY}) == []
     resting = NodeEvidence(STANDBY.directory, replace(STANDBY.state or NodeState(True, 1, US), receiver=""))
     assert sources(DEMO, "a", {"a": PRIMARY, "b": resting}) == []
+    # Of another server, which may be no primary of the cluster's, and of the one before.
+    strays = NodeEvidence(STANDBY.directory, replace(STANDBY.state or NodeState(True, 1, US), upstream="c"))
+    assert sources(DEMO, "a", {"a": PRIMARY, "b": strays}) == []
+    before = NodeEvidence(PRIMARY.directory, replace(PRIMARY.state or NodeState(False, 1, US), timeline=2))
+    assert sources(DEMO, "a", {"a": before, "b": STANDBY}) == []
