@@ -499,6 +499,13 @@ def test_a_node_that_streams_below_the_primary_already_is_left_alone(
     assert came_back == ([] if way == "none" else ["pg1"])
 
 
+def test_no_node_is_brought_back_below_itself(came_back: list[str]) -> None:
+    """A primary would be stopped for it."""
+    with pytest.raises(Conflict, match="pg2 itself"):
+        bring_back(a_part(NodeSeen(LATER, "pg2", survey(primary("pg2")), "pg2")), "pg2")
+    assert came_back == []
+
+
 @pytest.mark.parametrize(
     ("look", "found"),
     [
