@@ -19,6 +19,7 @@ from ...errors import PgherdError, Unreachable
 from ...model import build
 from ...ports.initialization import NOBODY, Initialization, InitializationRecord, begun, ended
 from ...ports.kubernetes_api import ApiRefusal, KubernetesApi
+from .listener import listen
 
 # Where that container listens; beside it no other of the pod's users gets at it.
 SOCKET = f"{os.environ.get('PGHERD_API', '/run/pgherd-api')}/api"
@@ -75,32 +76,9 @@ class AskedRecord:
 
 def serve(record: InitializationRecord, ending: Callable[[], Iterable[str]], path: str = SOCKET) -> socket.socket:
     """Answer at *path*, beside the caller, until the socket is closed. *ending*: see AskedRecord.ending()."""
-    new = f"{path}.new"
-    with suppress(FileNotFoundError):
-        os.unlink(new)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listener.bind(new)
-    # The other containers are of its group.
-    os.chmod(new, 0o660)
-    listener.listen(16)
-    os.rename(new, path)
     one = threading.Lock()
-    threading.Thread(target=_listen, args=(listener, record, ending, one), daemon=True).start()
-    return listener
-
-
-def _listen(
-    listener: socket.socket,
-    record: InitializationRecord,
-    ending: Callable[[], Iterable[str]],
-    one: threading.Lock,
-) -> None:
-    while True:
-        try:
-            connection, _address = listener.accept()
-        except OSError:
-            return
-        threading.Thread(target=_answer, args=(connection, record, ending, one), daemon=True).start()
+    # The other containers are of its group.
+    return listen(path, 0o660, lambda connection: _answer(connection, record, ending, one))
 
 
 def _answer(

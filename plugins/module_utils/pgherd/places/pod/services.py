@@ -8,13 +8,13 @@ One request is one line of JSON, the verb and its arguments, and so is the answe
 from __future__ import annotations
 
 import json
-import os
 import socket
-import threading
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from ...errors import CommandError, PgherdError, Unreachable
+from .listener import listen
 from .supervisor import Supervisor
 
 VERBS = ("state", "since", "process", "start", "stop", "restart", "reload")
@@ -89,26 +89,7 @@ class PodServices:
 
 def serve(supervisor: Supervisor, path: str) -> socket.socket:
     """Answer at *path*, beside the caller, until the socket is closed."""
-    new = f"{path}.new"
-    with suppress(FileNotFoundError):
-        os.unlink(new)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listener.bind(new)
-    os.chmod(new, 0o600)
-    listener.listen(16)
-    # Who finds it there is answered.
-    os.rename(new, path)
-    threading.Thread(target=_listen, args=(supervisor, listener), daemon=True).start()
-    return listener
-
-
-def _listen(supervisor: Supervisor, listener: socket.socket) -> None:
-    while True:
-        try:
-            connection, _address = listener.accept()
-        except OSError:
-            return
-        threading.Thread(target=_answer, args=(supervisor, connection), daemon=True).start()
+    return listen(path, 0o600, partial(_answer, supervisor))
 
 
 def _answer(supervisor: Supervisor, connection: socket.socket) -> None:
