@@ -62,27 +62,22 @@ def _parser() -> argparse.ArgumentParser:
     status.add_argument("--cluster", default=CLUSTER_FILE, metavar="FILE", help="default: %(default)s")
     status.set_defaults(run=_status)
     agent = commands.add_parser("agent", help="run this host's agent, as its unit does")
-    agent.add_argument("--cluster", default=CLUSTER_FILE, metavar="FILE", help="default: %(default)s")
-    agent.add_argument("--host", required=True, metavar="NAME", help="this host's name in the inventory")
+    _named(agent, CLUSTER_FILE, "this host's")
     agent.add_argument("--postgres", type=int, default=0, metavar="MAJOR", help=TOLD)
     agent.set_defaults(run=_agent)
     pod = commands.add_parser("pod", help="run as process 1 of a pod")
-    pod.add_argument("--cluster", default=CONFIG_FILE, metavar="FILE", help="default: %(default)s")
-    pod.add_argument("--host", required=True, metavar="NAME", help="its name in the inventory")
+    _named(pod, CONFIG_FILE)
     pod.add_argument("--limit", type=_seconds, default=25.0, metavar="N", help="seconds for all to end (%(default)s)")
     pod.set_defaults(run=_pod)
     own = commands.add_parser("own", help="in a pod's first container: leave it what of a Secret is its own")
-    own.add_argument("--cluster", default=CONFIG_FILE, metavar="FILE", help="default: %(default)s")
-    own.add_argument("--host", required=True, metavar="NAME", help="its name in the inventory")
+    _named(own, CONFIG_FILE)
     own.add_argument("--secrets", default="/secrets", metavar="DIR", help="where it is mounted (%(default)s)")
     own.set_defaults(run=_own)
     api = commands.add_parser("api", help="in a pod's own container: speak to Kubernetes' API server for it")
-    api.add_argument("--cluster", default=CONFIG_FILE, metavar="FILE", help="default: %(default)s")
-    api.add_argument("--host", required=True, metavar="NAME", help="its name in the inventory")
+    _named(api, CONFIG_FILE)
     api.set_defaults(run=_api)
     prestop = commands.add_parser("prestop", help="before a pod ends: hand over where its node is the primary")
-    prestop.add_argument("--cluster", default=CLUSTER_FILE, metavar="FILE", help="default: %(default)s")
-    prestop.add_argument("--host", required=True, metavar="NAME", help="its name in the inventory")
+    _named(prestop, CLUSTER_FILE)
     prestop.add_argument("--limit", type=_seconds, default=20.0, metavar="N", help="seconds for it (%(default)s)")
     prestop.set_defaults(run=_prestop)
     schedule = commands.add_parser("schedule", help="in Barman's pod: take base backups when they are due")
@@ -122,6 +117,12 @@ def _parser() -> argparse.ArgumentParser:
     gate.add_argument("--cluster", default=CLUSTER_FILE, metavar="FILE", help="default: %(default)s")
     gate.set_defaults(run=_gate)
     return parser
+
+
+def _named(parser: argparse.ArgumentParser, cluster: str, whose: str = "its") -> None:
+    """What each process of a host or a pod has to be told: the description, *cluster* by default, and who it is."""
+    parser.add_argument("--cluster", default=cluster, metavar="FILE", help="default: %(default)s")
+    parser.add_argument("--host", required=True, metavar="NAME", help=f"{whose} name in the inventory")
 
 
 def _by_hand(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
