@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from ..description import read
 from ..errors import Conflict, PgherdError
 from ..model import HOST, POD
+from . import either
 
 if TYPE_CHECKING:
     from ..model import Cluster
@@ -46,29 +47,17 @@ def _is_pod(cluster: Cluster, me: str) -> bool:
 
 def commands() -> str:
     """The socket at which this place's agent takes commands."""
-    if _in_a_pod():
-        from .pod.here import COMMANDS
-    else:
-        from .host.runtime import COMMANDS
-    return COMMANDS
+    return either.commands(_in_a_pod())
 
 
 def links_from(cluster: Cluster, me: str) -> Links:
     """Sessions on all nodes from the node *me* here, and what stops its PostgreSQL."""
-    if _is_pod(cluster, me):
-        from .pod.here import links_from
-    else:
-        from .host.here import links_from
-    return links_from(cluster, me)
+    return either.links_from(_is_pod(cluster, me), cluster, me)
 
 
 def here(cluster: Cluster, me: str, say: Say, told: int = 0) -> Here:
     """The node *me* here; *say* takes one line for people. For *told*, and what is raised, see layout.version_of."""
-    if _is_pod(cluster, me):
-        from .pod.here import here
-    else:
-        from .host.here import here
-    return here(cluster, me, say, told)
+    return either.here(_is_pod(cluster, me), cluster, me, say, told)
 
 
 def pod_services() -> PodServices:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..model import POD, Cluster
+from . import either
 
 if TYPE_CHECKING:
     from ..ports.here import Here, Say
@@ -20,26 +21,14 @@ def _is_pod(cluster: Cluster, me: str) -> bool:
 
 def commands(cluster: Cluster, me: str) -> str:
     """The socket at which the agent of *me* takes commands."""
-    if _is_pod(cluster, me):
-        from .pod.here import COMMANDS
-    else:
-        from .host.runtime import COMMANDS
-    return COMMANDS
+    return either.commands(_is_pod(cluster, me))
 
 
 def links_from(cluster: Cluster, me: str) -> Links:
     """Sessions on all nodes from the node *me*, and what stops its PostgreSQL."""
-    if _is_pod(cluster, me):
-        from .pod.here import links_from
-    else:
-        from .host.here import links_from
-    return links_from(cluster, me)
+    return either.links_from(_is_pod(cluster, me), cluster, me)
 
 
 def here(cluster: Cluster, me: str, say: Say = lambda _line: None, told: int = 0) -> Here:
     """The node *me*; *say* takes one line for people. For *told*, and what is raised, see layout.version_of."""
-    if _is_pod(cluster, me):
-        from .pod.here import here
-    else:
-        from .host.here import here
-    return here(cluster, me, say, told)
+    return either.here(_is_pod(cluster, me), cluster, me, say, told)
