@@ -135,10 +135,10 @@ def boot_flags(tmp: str = "") -> list[str]:
     ]
 
 
-def install_packages(wanted: Mapping[str, str] = PACKAGES) -> None:
+def install_packages(wanted: Mapping[str, str] | None = None) -> None:
     """Install what is missing with apt-get: packages by the command that each brings. LabError says what to install where that
     is not possible."""
-    missing = sorted({package for command, package in wanted.items() if not shutil.which(command)})
+    missing = sorted({package for command, package in (wanted or PACKAGES).items() if not shutil.which(command)})
     if not missing:
         return
     if not shutil.which("apt-get") or os.geteuid() != 0:

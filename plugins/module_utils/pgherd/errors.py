@@ -64,13 +64,17 @@ class Conflict(PgherdError):
     def __init__(self, message: str, wanted: Any, found: Any, cure: str = "") -> None:
         self.wanted = wanted
         self.found = found
-        super().__init__(f"{message}: wanted {wanted}, found {found}.", cure)
+        super().__init__(f"{message}: {self._said()}.", cure)
+
+    def _said(self) -> str:
+        return f"wanted {self.wanted}, found {self.found}"
 
 
 class Busy(Conflict):
     """What would be in the way of another, which runs already. *running* names that one."""
 
     def __init__(self, message: str, running: str, cure: str = "") -> None:
-        self.wanted = None
-        self.found = running
-        PgherdError.__init__(self, f"{message}: {running} is running already.", cure)
+        super().__init__(message, None, running, cure)
+
+    def _said(self) -> str:
+        return f"{self.found} is running already"

@@ -37,9 +37,10 @@ from testinfra.backend.ssh import SshBackend
 CHECKOUT = Path(__file__).resolve().parents[3]
 sys.path.append(str(CHECKOUT / "tests/lab"))
 
-from machine import until as until  # noqa: E402
+import machine  # noqa: E402
 from place import VERSIONS  # noqa: E402
 
+until = machine.until
 OWN = r"-c default_transaction_isolation=read\\ committed -c statement_timeout=0"
 # Of a question that a host did not answer (Host.run asserts that), or not with one row.
 MISSED = (AssertionError, LookupError, ValueError)

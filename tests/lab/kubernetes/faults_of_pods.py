@@ -60,7 +60,7 @@ def part(one: str, other: str, both: bool = True) -> None:
     rules = [("forward", f"ip saddr {here} ip daddr {there} drop")]
     if both:
         rules.append(("forward", f"ip saddr {there} ip daddr {here} drop"))
-    for node in {node_of(one), node_of(other)}:
+    for node in sorted({node_of(one), node_of(other)}):
         network.rules(node, rules)
 
 

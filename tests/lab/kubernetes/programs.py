@@ -103,7 +103,8 @@ def _patiently(command: list[str], folder: Path) -> None:
         env["GOTOOLCHAIN"] = "local"
     said = ""
     for _attempt in range(TRIES):
-        done = subprocess.run(["nice", "-n", "19", *command], cwd=folder, env=env, capture_output=True, text=True)
+        argv = ["nice", "-n", "19", *command]
+        done = subprocess.run(argv, cwd=folder, env=env, capture_output=True, text=True, check=False)
         if done.returncode == 0:
             return
         said = done.stderr.strip()[-1500:]

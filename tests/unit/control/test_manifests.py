@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import test_kubernetes
 import yaml
 from ansible.errors import AnsibleError
 from ansible_collections.pgherd.cluster.plugins.lookup.manifests import LookupModule
 from ansible_collections.pgherd.cluster.plugins.plugin_utils._kubernetes import Wanted
 from ansible_collections.pgherd.cluster.plugins.plugin_utils._manifests import manifests, stale
-from test_kubernetes import HOSTS, task  # noqa: F401
+from test_kubernetes import HOSTS
 
+task = test_kubernetes.task
 SERVICE = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "demo-write"}}
 NAMESPACE = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "db"}}
 MANY_LINES = {
@@ -55,7 +57,7 @@ def test_only_files_of_its_own_are_stale(tmp_path: Path) -> None:
     assert stale(str(tmp_path / "nowhere"), "demo", []) == []
 
 
-def test_all_that_would_be_applied_is_written(task: dict[str, Any], tmp_path: Path) -> None:  # noqa: F811
+def test_all_that_would_be_applied_is_written(task: dict[str, Any], tmp_path: Path) -> None:
     wanted = Wanted(task)
     without = files(task, directory=str(tmp_path / "out"))
     read = [yaml.safe_load(text) for text in without.values()]
@@ -71,7 +73,7 @@ def test_all_that_would_be_applied_is_written(task: dict[str, Any], tmp_path: Pa
     }
 
 
-def test_secrets_do_not_stay(task: dict[str, Any], tmp_path: Path) -> None:  # noqa: F811
+def test_secrets_do_not_stay(task: dict[str, Any], tmp_path: Path) -> None:
     for name, text in files(task, directory=str(tmp_path), secrets=True).items():
         (tmp_path / name).write_text(text)
     assert files(task, "stale", directory=str(tmp_path), secrets=True) == []
@@ -82,7 +84,7 @@ def test_secrets_do_not_stay(task: dict[str, Any], tmp_path: Path) -> None:  # n
     ]
 
 
-def test_a_directory_is_named(task: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+def test_a_directory_is_named(task: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(AnsibleError, match="Name the directory to write into"):
         files(task)
     monkeypatch.chdir(tmp_path)

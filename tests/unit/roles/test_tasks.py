@@ -20,7 +20,7 @@ WORDS = {"name", "when", "ansible.builtin.import_tasks", "ansible.builtin.includ
 @pytest.mark.parametrize("path", CONTENTS, ids=lambda path: path.parts[-3])
 def test_main_is_a_table_of_contents(path: Path) -> None:
     chapters = yaml.safe_load(path.read_text(encoding="utf-8"))
-    assert [sorted(set(chapter) - WORDS) for chapter in chapters] == [[] for _ in chapters]
+    assert [sorted(set(chapter) - WORDS) for chapter in chapters] == [[]] * len(chapters)
     assert len(chapters) <= 6
 
 

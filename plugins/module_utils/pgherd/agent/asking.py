@@ -108,7 +108,8 @@ def who(path: str) -> Mapping[str, Any]:
         raise PgherdError(f"ask the agent on this host, at {path}: {error.strerror}.", "Run it as root.") from error
     except (OSError, ProtocolError):
         return {}
-    known = isinstance(found.get("node"), str) and type(found.get("postgres")) is int
+    version = found.get("postgres")
+    known = isinstance(found.get("node"), str) and isinstance(version, int) and not isinstance(version, bool)
     return found if known else {}
 
 

@@ -43,7 +43,7 @@ def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return SwitchoverFacts(SURVEY, "pg1", oldest=100.0 if to == "pg3" else 0.0), to or "pg2"
 
     monkeypatch.setattr(choice, "look", look)
-    monkeypatch.setattr(by_hand, "links_from", lambda *_: Links(lambda name: pytest.fail(name), lambda: None, mine))
+    monkeypatch.setattr(by_hand, "links_from", lambda *_: Links(pytest.fail, lambda: None, mine))
     monkeypatch.setattr(change.ChangeExecutor, "switchover", lambda _self, primary: did.append(f"here, from {primary}"))
     monkeypatch.setattr(
         by_hand,
