@@ -9,7 +9,7 @@ import pytest
 from faults import inject
 from faults.cluster import Cluster, until
 from faults.suite.conftest import Breaking
-from faults.suite.steps import fails_over, nobody, stays
+from faults.suite.steps import fails_over, nobody, others, stays
 from faults.trial import Trial
 
 fault = pytest.mark.fault
@@ -118,3 +118,39 @@ def test_a_clone_whose_primary_dies_is_made_again(breaking: Breaking, cluster: C
         inject.go_on(cluster, inject.processes(cluster, node, "clone"))
         inject.power_on(cluster, old)
         trial.until_written(120)
+
+
+@fault("C77", "a node that was promoted by hand is a standby again, and the primary fails before its agent looks")
+def test_a_twin_counts_for_nobody(breaking: Breaking, cluster: Cluster) -> None:
+    """By numbers it is on the primary's timeline, and further than all others."""
+    with breaking() as trial:
+        first = trial.first_primary
+        twin = cluster.standbys(first)[-1]
+        inject.isolate(cluster, twin)
+        cluster.place.service(twin, "stop", "agent", "repmgrd")
+        cluster.rows(twin, "SELECT pg_promote()")
+        cluster.rows(twin, "SELECT pg_logical_emit_message(false, 'twin', repeat('x', 40000000)), pg_switch_wal()")
+        cluster.place.service(twin, "stop", "postgres")
+        cluster.run(twin, "install", "-o", "postgres", "-m", "600", "/dev/null", f"{cluster.data}/standby.signal")
+        cluster.sh(twin, f"echo \"primary_conninfo = ''\" >>{cluster.data}/postgresql.auto.conf")
+        trial.now()
+        target = cluster.standbys(first)[0]
+        cluster.run(target, "pgherd", "switchover")
+        primary = fails_over(trial, twin)
+        rest = others(cluster, primary, twin)
+        streams = "SELECT count(*) FROM pg_stat_wal_receiver WHERE status = 'streaming'"
+        until(
+            "the others to stream again",
+            lambda: all(cluster.each(lambda one: cluster.value(one, streams) == 1, rest).values()),
+            60,
+        )
+        cluster.place.service(twin, "start", "postgres")
+        inject.join(cluster, twin)
+        reached = cluster.value(twin, "SELECT min_recovery_end_timeline FROM pg_control_recovery()")
+        assert reached == cluster.timeline(primary)
+        inject.power_cut(cluster, primary)
+        # All but the primary would have to be sealed, and one of them is not of their history.
+        nobody(trial, 25.0, *others(cluster, primary))
+        inject.power_on(cluster, primary)
+        trial.until_written(60)
+        cluster.place.service(twin, "start", "agent", "repmgrd")

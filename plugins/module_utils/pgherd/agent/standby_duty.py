@@ -12,7 +12,6 @@ from ..data import datadir, last_words, wal
 from ..data.diverged import diverged, history_of
 from ..data.foreign_wal import foreign
 from ..data.rejoin_marker import marked, unmark
-from ..data.twins import parted
 from ..data.unfinished import size, whole
 from ..duties import standby
 from ..errors import PgherdError
@@ -32,6 +31,7 @@ from ..promotion.election import Missed, rank
 from ..promotion.promote import Promotion
 from ..promotion.seal import make_slot, move
 from ..quorum import acknowledgers
+from .comparison import Comparison
 from .work import Work
 
 # Seconds from one look at a silent service to the next, and from one look into why a server does not stream.
@@ -53,9 +53,8 @@ class StandbyDuty:
         self._segment, self._segment_since, self._waiting = "", 0.0, 0.0
         self._history: tuple[str, int, dict[int, int]] = ("", 0, {})
         self._useless = self._words = ""
-        self._examined = self._compared = float("-inf")
-        # By primary, timeline and position why the WAL here is another's, '' where it is that primary's.
-        self._twin: tuple[tuple[str, int, int], str] = (("", 0, 0), "")
+        self._examined = float("-inf")
+        self._comparison = Comparison(here, work)
         self._new = False
         # How the nodes are reached for an election.
         self._elects = here.links
@@ -87,8 +86,11 @@ class StandbyDuty:
         self._examine(now, mine, primary, wanted, no_stream)
         sealed, off = lasts("sealed", now, free), lasts("off_primary", now, off_primary)
         # Before it is pointed anywhere.
-        due = sealed >= standby.UNSEAL or off >= standby.OFF_PRIMARY
+        newer = bool(theirs and theirs.timeline > mine.timeline)
+        due = sealed >= standby.UNSEAL or off >= standby.OFF_PRIMARY or (free and newer)
         strange = newcomers(here.cluster, survey.states)
+        diverged_ = self._diverged(now, mine, theirs, due)
+        own = self._comparison.own(mine)
         seen = standby.Standby(
             here.me,
             mine,
@@ -103,13 +105,14 @@ class StandbyDuty:
             lasts("off_design", now, off_design),
             self._hung(now, primary, survey),
             rank(here.cluster, here.me, survey),
-            here.me in here.cluster.electable_names and here.me not in strange,
+            here.me in here.cluster.electable_names and here.me not in strange and not own,
             not primary or standby.may_follow(here.cluster, here.me, primary, survey),
-            bool(theirs and theirs.timeline > mine.timeline),
-            self._diverged(now, mine, theirs, due),
+            newer,
+            diverged_,
             bool(primary) and pointed_at == primary,
             self._useless,
             self._words,
+            own,
         )
         self._new = here.me in strange
         if primary and head == primary:
@@ -225,14 +228,14 @@ class StandbyDuty:
         return 0 < needed <= len({*self._tracker.backed(now, theirs.name)} - {mine.name})
 
     def _diverged(self, now: float, mine: NodeState, theirs: NodeState | None, due: bool = False) -> bool | None:
-        """Whether it has WAL that the primary's history has not, which is read once; None while that is not known. On one and the
-        same timeline that is looked at where it is *due*."""
+        """Whether it has WAL that the primary's history has not, which is read once; None while that is not known. Where the
+        numbers of their timelines do not tell, that is compared where it is *due*."""
         stray = self._without_me(now, mine, theirs)
         lasted = self._tracker.lasts("stray", now, stray) >= standby.STRAY
         if theirs is None:
             return False
         if mine.timeline == theirs.timeline:
-            return due and self._parted(now, mine, theirs)
+            return due and self._comparison.parted(now, mine, theirs)
         if not mine.settled:
             return None
         if mine.timeline > theirs.timeline:
@@ -243,29 +246,7 @@ class StandbyDuty:
                     self._history = (theirs.name, theirs.timeline, history_of(server, theirs.timeline))
             except PgherdError:
                 return None
-        return diverged(mine, self._history[2])
-
-    def _parted(self, now: float, mine: NodeState, theirs: NodeState) -> bool | None:
-        """Whether it has WAL of its own on the primary's timeline, which is found out beside the looks; None while it is not
-        known."""
-        if not mine.settled:
-            return None
-        which = (theirs.name, mine.timeline, mine.position)
-        known = self._twin[0]
-        # What streams from elsewhere gets on meanwhile.
-        fresh = mine.streaming and known[:2] == which[:2] and now - self._compared < EXAMINE
-        if known != which and not fresh:
-            if not self._work.name and now - self._compared >= standby.AGAIN:
-                self._compared = now
-                self._work.begin("compare", lambda: self._see_twin(which))
-            return None
-        self._useless = self._twin[1] or self._useless
-        return bool(self._twin[1])
-
-    def _see_twin(self, which: tuple[str, int, int]) -> None:
-        primary, timeline, position = which
-        with session(self._here.links, self._here.me) as mine, session(self._here.links, primary) as server:
-            self._twin = (which, parted(position, timeline, mine, server))
+        return diverged(mine, self._history[2]) or (due and self._comparison.parted(now, mine, theirs))
 
     def _do(self, now: float, duty: standby.Duty, gone: float = 0.0, heard: Collection[str] = ()) -> None:
         if not duty.action or self._work.name or self._work.since(duty.action, now) < duty.again:

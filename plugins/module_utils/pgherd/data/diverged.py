@@ -17,7 +17,7 @@ from ..model import int_to_lsn
 from ..observe.node_state import NodeState
 from ..ports.sql import Server
 from .histories import as_text, parse_history
-from .twins import parted
+from .twins import Served, parted
 
 
 def diverged(state: NodeState, history: Mapping[int, int]) -> bool:
@@ -37,10 +37,10 @@ def history_of(server: Server, timeline: int) -> dict[int, int]:
 def refuse(mine: NodeState, theirs: NodeState, here: Server, server: Server) -> None:
     """Raises Conflict where the standby *mine* has WAL that *theirs* has not. *here* and *server* are their sessions."""
     own = ""
-    if mine.timeline == theirs.timeline:
-        own = parted(mine.position, mine.timeline, here, server)
-    elif mine.timeline < theirs.timeline and diverged(mine, history_of(server, theirs.timeline)):
+    if mine.timeline < theirs.timeline and diverged(mine, history_of(server, theirs.timeline)):
         own = f"WAL to {int_to_lsn(mine.position)} on timeline {mine.timeline}"
+    elif mine.timeline <= theirs.timeline:
+        own = parted(mine.position, mine.timeline, Served(here), server, theirs.timeline)
     if own:
         cure = "Its agent brings it back; without the agent: playbook pgherd.cluster.rejoin."
         raise Conflict(

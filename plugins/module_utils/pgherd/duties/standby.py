@@ -48,7 +48,7 @@ class Standby:
     design, which is there; *hung*: see hung(). *rank* among the electable ones. *safe*: see may_follow(). *newer*: the primary
     is on a newer timeline. *diverged*: see diverged.py, None while that is not known; *pointed*: whether it is pointed at
     *primary* itself. *useless*: why its data cannot stream any more, '' while nothing tells that; *words*: what its log says
-    of the stream that it does not have."""
+    of the stream that it does not have. *own*: see twins.py."""
 
     me: str
     state: NodeState
@@ -70,6 +70,7 @@ class Standby:
     pointed: bool = False
     useless: str = ""
     words: str = ""
+    own: str = ""
 
 
 @dataclass(frozen=True)
@@ -125,9 +126,9 @@ def _unstick(seen: Standby) -> Duty:
 def _join(seen: Standby, why: str) -> Duty:
     """Follow, or come back where the data do not fit: a standby with other WAL would confirm commits that it does not have."""
     if seen.diverged:
-        if not seen.newer and seen.useless:
-            # Of the same timeline by its number: nothing rewinds that.
-            return Duty("rejoin", seen.primary, f"{why}; {seen.useless}", seen.useless)
+        if seen.own:
+            # By the numbers of their timelines they go together: nothing rewinds that.
+            return Duty("rejoin", seen.primary, f"{why}; {seen.own}", seen.own)
         return Duty("rejoin", seen.primary, f"{why}; it has WAL that {seen.primary}'s history has not")
     if seen.diverged is None:
         return Duty("")

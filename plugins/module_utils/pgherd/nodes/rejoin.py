@@ -23,7 +23,7 @@ from ..data.last_words import said
 from ..data.postmaster import kill_postmaster, stop_postmaster
 from ..data.rejoin_marker import STOPPED, STRAY, alone, mark, marked, unmark
 from ..data.salvage import Salvage
-from ..data.twins import OWN
+from ..data.twins import OWN, UNTOLD, Stored, parted
 from ..data.unfinished import backup_of, size, whole
 from ..errors import PgherdError
 from ..model import Node, int_to_lsn, lsn_to_int
@@ -35,6 +35,7 @@ from ..ports.here import Here
 from ..ports.links import session
 from ..ports.services import FAILED, POSTGRES
 from ..ports.sql import conninfo
+from ..programs.postgres import control_data
 from ..programs.repmgr import record_standby, streaming_conninfo
 from ..programs.sessions import parameters
 from ..promotion.seal import make_slot
@@ -46,6 +47,8 @@ from .verdict import CLONE
 # Seconds for a rewind, for a server to stop before it is killed, to read its own WAL, to wait for some that is not there,
 # and to stream in the end.
 REWIND, STOP, RECOVER, WAITS, STREAM = 3600.0, 15.0, 3600.0, 20.0, 60.0
+# How the reason, or the note, begins where the data are whole, and must never be started again or be connected as they are.
+ALONE = (STRAY, OWN, UNTOLD)
 
 
 # libpq's words where pg_rewind cannot even begin.
@@ -75,10 +78,11 @@ class Rejoin:
     def _run(self, target: str, useless: str) -> str:
         source = self._cluster.node(target)
         begun = marked()
-        # Stopped by us and not by a person: whatever happens now, the agent comes back to it.
-        mark(begun or f"{STOPPED} to come back below {target}")
+        # Stopped by us and not by a person: whatever happens now, the agent comes back to it. What has WAL of its own it must not
+        # start in the meantime: that would count in an election.
+        mark(begun or (useless if useless.startswith(ALONE) else f"{STOPPED} to come back below {target}"))
         self._stop()
-        reason = self._unusable(source, begun, useless) or self._shut_down(source)
+        reason = self._unusable(source, begun, useless) or self._shut_down(source) or self._parted(source)
         reason = reason or self._rewind(source) or self._wal_gone(source)
         if reason:
             maker = NodeExecutor(self._here, 120.0)
@@ -95,21 +99,35 @@ class Rejoin:
     def _unusable(self, source: Node, begun: str, useless: str) -> str:
         """Why the data here, with the note *begun* on them, have to be cloned anew; '' when they may be rewound. What only
         they have is kept first, where they are whole."""
-        if begun and not begun.startswith((STOPPED, STRAY)):
+        if begun and not begun.startswith((STOPPED, *ALONE)):
             return f"an earlier attempt was interrupted ({begun})"
         reason = self._cannot_rewind(source)
         if reason:
             return reason
         mine = datadir.local(self._here.layout, self._here.runner)
-        if begun.startswith(STRAY):
+        if begun.startswith(ALONE):
             self._keeper.run(source, mine, stray=True)
-            return f"it was {begun}"
+            return f"it was {begun}" if begun.startswith(STRAY) else begun
         with session(self._links, source.name) as server:
             elsewhere = foreign(self._here.layout, mine, server, self._here.runner)
         if elsewhere or useless:
-            own = useless.startswith(OWN)
+            own = useless.startswith(ALONE)
             self._keeper.run(source, mine, stray=own, since=mine.redo if elsewhere else None)
         return elsewhere or useless
+
+    def _parted(self, source: Node) -> str:
+        """Why the WAL here, which is read to its end, is none of *source*'s up to where by the numbers of their timelines they
+        part; '' where it is. pg_rewind sees nothing but these numbers."""
+        found = control_data(self._here.layout, self._here.runner)
+        mine = datadir.judged(self._here.layout, found)
+        end = max(mine.checkpoint, lsn_to_int(found["Minimum recovery ending location"]))
+        with session(self._links, source.name) as server:
+            now = wal.available_wal(server).timeline
+            own = parted(end, mine.timeline, Stored(self._directory), server, now)
+        if own:
+            mark(own)
+            self._keeper.run(source, mine, stray=True)
+        return own
 
     def _shut_down(self, source: Node) -> str:
         """Have the data be those of a server that was shut down; why they cannot be, or ''. Raises PgherdError with the

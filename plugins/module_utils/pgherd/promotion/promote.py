@@ -29,6 +29,7 @@ from ..ports.sql import Server
 from ..programs.postgres import shortage
 from ..programs.repmgr import streaming_conninfo
 from . import seal as sealing
+from .apart import of_other_history
 from .election import LONG_AGO, Candidacy, ElectionVerdict, Missed, cannot_replay, decide, furthest
 from .repoint import Repointing
 
@@ -190,11 +191,15 @@ class Promotion:
         found = ", ".join(f"{name} at {state.timeline}:{int_to_lsn(state.position)}" for name, state in sealed.items())
         self._step("sealed", found)
         # What follows nobody any more cannot come to count, or not to.
-        why = unfit(self._cluster, sealed, self._confirmed)
+        lone = [name for name in sealed if not self._before[name].conninfo]
+        apart = of_other_history(self._me, sealed, lone, self._servers, self._links.limit)
+        if apart:
+            self._step("compared", ", ".join(apart.values()))
+        why = {**unfit(self._cluster, sealed, self._confirmed), **apart}
         self._unfit, failed = tuple(why), {**failed, **why}
         if not self._enough(verdict, sealed):
             raise Conflict(f"promote {self._me}", f"{verdict.needed} sealed nodes", counted(list(sealed), failed))
-        return sealed
+        return {name: state for name, state in sealed.items() if name not in apart}
 
     def _lock(self, names: Sequence[str]) -> dict[str, str]:
         """Lock them; why some were not. The same one first for everybody: of two promotions at once, one goes on. Raises

@@ -58,9 +58,10 @@ class Repointing:
         self._step("repointed", counted(list(done), failed))
 
     def _lost(self, state: NodeState) -> bool:
-        """Whether a standby that was not sealed has followed the old primary and nobody else."""
+        """Whether a standby that was not sealed for this has followed the old primary and nobody else. One that follows nobody
+        may have WAL of its own, and its agent sees to that."""
         gone = self._cluster.node(self._primary) if self._primary else None
-        return not state.streaming or bool(gone and state.upstream in aliases(gone))
+        return not state.sealed and (not state.streaming or bool(gone and state.upstream in aliases(gone)))
 
     def record(self, sealed: Mapping[str, NodeState]) -> None:
         """Write it into repmgr's metadata, from where the others replicate it. Not on the write path: a failure is said,

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from here import here_of
 from pgherd.agent import standby_duty
+from pgherd.agent.comparison import Comparison
 from pgherd.agent.standby_duty import StandbyDuty
 from pgherd.agent.work import Work
 from pgherd.data.wal import AvailableWal
@@ -93,7 +94,7 @@ def test_how_long_a_leaf_is_away(
 ) -> None:
     told: list[float] = []
     monkeypatch.setattr(standby, "decide", lambda seen: told.append(seen.off_design) or standby.Duty(""))
-    monkeypatch.setattr(StandbyDuty, "_parted", lambda *_: False)
+    monkeypatch.setattr(Comparison, "parted", lambda *_: False)
     duty = duty_of(TREE, "pg3")
     for now in (0.0, 60.0):
         duty.run(now, leaf, survey(primary("pg1"), middle, leaf), "pg1")

@@ -11,6 +11,7 @@ from here import here_of
 from pgherd.agent.standby_duty import StandbyDuty
 from pgherd.agent.work import Work
 from pgherd.data.diverged import diverged, history_of, refuse
+from pgherd.duties.standby import Duty, Standby
 from pgherd.errors import Conflict, SqlError
 from pgherd.observe.node_state import NodeState
 from pgherd.observe.tracker import Tracker
@@ -50,15 +51,19 @@ def test_a_diverged_one_is_refused_by_repmgrds_follow(monkeypatch: pytest.Monkey
     server = ScriptedServer("pg2", [(FILE, [{"content": HISTORY}])])
     with pytest.raises(Conflict, match=r"let pg1 follow pg2: .*WAL to 0/5000028 on timeline 1"):
         refuse(standby("pg1", 0x5000028), primary("pg2", 2), mine, server)
-    refuse(standby("pg1", 0x5000000), primary("pg2", 2), mine, ScriptedServer("pg2", [(FILE, [{"content": HISTORY}])]))
     asked: list[tuple[object, ...]] = []
-    monkeypatch.setattr(
-        "pgherd.data.diverged.parted", lambda *given: asked.append(given) or ("" if asked[1:] else twin)
-    )
-    with pytest.raises(Conflict, match=r"let pg1 follow pg2: .*it has WAL of its own"):
-        refuse(standby("pg1", 0x5000028), primary("pg2", 1), mine, server)
-    refuse(standby("pg1", 0x5000028), primary("pg2", 1), mine, server)
-    assert asked == [(0x5000028, 1, mine, server)] * 2
+
+    def found(position: int, timeline: int, _mine: object, theirs: object, now: int) -> str:
+        asked.append((position, timeline, theirs, now))
+        return twin if len(asked) % 2 else ""
+
+    monkeypatch.setattr("pgherd.data.diverged.parted", found)
+    for now, at in ((1, 0x5000028), (2, 0x5000000)):
+        server = ScriptedServer("pg2", [(FILE, [{"content": HISTORY}])] * (2 if now > 1 else 0))
+        with pytest.raises(Conflict, match=r"let pg1 follow pg2: .*it has WAL of its own"):
+            refuse(standby("pg1", at), primary("pg2", now), mine, server)
+        refuse(standby("pg1", at), primary("pg2", now), mine, server)
+        assert asked[-2:] == [(at, 1, server, now)] * 2
 
 
 def duty(*servers: ScriptedServer) -> StandbyDuty:
@@ -131,7 +136,7 @@ def test_a_history_that_cannot_be_read_leaves_it_open() -> None:
 def test_the_same_timeline_is_compared_once_before_it_follows(monkeypatch: pytest.MonkeyPatch, found: str) -> None:
     """Beside the looks: the primary may not answer."""
     asked: list[tuple[object, ...]] = []
-    monkeypatch.setattr("pgherd.agent.standby_duty.parted", lambda *given: asked.append(given) or found)
+    monkeypatch.setattr("pgherd.agent.comparison.parted", lambda *given: asked.append(given) or found)
     here, there, theirs = ScriptedServer("pg1", []), ScriptedServer("pg2", []), primary("pg2", 1)
     looks = duty(here, there)
     assert looks._diverged(0.0, MORE, theirs) is False
@@ -142,7 +147,10 @@ def test_the_same_timeline_is_compared_once_before_it_follows(monkeypatch: pytes
     looks._work._thread.join(10)
     for now in (0.3, 99.0):
         assert looks._diverged(now, MORE, theirs, due=True) is bool(found)
-    assert (asked, looks._useless) == ([(0x5000028, 1, here, there)], found)
+    assert [(*one[:2], *one[3:]) for one in asked] == [(0x5000028, 1, there, 1)]
+    assert looks._comparison.own(MORE) == found
+    # A clone, say: that is other WAL.
+    assert looks._comparison.own(replace(MORE, receive_lsn="0/5000100")) == ""
     # One that streams from a third one gets on meanwhile.
     on = replace(MORE, receiver="streaming", receive_lsn="0/5000100")
     assert looks._diverged(0.4, on, theirs, due=True) is bool(found)
@@ -153,9 +161,32 @@ def test_a_comparison_that_fails_leaves_it_open(monkeypatch: pytest.MonkeyPatch)
     def fail(*_: object) -> str:
         raise SqlError("read", "pg2", "permission denied")
 
-    monkeypatch.setattr("pgherd.agent.standby_duty.parted", fail)
+    monkeypatch.setattr("pgherd.agent.comparison.parted", fail)
     looks = duty(ScriptedServer("pg1", []), ScriptedServer("pg2", []))
     for now in (0.0, 0.5):
         assert looks._diverged(now, MORE, primary("pg2", 1), due=True) is None
         assert looks._work._thread
         looks._work._thread.join(10)
+
+
+@pytest.mark.parametrize("found", ["", "it has WAL of its own"])
+def test_a_newer_timeline_says_nothing_of_a_twin_before_it(monkeypatch: pytest.MonkeyPatch, found: str) -> None:
+    """All up to the fork is the primary's by its history. So a sealed one is compared as well, before it follows."""
+    asked: list[tuple[object, ...]] = []
+    monkeypatch.setattr("pgherd.agent.comparison.parted", lambda *given: asked.append(given) or found)
+    told: list[Standby] = []
+    monkeypatch.setattr("pgherd.duties.standby.decide", lambda seen: told.append(seen) or Duty(""))
+    history = [(FILE, [{"content": HISTORY}])]
+    looks = duty(ScriptedServer("pg2", history), ScriptedServer("pg1", []), ScriptedServer("pg2", []))
+    sealed, theirs = standby("pg1", 0x5000000, follows=""), primary("pg2", 2)
+    looks.run(0.0, sealed, survey(sealed, theirs), "pg2")
+    assert looks._work._thread
+    looks._work._thread.join(10)
+    looks.run(0.5, sealed, survey(sealed, theirs), "pg2")
+    assert [seen.diverged for seen in told] == [None, bool(found)]
+    assert [(*one[:2], one[4]) for one in asked] == [(0x5000000, 1, 2)]
+    # The primary is gone: the twin is no candidate, unless it was cloned meanwhile.
+    looks.run(1.0, sealed, survey(sealed), "")
+    cloned = replace(sealed, receive_lsn="0/7000000", replay_lsn="0/7000000")
+    looks.run(1.5, cloned, survey(cloned), "")
+    assert [seen.electable for seen in told[2:]] == [not found, True]

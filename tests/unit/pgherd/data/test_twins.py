@@ -8,13 +8,19 @@ import hashlib
 from typing import Any
 
 import pytest
-from pgherd.data.twins import COMPARED, OWN, parted
+from pgherd.data.twins import COMPARED, OWN, UNTOLD, Served
+from pgherd.data.twins import parted as parted_
 from scripted import ScriptedServer
 
 SEGMENT = 16 << 20
 BEGAN, LATER = b"1\t0/3000100\tno recovery target specified\n", b"1\t0/3000178\tno recovery target specified\n"
 SAME, OTHER = (hashlib.sha256(text).hexdigest() for text in (b"x", b"y"))
 FILE, SUM = r"SELECT pg_read_binary_file", r"sha256\(pg_read_binary_file"
+
+
+def parted(position: int, timeline: int, mine: ScriptedServer, theirs: ScriptedServer, now: int = 0) -> str:
+    """Of two that run; the other is on the same timeline unless *now* says on which."""
+    return parted_(position, timeline, Served(mine), theirs, now or timeline)
 
 
 def server(name: str, history: bytes | None, *sums: str | None, lsn: str = "", standby: bool = False) -> ScriptedServer:
@@ -38,7 +44,10 @@ def test_it_is_further_than_the_primary_has_ever_been() -> None:
     assert (
         parted(0x3000200, 2, server("pg2", BEGAN), theirs) == f"{OWN} 2, to 0/3000200: pg1 has come to 0/30001F0 only"
     )
-    assert not parted(0x3000200, 2, server("pg2", BEGAN), server("pg1", BEGAN, lsn="0/30001F0", standby=True))
+    # A standby may have more than another.
+    less = server("pg1", BEGAN, SAME, lsn="0/30001F0", standby=True)
+    assert not parted(0x3000200, 2, server("pg2", BEGAN, SAME), less)
+    assert less.said[-1][1] == ("pg_wal/000000020000000000000003", 0x100, 0xF0)
 
 
 @pytest.mark.parametrize(
@@ -84,3 +93,58 @@ def test_the_first_timeline_has_no_history() -> None:
 def test_a_history_that_is_gone_tells_nothing() -> None:
     here, there = server("pg2", None, SAME), server("pg1", BEGAN, SAME, lsn="0/3000200")
     assert not parted(0x3000200, 2, here, there)
+
+
+AFTER = b"1\t0/3000100\tno recovery target specified\n2\t0/3000300\tno recovery target specified\n"
+ELSEWHERE = b"1\t0/3000178\tno recovery target specified\n2\t0/3000300\tno recovery target specified\n"
+
+
+@pytest.mark.parametrize(
+    ("what", "position", "history", "mine", "theirs", "own"),
+    [
+        ("its end is the primary's", 0x3000200, AFTER, SAME, SAME, ""),
+        ("it is not", 0x3000200, AFTER, SAME, OTHER, "2: up to 0/3000200 it is not what pg1 has there"),
+        ("what is beyond the next one's beginning is no twin's", 0x3000500, AFTER, SAME, SAME, ""),
+        ("and what is before may be", 0x3000500, AFTER, SAME, OTHER, "2: up to 0/3000300 it is not what pg1 has there"),
+        ("it has begun elsewhere", 0x3000200, ELSEWHERE, None, None, "2, which has another history than pg1's"),
+    ],
+)
+def test_the_primary_has_begun_the_next(
+    what: str, position: int, history: bytes, mine: str | None, theirs: str | None, own: str
+) -> None:
+    """A twin's position may lie where by the primary's history all is its own."""
+    here = server("pg2", BEGAN, *([mine] if mine else []))
+    size = [("wal_segment_size", [{"size": SEGMENT}])] if theirs else []
+    there = ScriptedServer(
+        "pg1", [(FILE, [{"content": history}]), *size, *([(SUM, [{"sum": theirs}])] if theirs else [])]
+    )
+    assert parted(position, 2, here, there, 3) == (f"{OWN} {own}" if own else ""), what
+    if theirs:
+        # Each by the file that it has.
+        names = [one.said[-1][1][0] for one in (here, there)]  # type: ignore[index]
+        assert names == ["pg_wal/000000020000000000000003", "pg_wal/000000030000000000000003"]
+
+
+@pytest.mark.parametrize(
+    ("what", "position", "mine", "theirs", "told"),
+    [
+        ("nothing is left of it", 0x4000000, (SAME,), (None,), False),
+        ("a header is left, which is the same in both", 0x4000028, (SAME, SAME), (None, SAME), False),
+        ("a page is", 0x4002000, (SAME, SAME), (None, SAME), True),
+        ("here is nothing either", 0x4000000, (None,), (None,), True),
+    ],
+)
+def test_what_the_primary_has_no_more(
+    what: str, position: int, mine: tuple[str, ...], theirs: tuple[str, ...], told: bool
+) -> None:
+    """At a segment's boundary a stream would begin behind all that could be compared."""
+    found = parted(position, 2, server("pg2", BEGAN, *mine), server("pg1", BEGAN, *theirs, lsn="0/5000000"))
+    assert found.startswith(UNTOLD) is not told, what
+    assert told is (found == ""), what
+
+
+def test_the_first_timeline_is_nobodys_twin() -> None:
+    """No promotion has begun it."""
+    there = [("flush_lsn", [{"lsn": "0/5000000", "standby": False}]), ("wal_segment_size", [{"size": SEGMENT}])]
+    here = ScriptedServer("pg2", [(SUM, [{"sum": SAME}])])
+    assert not parted(0x2000000, 1, here, ScriptedServer("pg1", [*there, (SUM, [{"sum": None}])]))

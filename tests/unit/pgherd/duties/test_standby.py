@@ -102,11 +102,12 @@ def test_duty(what: str, state: Standby, action: str) -> None:
     assert duty.target == (state.wanted if action in ("follow", "rejoin") else "")
 
 
-@pytest.mark.parametrize(("newer", "useless"), [(False, "it has WAL of its own"), (True, "")])
-def test_what_no_rewind_brings_back_is_cloned(newer: bool, useless: str) -> None:
+@pytest.mark.parametrize("newer", [False, True])
+@pytest.mark.parametrize("own", ["", "it has WAL of its own"])
+def test_what_no_rewind_brings_back_is_cloned(newer: bool, own: str) -> None:
     """pg_rewind compares the numbers of timelines alone."""
-    duty = decide(seen(SEALED, sealed=UNSEAL, newer=newer, diverged=True, useless="it has WAL of its own"))
-    assert (duty.action, duty.useless) == ("rejoin", useless)
+    duty = decide(seen(SEALED, sealed=UNSEAL, newer=newer, diverged=True, own=own))
+    assert (duty.action, duty.useless) == ("rejoin", own)
 
 
 @pytest.mark.parametrize(

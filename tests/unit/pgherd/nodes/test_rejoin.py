@@ -14,6 +14,8 @@ import pytest
 from here import here_of
 from pgherd.data import datadir, incarnation, rejoin_marker
 from pgherd.data.outside import InTheWay
+from pgherd.data.twins import OWN, UNTOLD
+from pgherd.duties.standby import Down, decide_down
 from pgherd.errors import Conflict, PgherdError, Unreachable
 from pgherd.layout import debian
 from pgherd.nodes import rejoin
@@ -80,6 +82,7 @@ Database cluster state:               {state}
 Latest checkpoint location:           0/3000060
 Latest checkpoint's TimeLineID:       1
 Latest checkpoint's REDO location:    0/3000028
+Minimum recovery ending location:     0/3000090
 Min recovery ending loc's timeline:   {timeline}
 Bytes per WAL segment:                16777216
 """
@@ -177,6 +180,7 @@ class Host:
         state: str = "shut down in recovery",
         foreign: str = "",
         starts: bool = True,
+        own: str = "",
     ) -> None:
         self.done: list[str] = []
         self.state_ = state
@@ -194,6 +198,14 @@ class Host:
         monkeypatch.setattr(rejoin_marker, "MARK", str(self._note))
         monkeypatch.setattr(rejoin, "NodeExecutor", lambda *args: self)
         monkeypatch.setattr(rejoin, "foreign", lambda *args: foreign)
+        self.compared: list[tuple[int, int, int]] = []
+
+        def parted(position: int, timeline: int, _mine: Any, _theirs: Any, now: int) -> str:
+            self.compared.append((position, timeline, now))
+            self.done += ["compare"] if own else []
+            return own
+
+        monkeypatch.setattr(rejoin, "parted", parted)
         monkeypatch.setattr(rejoin, "ask", lambda name, server: standby(name))
         monkeypatch.setattr(rejoin, "said", lambda *args: "FATAL: could not load the certificate")
         runner = ScriptedRunner([])
@@ -328,6 +340,38 @@ def test_data_that_are_not_the_primarys_are_cloned(tmp_path: Path, monkeypatch: 
     host = Host(tmp_path, monkeypatch, foreign="its WAL ends otherwise")
     host.rejoin.run("pg1")
     assert host.done == ["keep since 3000028", "clone from pg1", "start"]
+
+
+TWIN = f"{OWN} 2: up to 0/3000090 it is not what pg1 has there"
+
+
+@pytest.mark.parametrize("state", ["shut down", "shut down in recovery", "in production"])
+def test_a_twin_is_cloned_whatever_asked_for_it(state: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """pg_rewind would take it for the same; all that it has is compared once it is read, and kept."""
+    host = Host(tmp_path, monkeypatch, state=state, own=TWIN)
+    host.rejoin.run("pg1")
+    read = ["start as a standby of nobody"] if state == "in production" else []
+    assert host.done == [*read, "compare", "keep all of its own", "clone from pg1", "start"]
+    assert host.compared == [(0x3000090, 2, 1)]
+
+
+@pytest.mark.parametrize("why", [TWIN, f"{UNTOLD} 2, up to 0/4000000: pg1 has that no longer"])
+def test_a_twin_is_not_started_again_when_its_clone_fails(
+    why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would stand in the next election, and count."""
+    host = Host(tmp_path, monkeypatch)
+    host.in_the_way = True
+    for _twice in range(2):
+        with pytest.raises(InTheWay):
+            host.rejoin.run("pg1", why)
+    assert host.done == ["keep all of its own"] * 2
+    assert rejoin_marker.marked() == why
+    assert not decide_down(Down("pg2", FAILED, "", unfinished=why, for_seconds=600.0)).action
+    host.in_the_way = False
+    host.rejoin.run("pg1")
+    assert host.done[2:] == ["keep all of its own", "clone from pg1", "start"]
+    assert rejoin_marker.marked() == ""
 
 
 def test_data_that_are_broken_are_cloned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from pgherd.data import rejoin_marker
 from pgherd.errors import Conflict, PgherdError, SqlError, Unreachable
 from pgherd.model import Cluster, Node
 from pgherd.ports.links import Links
-from pgherd.promotion import promote, seal
+from pgherd.promotion import apart, promote, seal
 from pgherd.promotion.promote import Promotion
 from scripted import ScriptedServer
 from states import cluster
@@ -63,8 +63,8 @@ def meet() -> Steps:
     return [(ASK, [FOLLOWS])]
 
 
-def lock(taken: Any = True) -> Steps:
-    following = {"taken": taken, "conninfo": "host=pg1", "slot": "s"}
+def lock(taken: Any = True, follows: str = "host=pg1") -> Steps:
+    following = {"taken": taken, "conninfo": follows, "slot": "s"}
     return [(LOCK, taken if isinstance(taken, PgherdError) else [following])]
 
 
@@ -212,6 +212,67 @@ def test_what_fails_before_promotes_nothing_and_lets_all_go(what: str, pg2: Step
     assert PROMOTE not in world.said("pg2"), what
     assert not world.stopped
     assert all(server.closed for server in world.servers.values())
+
+
+def lone(follows: str = "") -> Steps:
+    """It followed nobody before it was sealed."""
+    return meet() + lock(follows=follows) + standing() + sealing()
+
+
+OWN = "it has WAL of its own"
+
+
+@pytest.mark.parametrize(
+    ("what", "lone_ones", "compared", "own", "allowed"),
+    [
+        ("all were pointed somewhere, which compares them", "", "", OWN, True),
+        ("one was not", "pg3", "pg3", "", True),
+        ("it was not, and is a twin", "pg3", "pg3", OWN, False),
+        ("this one was not", "pg2", "pg3", "", True),
+        ("it is a twin itself", "pg2", "pg3", OWN, False),
+        ("none was, as after a promoter that died", "pg2 pg3", "pg3", "", True),
+    ],
+)
+def test_a_twin_counts_for_nobody(
+    what: str, lone_ones: str, compared: str, own: str, allowed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have waited for its clone while the primary died; it holds nothing of what that acknowledged."""
+    asked: list[tuple[int, str, int]] = []
+
+    def parted(position: int, _timeline: int, _mine: Any, theirs: Any, now: int) -> str:
+        asked.append((position, theirs.name, now))
+        return own
+
+    monkeypatch.setattr(apart, "parted", parted)
+    begins = {name: lone("" if name in lone_ones else "host=pg1") for name in ("pg2", "pg3")}
+    rest = (ready() + held() + promoted() + held() + slot() + recorded(), held() + held() + repointed())
+    let_go = [[] if name in lone_ones else back() for name in begins]
+    steps = zip(begins.values(), rest if allowed else let_go)
+    world = World(THREE, dict(zip(begins, [first + then for first, then in steps])))
+    if allowed:
+        world.run()
+    else:
+        with pytest.raises(Conflict, match=r"wanted 2 sealed nodes, .*pg3 and pg2 are not of one history .it has WAL"):
+            world.run()
+    assert [name for _position, name, _now in asked] == ([compared] if compared else []), what
+    assert (PROMOTE in world.said("pg2")) is allowed
+
+
+def test_a_twin_is_neither_the_furthest_nor_pointed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Enough are left without it. It is for its agent, which has it cloned."""
+    monkeypatch.setattr(apart, "parted", lambda *_: OWN)
+    far = [*meet(), *lock(follows=""), *standing(), *sealing(receive_lsn="0/9000000", replay_lsn="0/9000000")]
+    world = World(
+        cluster(4, sync_standbys=2),
+        {
+            "pg2": begin() + ready() + held() + promoted() + held() + slot() + recorded(),
+            "pg3": begin() + held() + held() + repointed(),
+            "pg4": [*far, (ASK, [row(receive_lsn="0/9000000", has_upstream=False)])],
+        },
+    )
+    world.run()
+    assert "nobody holds more than pg2" in " ".join(world.lines)
+    assert "primary_conninfo = 'host=pg2" not in world.said("pg4")
 
 
 @pytest.mark.parametrize(("what", "limit", "late"), [("in a hurry", 0.5, True), ("with more time", 10.0, False)])
