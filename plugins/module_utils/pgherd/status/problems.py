@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from ..model import Cluster
 from ..observe.topology import Topology
@@ -18,7 +19,7 @@ from . import (
     checks_services,
     checks_slots,
 )
-from .problem import CRITICAL, UNKNOWN, WARNING, Problem, Thresholds
+from .problem import CRITICAL, SITE, UNKNOWN, WARNING, Problem, Thresholds
 
 # As Nagios and ``repmgr node check`` have them.
 EXIT_CODES = {CRITICAL: 2, WARNING: 1, UNKNOWN: 3}
@@ -47,7 +48,13 @@ def problems(cluster: Cluster, topology: Topology, limits: Thresholds = DEFAULTS
     )
     for check in checks:
         found += check
-    return tuple(sorted(found, key=lambda problem: list(EXIT_CODES).index(problem.severity)))
+    return tuple(sorted(_in_turn(found), key=lambda problem: list(EXIT_CODES).index(problem.severity)))
+
+
+def _in_turn(found: Sequence[Problem]) -> list[Problem]:
+    """The same, with another cure where the site playbook is one and would refuse: it writes to none of two primaries."""
+    first = next((one.cure for one in found if one.id == "two-primaries"), None)
+    return [replace(one, cure=first) if first and one.cure.what.startswith(SITE.what) else one for one in found]
 
 
 def exit_code(found: Sequence[Problem]) -> int:

@@ -17,7 +17,7 @@ from pgherd.options import Options
 from pgherd.places.host.words import words
 from pgherd.ports.services import AGENT
 from pgherd.programs.barman_view import Backup, Check
-from pgherd.status.problem import Problem, Thresholds, duration, names, restart, size
+from pgherd.status.problem import SITE, Problem, Thresholds, duration, names, restart, size
 from pgherd.status.problems import exit_code, problems
 from world import (
     BACKUP,
@@ -487,6 +487,21 @@ def test_nobody_is_told_to_stop_what_may_be_the_primary() -> None:
     assert "pg1 may be the primary" in found.text
     # By the description pg1 is: the other one's agent gives way. A playbook writes to none of two.
     assert found.cure == restart(AGENT, "pg5")
+
+
+@pytest.mark.parametrize(
+    "case", [case for case, (_topology, found) in CASES.items() if "two-primaries" in " ".join(found)]
+)
+def test_nobody_is_sent_to_a_playbook_that_refuses(case: str) -> None:
+    """It writes to none of two primaries: first there has to be one."""
+    topology = with_postgres(CASES[case][0], "pg1", synchronous_standby_names="")
+    found = problems(CLUSTER, topology)
+    first = next(one.cure for one in found if one.id == "two-primaries")
+    assert not [one for one in found if one.cure.what.startswith(SITE.what)]
+    alone = problems(CLUSTER, with_postgres(H, "pg1", synchronous_standby_names=""))
+    sent = {one.id for one in alone if one.cure.what.startswith(SITE.what)}
+    assert sent
+    assert {one.cure for one in found if one.id in sent} <= {first}
 
 
 @pytest.mark.parametrize(("own", "acknowledgers", "on"), [("", 1, "pg5"), ('ANY 1 ("pg2", "pg4")', 3, "pg1")])
