@@ -135,7 +135,7 @@ def test_a_twin_counts_for_nobody(breaking: Breaking, cluster: Cluster) -> None:
         cluster.sh(twin, f"echo \"primary_conninfo = ''\" >>{cluster.data}/postgresql.auto.conf")
         trial.now()
         target = cluster.standbys(first)[0]
-        cluster.run(target, "pgherd", "switchover")
+        cluster.run(target, "pgherd", "switchover", target, "--force")
         primary = fails_over(trial, twin)
         rest = others(cluster, primary, twin)
         streams = "SELECT count(*) FROM pg_stat_wal_receiver WHERE status = 'streaming'"
