@@ -21,6 +21,7 @@ class Comparison:
         self._here = here
         self._work = work
         self._at = float("-inf")
+        self._asked = "", 0
         # By primary, timeline and position why the WAL here is another's, '' where it is that primary's.
         self._found: tuple[tuple[str, int, int], str] = (("", 0, 0), "")
 
@@ -32,16 +33,17 @@ class Comparison:
         known = self._found[0]
         fresh = mine.streaming and known[:2] == which[:2] and now - self._at < FRESH
         if known != which and not fresh:
-            if not self._work.name and now - self._at >= AGAIN:
-                self._at = now
+            if not self._work.name and (now - self._at >= AGAIN or self._asked != which[:2]):
+                self._at, self._asked = now, which[:2]
                 self._work.begin("compare", lambda: self._see(which, theirs.timeline))
             return None
         return bool(self._found[1])
 
-    def own(self, mine: NodeState) -> str:
-        """Why the WAL here is none of the primary's with which it was compared last; '' where it is, or is other WAL by now."""
-        (_primary, *compared), why = self._found
-        return why if compared == [mine.timeline, mine.position] else ""
+    def own(self, mine: NodeState, primary: str) -> str:
+        """Why the WAL here is none of *primary*'s, '' for that of the one with which it was compared last; '' where it is, or is
+        other WAL by now."""
+        (asked, *compared), why = self._found
+        return why if compared == [mine.timeline, mine.position] and primary in ("", asked) else ""
 
     def _see(self, which: tuple[str, int, int], now: int) -> None:
         """*now*: the timeline that the primary is on."""

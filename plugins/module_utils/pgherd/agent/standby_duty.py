@@ -90,7 +90,7 @@ class StandbyDuty:
         due = sealed >= standby.UNSEAL or off >= standby.OFF_PRIMARY or (free and newer)
         strange = newcomers(here.cluster, survey.states)
         diverged_ = self._diverged(now, mine, theirs, due)
-        own = self._comparison.own(mine)
+        own = self._comparison.own(mine, primary)
         seen = standby.Standby(
             here.me,
             mine,

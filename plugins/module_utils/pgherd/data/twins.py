@@ -27,9 +27,10 @@ COMPARED, HISTORY, PAGE = 16 << 20, 1 << 20, 8192
 SIZE = "SELECT setting::bigint AS size FROM pg_settings WHERE name = 'wal_segment_size'"
 # Not md5(), which PostgreSQL refuses where OpenSSL is in FIPS mode.
 SUM = "SELECT encode(sha256(pg_read_binary_file(%s, %s, %s, true)), 'hex') AS sum"
+# A stream that has just been asked for says that it has received up to where a segment begins.
 WRITTEN = """
 SELECT pg_is_in_recovery() AS standby, CASE WHEN pg_is_in_recovery()
-       THEN coalesce(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) ELSE pg_current_wal_flush_lsn() END::text AS lsn
+       THEN greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) ELSE pg_current_wal_flush_lsn() END::text AS lsn
 """
 
 
@@ -146,17 +147,31 @@ def _compared(timeline: int, end: int, here: _Branch, there: _Branch, theirs: Se
     """parted(), by what both have on *timeline* before *end*."""
     # What came before this timeline its history has told. Of the segment where it begins a broken stream may leave the first part
     # alone, and the position is that of the timeline before.
-    begin = max(end - COMPARED, here.begin(timeline) or 0, there.begin(timeline) or 0)
+    begin = max(here.begin(timeline) or 0, there.begin(timeline) or 0)
     if begin >= end:
         return ""
     size, same, lacks = int(theirs.rows(SIZE)[0]["size"]), 0, False
-    for number in range(begin // size, -(-end // size)):
-        first, last = max(begin, number * size), min(end, (number + 1) * size)
-        mine, other = here.sum(number, first, last, size), there.sum(number, first, last, size)
+    for first, last in _pieces(begin, end, size):
+        mine, other = (one.sum(first // size, first, last, size) for one in (here, there))
         if mine and other and mine != other:
             return f"{OWN} {timeline}: up to {int_to_lsn(end)} it is not what {theirs.name} has there"
-        same += last - first if mine and other else 0
+        # What a promotion writes first has its time in it.
+        same += PAGE if mine and other and first == begin else last - first if mine and other else 0
         lacks = lacks or bool(mine and not other)
     if lacks and same < PAGE and timeline > 1:
         return f"{UNTOLD} {timeline}, up to {int_to_lsn(end)}: {theirs.name} has that no longer"
     return ""
+
+
+def _pieces(begin: int, end: int, size: int) -> list[tuple[int, int]]:
+    """What is compared of a timeline's WAL from *begin* to *end*, in bytes, by segments of *size*: where it begins, all of its
+    end, and where a last segment begins that is longer: after a switch the rest of one is zeros, in every server."""
+    late = max(begin, end - COMPARED)
+    found = [(begin, min(begin + PAGE, (begin // size + 1) * size))] if 0 < begin < late else []
+    last = (end - 1) // size
+    first = max(begin, last * size)
+    if first < late:
+        found.append((first, min(late, first + COMPARED)))
+    for number in range(late // size, last + 1):
+        found.append((max(late, number * size), min(end, (number + 1) * size)))
+    return found

@@ -47,8 +47,9 @@ from .verdict import CLONE
 # Seconds for a rewind, for a server to stop before it is killed, to read its own WAL, to wait for some that is not there,
 # and to stream in the end.
 REWIND, STOP, RECOVER, WAITS, STREAM = 3600.0, 15.0, 3600.0, 20.0, 60.0
-# How the reason, or the note, begins where the data are whole, and must never be started again or be connected as they are.
-ALONE = (STRAY, OWN, UNTOLD)
+# How the note begins where the data are whole, and must never be started again as they are; how the reason begins where all that
+# they have on the last timeline is to be kept; how the note ends once that is.
+ALONE, ALL, KEPT = (STRAY, OWN), (OWN, UNTOLD), " (its WAL is kept)"
 
 
 # libpq's words where pg_rewind cannot even begin.
@@ -80,7 +81,9 @@ class Rejoin:
         begun = marked()
         # Stopped by us and not by a person: whatever happens now, the agent comes back to it. What has WAL of its own it must not
         # start in the meantime: that would count in an election.
-        mark(begun or (useless if useless.startswith(ALONE) else f"{STOPPED} to come back below {target}"))
+        if useless.startswith(ALONE) and (not begun or begun.startswith(STOPPED)):
+            begun = useless
+        mark(begun or self._stopped(target))
         self._stop()
         reason = self._unusable(source, begun, useless) or self._shut_down(source) or self._parted(source)
         reason = reason or self._rewind(source) or self._wal_gone(source)
@@ -96,6 +99,9 @@ class Rejoin:
         self._stream(target)
         return "clone" if reason else "rewind"
 
+    def _stopped(self, target: str) -> str:
+        return f"{STOPPED} to come back below {target}"
+
     def _unusable(self, source: Node, begun: str, useless: str) -> str:
         """Why the data here, with the note *begun* on them, have to be cloned anew; '' when they may be rewound. What only
         they have is kept first, where they are whole."""
@@ -106,14 +112,22 @@ class Rejoin:
             return reason
         mine = datadir.local(self._here.layout, self._here.runner)
         if begun.startswith(ALONE):
-            self._keeper.run(source, mine, stray=True)
-            return f"it was {begun}" if begun.startswith(STRAY) else begun
+            self._keep(source, mine, begun, stray=True)
+            said = begun.replace(KEPT, "")
+            return f"it was {said}" if said.startswith(STRAY) else said
         with session(self._links, source.name) as server:
             elsewhere = foreign(self._here.layout, mine, server, self._here.runner)
         if elsewhere or useless:
-            own = useless.startswith(ALONE)
-            self._keeper.run(source, mine, stray=own, since=mine.redo if elsewhere else None)
+            stray, note = useless.startswith(ALL), begun or self._stopped(source.name)
+            self._keep(source, mine, note, stray, since=mine.redo if elsewhere else None)
         return elsewhere or useless
+
+    def _keep(self, source: Node, mine: Local, note: str, stray: bool, since: int | None = None) -> None:
+        """Keep what only they have before a clone, once, and not before that can begin: it is tried again and again."""
+        NodeExecutor(self._here, 120.0).may_clone(source.name, wipe=True)
+        if not note.endswith(KEPT):
+            self._keeper.run(source, mine, stray=stray, since=since)
+            mark(f"{note}{KEPT}")
 
     def _parted(self, source: Node) -> str:
         """Why the WAL here, which is read to its end, is none of *source*'s up to where by the numbers of their timelines they
@@ -122,11 +136,12 @@ class Rejoin:
         mine = datadir.judged(self._here.layout, found)
         end = max(mine.checkpoint, lsn_to_int(found["Minimum recovery ending location"]))
         with session(self._links, source.name) as server:
-            now = wal.available_wal(server).timeline
+            now = ask(source.name, server).timeline
             own = parted(end, mine.timeline, Stored(self._directory), server, now)
         if own:
-            mark(own)
-            self._keeper.run(source, mine, stray=True)
+            note = own if own.startswith(ALONE) else self._stopped(source.name)
+            mark(note)
+            self._keep(source, mine, note, stray=True)
         return own
 
     def _shut_down(self, source: Node) -> str:
@@ -145,7 +160,7 @@ class Rejoin:
         unmark()
         self._services.start(POSTGRES, wait=False)
         reason = self._read_to_its_end()
-        mark(f"{STOPPED} to come back below {source.name}")
+        mark(self._stopped(source.name))
         self._stop()
         if reason:
             return reason
@@ -235,7 +250,7 @@ class Rejoin:
         answer = " ".join((done.err or done.out).split())
         if done.rc and _UNREACHED.search(answer):
             # Before it has changed anything; the data are as good as they were.
-            mark(f"{STOPPED} to come back below {source.name}")
+            mark(self._stopped(source.name))
             raise PgherdError(f"rejoin {self._me.name}: pg_rewind does not reach {source.name}: {answer[-400:]}")
         if done.rc:
             return f"it cannot be rewound: {answer[-400:]}"

@@ -18,6 +18,7 @@ from typing import TypeVar
 
 from ..data.datadir import SIGNAL
 from ..data.rejoin_marker import STOPPED, STRAY, mark
+from ..data.twins import OWN
 from ..errors import Busy, Conflict, PgherdError, Unreachable
 from ..model import Cluster, int_to_lsn
 from ..observe.ask import LATE
@@ -55,8 +56,10 @@ class Promotion:
         self._links = links
         self._say = say
         self._confirmed = confirmed or {}
-        # Whom the last look at them found not to count.
+        # Whom the last look at them found not to count, and who is not of this node's history.
         self._unfit: Collection[str] = ()
+        self._apart: Collection[str] = ()
+        self._accept_loss = False
         self._began = time.monotonic()
         self._sessions: OpenSessions | None = None
         self._servers: dict[str, Server] = {}
@@ -77,6 +80,7 @@ class Promotion:
             raise Busy(f"promote {self._me}", "another promotion in this process")
         try:
             verdict = self.consider(handover, accept_loss, patience, missed)
+            self._accept_loss = accept_loss
             self._run(verdict, alive=bool(handover) or accept_loss)
         finally:
             _ONE.release()
@@ -97,7 +101,8 @@ class Promotion:
             self._let_go()
             raise
         self._promote(verdict, sealed, directory)
-        after = Repointing(self._cluster, self._me, self._primary, self._servers, self._step)
+        pointed = [name for name, one in self._before.items() if one.conninfo and name not in self._apart]
+        after = Repointing(self._cluster, self._me, self._primary, self._servers, self._step, pointed)
         after.repoint(sealed)
         after.record(sealed)
 
@@ -192,9 +197,15 @@ class Promotion:
         self._step("sealed", found)
         # What follows nobody any more cannot come to count, or not to.
         lone = [name for name in sealed if not self._before[name].conninfo]
-        apart = of_other_history(self._me, sealed, lone, self._servers, self._links.limit)
+        apart = of_other_history(self._me, sealed, lone, self._links)
         if apart:
             self._step("compared", ", ".join(apart.values()))
+        if not verdict.needed:
+            # Nobody counts. What could not be compared may be needed all the same, but this node must not take the others' place.
+            apart = {name: words for name, words in apart.items() if OWN in words}
+            if apart and self._me in lone and not self._accept_loss:
+                raise Conflict(f"promote {self._me}", "a node of the others' history", "; ".join(apart.values()))
+        self._apart = tuple(apart)
         why = {**unfit(self._cluster, sealed, self._confirmed), **apart}
         self._unfit, failed = tuple(why), {**failed, **why}
         if not self._enough(verdict, sealed):

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from ..errors import PgherdError
 from ..model import Cluster, aliases
@@ -19,16 +19,23 @@ from . import seal as sealing
 
 class Repointing:
     """What follows the promotion of *me* in the place of *primary*. *servers*: the promotion's sessions; *step* says what
-    was done and with what."""
+    was done and with what; *pointed*: those of its history which followed somebody before it sealed them, maybe too late."""
 
     def __init__(
-        self, cluster: Cluster, me: str, primary: str, servers: Mapping[str, Server], step: Callable[[str, str], None]
+        self,
+        cluster: Cluster,
+        me: str,
+        primary: str,
+        servers: Mapping[str, Server],
+        step: Callable[[str, str], None],
+        pointed: Collection[str] = (),
     ) -> None:
         self._cluster = cluster
         self._me = me
         self._primary = primary
         self._servers = servers
         self._step = step
+        self._pointed = pointed
 
     def repoint(self, sealed: Mapping[str, NodeState]) -> None:
         """Let the sealed nodes follow, and all others that followed the old primary, without waiting for any of them."""
@@ -38,7 +45,7 @@ class Repointing:
         ]
         lost = [name for name in others if name in sealed]
         asked, _why = each(self._servers, [name for name in others if name not in sealed], ask)
-        lost += [name for name, state in asked.items() if state.in_recovery and self._lost(state)]
+        lost += [name for name, state in asked.items() if state.in_recovery and self._lost(name, state)]
         strange = newcomers(self._cluster, {**asked, **sealed})
         slots: dict[str, str] = {}
         if self._cluster.replication_slots:
@@ -57,11 +64,13 @@ class Repointing:
         done, failed = each(self._servers, lost, follow)
         self._step("repointed", counted(list(done), failed))
 
-    def _lost(self, state: NodeState) -> bool:
+    def _lost(self, name: str, state: NodeState) -> bool:
         """Whether a standby that was not sealed for this has followed the old primary and nobody else. One that follows nobody
         may have WAL of its own, and its agent sees to that."""
         gone = self._cluster.node(self._primary) if self._primary else None
-        return not state.sealed and (not state.streaming or bool(gone and state.upstream in aliases(gone)))
+        if state.sealed:
+            return name in self._pointed
+        return not state.streaming or bool(gone and state.upstream in aliases(gone))
 
     def record(self, sealed: Mapping[str, NodeState]) -> None:
         """Write it into repmgr's metadata, from where the others replicate it. Not on the write path: a failure is said,

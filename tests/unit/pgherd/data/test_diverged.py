@@ -148,9 +148,9 @@ def test_the_same_timeline_is_compared_once_before_it_follows(monkeypatch: pytes
     for now in (0.3, 99.0):
         assert looks._diverged(now, MORE, theirs, due=True) is bool(found)
     assert [(*one[:2], *one[3:]) for one in asked] == [(0x5000028, 1, there, 1)]
-    assert looks._comparison.own(MORE) == found
+    assert [looks._comparison.own(MORE, name) for name in ("pg2", "", "pg3")] == [found, found, ""]
     # A clone, say: that is other WAL.
-    assert looks._comparison.own(replace(MORE, receive_lsn="0/5000100")) == ""
+    assert looks._comparison.own(replace(MORE, receive_lsn="0/5000100"), "pg2") == ""
     # One that streams from a third one gets on meanwhile.
     on = replace(MORE, receiver="streaming", receive_lsn="0/5000100")
     assert looks._diverged(0.4, on, theirs, due=True) is bool(found)

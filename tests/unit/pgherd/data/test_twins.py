@@ -8,7 +8,7 @@ import hashlib
 from typing import Any
 
 import pytest
-from pgherd.data.twins import COMPARED, OWN, UNTOLD, Served
+from pgherd.data.twins import COMPARED, OWN, PAGE, UNTOLD, Served
 from pgherd.data.twins import parted as parted_
 from scripted import ScriptedServer
 
@@ -63,12 +63,12 @@ def test_it_is_further_than_the_primary_has_ever_been() -> None:
 )
 def test_the_end_of_its_wal(mine: tuple[str, ...], theirs: tuple[str, ...], own: bool) -> None:
     here, there = server("pg2", BEGAN, *mine), server("pg1", BEGAN, *theirs, lsn="0/4000300")
-    found = parted(0x4000200, 2, here, there)
-    assert found == (f"{OWN} 2: up to 0/4000200 it is not what pg1 has there" if own else "")
+    found = parted(0x4000100, 2, here, there)
+    assert found == (f"{OWN} 2: up to 0/4000100 it is not what pg1 has there" if own else "")
     # As much as is compared, in two files.
     pieces = [
-        ("pg_wal/000000020000000000000003", 0x200, SEGMENT - 0x200),
-        ("pg_wal/000000020000000000000004", 0, 0x200),
+        ("pg_wal/000000020000000000000003", 0x100, SEGMENT - 0x100),
+        ("pg_wal/000000020000000000000004", 0, 0x100),
     ]
     assert [words for query, words in here.said if "sha256" in query] == pieces[: len(mine)]
     assert COMPARED == SEGMENT
@@ -84,10 +84,11 @@ def test_what_came_before_the_timeline_is_its_historys() -> None:
 
 
 def test_the_first_timeline_has_no_history() -> None:
-    here = ScriptedServer("pg2", [(SUM, [{"sum": SAME}])])
+    same = [(SUM, [{"sum": SAME}])] * 2
+    here = ScriptedServer("pg2", same)
     there = [("flush_lsn", [{"lsn": "0/1000028", "standby": False}]), ("wal_segment_size", [{"size": 2 * SEGMENT}])]
-    assert not parted(0x1000028, 1, here, ScriptedServer("pg1", [*there, (SUM, [{"sum": SAME}])]))
-    assert here.said[0][1] == ("pg_wal/000000010000000000000000", 0x28, SEGMENT)
+    assert not parted(0x1000028, 1, here, ScriptedServer("pg1", [*there, *same]))
+    assert here.said[1][1] == ("pg_wal/000000010000000000000000", 0x28, SEGMENT)
 
 
 def test_a_history_that_is_gone_tells_nothing() -> None:
@@ -130,7 +131,8 @@ def test_the_primary_has_begun_the_next(
     [
         ("nothing is left of it", 0x4000000, (SAME,), (None,), False),
         ("a header is left, which is the same in both", 0x4000028, (SAME, SAME), (None, SAME), False),
-        ("a page is", 0x4002000, (SAME, SAME), (None, SAME), True),
+        ("a page is", 0x4002000, (SAME, SAME, SAME), (None, None, SAME), True),
+        ("where it begins is left, with the time in it", 0x5000000, (SAME, SAME), (SAME, None), True),
         ("here is nothing either", 0x4000000, (None,), (None,), True),
     ],
 )
@@ -148,3 +150,23 @@ def test_the_first_timeline_is_nobodys_twin() -> None:
     there = [("flush_lsn", [{"lsn": "0/5000000", "standby": False}]), ("wal_segment_size", [{"size": SEGMENT}])]
     here = ScriptedServer("pg2", [(SUM, [{"sum": SAME}])])
     assert not parted(0x2000000, 1, here, ScriptedServer("pg1", [*there, (SUM, [{"sum": None}])]))
+
+
+SWITCHED = 64 << 20
+
+
+def test_zeros_behind_a_switch_are_everybodys() -> None:
+    """With large segments all that is compared at the end may be zeros: then where the segment, and the timeline, begin."""
+    begins, end = b"1\t0/5000100\tno recovery target specified\n", 2 * SWITCHED
+    for own in (1, 2):
+        sums = [OTHER if number == own else SAME for number in range(3)]
+        here = server("pg2", begins, *[SAME] * (own + 1))
+        theirs: list[tuple[str, Any]] = [
+            (FILE, [{"content": begins}]),
+            ("flush_lsn", [{"lsn": "0/9000000", "standby": False}]),
+        ]
+        theirs.append(("wal_segment_size", [{"size": SWITCHED}]))
+        there = ScriptedServer("pg1", [*theirs, *((SUM, [{"sum": found}]) for found in sums[: own + 1])])
+        assert parted(end, 2, here, there).startswith(OWN)
+    pieces = [words[1:] for query, words in here.said if "sha256" in query and words]
+    assert pieces == [(0x1000100, PAGE), (0x1000100, SEGMENT), (SWITCHED - SEGMENT, SEGMENT)]

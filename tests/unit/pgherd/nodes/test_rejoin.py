@@ -185,7 +185,7 @@ class Host:
         self.done: list[str] = []
         self.state_ = state
         self.rewinds = 0, ""
-        self.in_the_way = False
+        self.in_the_way, self.copies = False, True
         self._starts = starts
         self._note, self.directory = tmp_path / "note", tmp_path / "main"
         (self.directory / "pg_wal").mkdir(parents=True)
@@ -268,6 +268,8 @@ class Host:
 
     def copy(self, target: str, wipe: bool) -> None:
         """Of the node's executor, which marks what it wipes."""
+        if not self.copies:
+            raise Unreachable(f"copy {target}: no route to host")
         rejoin_marker.mark(f"clone from {target}")
         (self.directory / "global").mkdir(parents=True, exist_ok=True)
         (self.directory / "pg_wal").mkdir(exist_ok=True)
@@ -355,22 +357,33 @@ def test_a_twin_is_cloned_whatever_asked_for_it(state: str, tmp_path: Path, monk
     assert host.compared == [(0x3000090, 2, 1)]
 
 
-@pytest.mark.parametrize("why", [TWIN, f"{UNTOLD} 2, up to 0/4000000: pg1 has that no longer"])
+@pytest.mark.parametrize("note", ["", f"{rejoin_marker.STOPPED} to come back below pg1"])
+@pytest.mark.parametrize(
+    ("why", "alone"), [(TWIN, True), (f"{UNTOLD} 2, up to 0/4000000: pg1 has that no longer", False)]
+)
 def test_a_twin_is_not_started_again_when_its_clone_fails(
-    why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    note: str, why: str, alone: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It would stand in the next election, and count."""
-    host = Host(tmp_path, monkeypatch)
+    """It would stand in the next election, and count. What nobody can tell of may be needed: a promotion compares it."""
+    host = Host(tmp_path, monkeypatch, note=note)
     host.in_the_way = True
     for _twice in range(2):
         with pytest.raises(InTheWay):
             host.rejoin.run("pg1", why)
-    assert host.done == ["keep all of its own"] * 2
-    assert rejoin_marker.marked() == why
-    assert not decide_down(Down("pg2", FAILED, "", unfinished=why, for_seconds=600.0)).action
-    host.in_the_way = False
-    host.rejoin.run("pg1")
-    assert host.done[2:] == ["keep all of its own", "clone from pg1", "start"]
+    # Its WAL is copied once, and not while the clone would fail on what is here.
+    assert host.done == []
+    host.in_the_way, host.copies = False, False
+    for _twice in range(2):
+        with pytest.raises(Unreachable):
+            host.rejoin.run("pg1", why)
+    assert host.done == ["keep all of its own"]
+    noted = rejoin_marker.marked()
+    assert noted.startswith(why if alone else rejoin_marker.STOPPED)
+    started = decide_down(Down("pg2", FAILED, "", unfinished=noted, for_seconds=600.0)).action
+    assert started == ("" if alone else "start")
+    host.copies = True
+    host.rejoin.run("pg1", "" if alone else why)
+    assert host.done == ["keep all of its own", "clone from pg1", "start"]
     assert rejoin_marker.marked() == ""
 
 

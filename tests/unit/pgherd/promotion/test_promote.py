@@ -219,7 +219,7 @@ def lone(follows: str = "") -> Steps:
     return meet() + lock(follows=follows) + standing() + sealing()
 
 
-OWN = "it has WAL of its own"
+OWN, OWN_WAL = "it has WAL of its own", "it has WAL of its own on timeline 2"
 
 
 @pytest.mark.parametrize(
@@ -256,6 +256,41 @@ def test_a_twin_counts_for_nobody(
             world.run()
     assert [name for _position, name, _now in asked] == ([compared] if compared else []), what
     assert (PROMOTE in world.said("pg2")) is allowed
+
+
+@pytest.mark.parametrize(
+    ("what", "own", "how", "allowed"),
+    [
+        ("it is the twin", OWN_WAL, {}, False),
+        ("a person insists", OWN_WAL, {"accept_loss": True}, True),
+        ("nobody can tell, and nobody counts", "nothing tells whose its WAL is", {}, True),
+    ],
+)
+def test_where_nobody_counts_a_twin_does_not_take_the_others_place(
+    what: str, own: str, how: dict[str, bool], allowed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under async durability one node is enough, and so it is for a person who accepts losses."""
+    monkeypatch.setattr(apart, "parted", lambda *_: own)
+    dropped = OWN_WAL in own
+    pg3 = [(ASK, [row(has_upstream=False)])] if dropped else [*held(), *held(), *repointed()]
+    steps = {
+        "pg2": lone()
+        + ready()
+        + held()
+        + promoted()
+        + held()
+        + (slot() if not dropped else [])
+        + recorded()[: 1 if dropped else 2],
+        "pg3": begin() + pg3,
+    }
+    world = World(cluster(3, durability="async"), steps if allowed else {"pg2": lone(), "pg3": begin() + back()})
+    if allowed:
+        world.run(**how)
+    else:
+        with pytest.raises(Conflict, match="a node of the others' history"):
+            world.run(**how)
+    assert (PROMOTE in world.said("pg2")) is allowed, what
+    assert ("primary_conninfo = 'host=pg2" in world.said("pg3")) is (allowed and not dropped), what
 
 
 def test_a_twin_is_neither_the_furthest_nor_pointed(monkeypatch: pytest.MonkeyPatch) -> None:
