@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: pgherd contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Sees that the node which a host names as the primary to be is one of the inventory: the next task is delegated to it."""
+"""Sees that the node which a host names as the primary to be is one of the inventory: the next task is delegated to it. Shows the
+steps while they are done."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
+from ansible_collections.pgherd.cluster.plugins.plugin_utils._followed import followed
 
 
 class ActionModule(ActionBase):
@@ -20,7 +22,7 @@ class ActionModule(ActionBase):
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Run the module, and judge whom it names."""
         result = super().run(tmp, task_vars)
-        result.update(self._execute_module(module_name="pgherd.cluster.cluster_primary", task_vars=task_vars))
+        result.update(followed(self, "pgherd.cluster.cluster_primary", task_vars))
         result.pop("ansible_facts", None)
         target = result.get("target")
         if target and target not in ((task_vars or {}).get("groups") or {}).get("postgres", ()):

@@ -4,15 +4,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import pwd
+import threading
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.common.parameters import remove_values
 
 from .pgherd.errors import CommandError, PgherdError
 from .pgherd.plan import Plan
@@ -55,6 +58,38 @@ def described_spec() -> dict[str, dict[str, Any]]:
     from .pgherd.model import CLUSTER_FILE
 
     return {"cluster_file": {"type": "path", "default": CLUSTER_FILE}}
+
+
+def steps_spec() -> dict[str, dict[str, Any]]:
+    """Options of a module whose steps can be followed, the twin of the doc fragment pgherd.cluster.cluster.steps."""
+    return {"steps_file": {"type": "path"}}
+
+
+class Steps:
+    """The lines that *module* says of its steps: all of them in ``log`` for its result, and each at once in the file that its
+    option steps_file names."""
+
+    def __init__(self, module: AnsibleModule) -> None:
+        self.log: list[str] = []
+        self._module = module
+        self._turn, self._file = threading.Lock(), -1
+        path = module.params["steps_file"]
+        if path and not module.check_mode:
+            with suppress(OSError):
+                self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+
+    def say(self, line: str) -> None:
+        """Take one *line*. A file that cannot be written is no error: a promotion must not end half done since nobody sees it."""
+        with self._turn, suppress(OSError):
+            self.log.append(line)
+            if self._file >= 0:
+                step = [len(self.log), remove_values(line, self._module.no_log_values)]
+                os.write(self._file, f"{json.dumps(step)}\n".encode())
+
+    def note(self, line: str) -> None:
+        """Take one *line* of what this process does itself: nobody else writes that into the host's journal."""
+        self._module.log(line)
+        self.say(line)
 
 
 def login_spec() -> dict[str, dict[str, Any]]:

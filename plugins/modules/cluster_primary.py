@@ -22,6 +22,7 @@ author: pgherd contributors (@pgherd)
 extends_documentation_fragment:
   - pgherd.cluster.attributes
   - pgherd.cluster.cluster.described
+  - pgherd.cluster.cluster.steps
 options:
   node:
     description: The node on this host, by its name in the inventory.
@@ -116,9 +117,11 @@ steps:
 
 from ansible_collections.pgherd.cluster.plugins.module_utils._ansible import (
     Discreet,
+    Steps,
     conclude,
     described_spec,
     reporting_errors,
+    steps_spec,
 )
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.agent.asking import Asking
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.of_modules import commands, links_from
@@ -139,21 +142,17 @@ def main() -> None:
             "max_transaction": {"type": "float", "default": 60.0},
             "max_unarchived": {"type": "int", "default": 16},
             **described_spec(),
+            **steps_spec(),
         },
         supports_check_mode=True,
     )
     with reporting_errors(module):
-        given, log = module.params, []
+        given, steps = module.params, Steps(module)
         cluster, me = read_cluster(given["cluster_file"]), given["node"]
         links = links_from(cluster, me)
 
-        def say(line: str) -> None:
-            log.append(line)
-            module.log(line)
-
-        # The agent's own lines are in the journal already.
-        own = change.ChangeExecutor(cluster, me, links, say)
-        executor = Asking(me, commands(cluster, me), log.append, {"switchover": own.switchover, "promote": own.promote})
+        own = change.ChangeExecutor(cluster, me, links, steps.note)
+        executor = Asking(me, commands(cluster, me), steps.say, {"switchover": own.switchover, "promote": own.promote})
         if given["how"] == "promote":
             todo, against = change.promotion(cluster, me, links, given["accept_loss"])
             target, against = me, [against] if against else []
@@ -163,7 +162,7 @@ def main() -> None:
             todo, against = change.switchover(cluster, found, target, limits, given["force"])
             if not module.check_mode:
                 command.refuse_elsewhere(me, target, todo.changed)
-        conclude(module, todo, executor, target=target, against=against, log=log)
+        conclude(module, todo, executor, target=target, against=against, log=steps.log)
 
 
 if __name__ == "__main__":

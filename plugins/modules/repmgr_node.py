@@ -22,6 +22,7 @@ extends_documentation_fragment:
   - pgherd.cluster.attributes
   - pgherd.cluster.cluster
   - pgherd.cluster.cluster.node
+  - pgherd.cluster.cluster.steps
 options:
   state:
     description:
@@ -119,6 +120,11 @@ after:
   description: The same, afterwards.
   returned: always
   type: dict
+log:
+  description: What was done, with the reasons.
+  returned: always
+  type: list
+  elements: str
 steps:
   description: One sentence per step.
   returned: always
@@ -128,9 +134,11 @@ steps:
 
 from ansible_collections.pgherd.cluster.plugins.module_utils._ansible import (
     Discreet,
+    Steps,
     conclude,
     node_spec,
     reporting_errors,
+    steps_spec,
 )
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.agent.asking import Asking
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.model import Cluster
@@ -145,6 +153,7 @@ def main() -> None:
     module = Discreet(
         argument_spec={
             **node_spec(),
+            **steps_spec(),
             "state": {"type": "str", "choices": list(STATES), "default": "member"},
             "upstream": {"type": "str", "default": ""},
             "wipe": {"type": "bool", "default": False},
@@ -156,21 +165,21 @@ def main() -> None:
         supports_check_mode=True,
     )
     with reporting_errors(module):
-        given = module.params
+        given, steps = module.params, Steps(module)
         cluster, name = Cluster.from_dict(given["cluster"]), given["node"]
-        mine = here(cluster, name, module.log, given["postgres_version"])
+        mine = here(cluster, name, steps.note, given["postgres_version"])
         desired = Desired(
             given["state"], given["upstream"], given["wipe"], given["rejoin"], tuple(given["lost"]), given["replaced"]
         )
         seen = look(mine)
         todo, left_alone = plan(cluster, name, desired, seen, mine.layout)
-        asking = Asking(name, commands(cluster, name), lambda _line: None, {"rejoin": Rejoin(mine).run})
+        asking = Asking(name, commands(cluster, name), steps.say, {"rejoin": Rejoin(mine).run})
         executor = NodeExecutor(mine, given["timeout"], asking.rejoin)
         if left_alone:
             module.warn(left_alone)
         member = bool(todo.after.get("running")) and not left_alone
         facts = {"repmgr_node": {"changed": todo.changed, "repmgrd": seen.repmgrd(name), "member": member}}
-        conclude(module, todo, executor, left_alone=left_alone, ansible_facts=facts)
+        conclude(module, todo, executor, left_alone=left_alone, ansible_facts=facts, log=steps.log)
 
 
 if __name__ == "__main__":

@@ -91,10 +91,14 @@ def test_hardened_by_hand(cluster: Deployed) -> None:
 
 
 def test_switchover(cluster: Deployed) -> None:
-    """Hands over as ever; whoever was primary follows."""
+    """Hands over as ever, and shows each step before the task ends; whoever was primary follows."""
     (target,) = cluster.standbys
     done = cluster.play(playbook="switchover")
     assert done.returncode == 0, why(done)
+    before = done.stdout.split("TASK [Hand over]")[1].split("\nchanged: [")[0]
+    steps = [line for line in before.splitlines() if line.startswith(f"{target.name}: ")]
+    assert any(line.startswith(f"{target.name}: switchover: after ") for line in steps), done.stdout
+    assert len(set(steps)) == len(steps)
     assert primary(cluster, [target]) == target
     until("a write", lambda: written(cluster, "switched over"), 90)
     until("the former primary's stream", lambda: streams(cluster.primary), 90)

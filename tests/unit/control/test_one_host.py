@@ -59,6 +59,7 @@ def act(
     said: dict[str, Any] | None = None,
     hostvars: dict[str, Any] | None = None,
     asked: list[Any] | None = None,
+    check_mode: bool = False,
 ) -> Any:
     """What the action makes of what its module *said*; None: no host may be asked. *hostvars*: on Debian 13 by default. *asked*
     gets what the module was asked."""
@@ -72,7 +73,8 @@ def act(
 
     monkeypatch.setattr(plugin.ActionModule, "_execute_module", execute)
     action = plugin.ActionModule.__new__(plugin.ActionModule)
-    action._task = SimpleNamespace(args=args, check_mode=False)
+    action._task = SimpleNamespace(args=args, check_mode=check_mode, async_val=0)
+    action._connection = SimpleNamespace(has_native_async=False)
     facts = {"cluster_secrets_path": f"{_run.constants.DEFAULT_LOCAL_TMP}/store"}
     return action.run(task_vars={"groups": {"postgres": ["pg1", "pg2"]}, "hostvars": hostvars or TRIXIE, **facts})
 
@@ -314,8 +316,8 @@ def test_what_is_on_the_way_and_after_follows_from_the_primary() -> None:
 
 def test_nobody_is_delegated_to_who_is_not_in_the_inventory(monkeypatch: pytest.MonkeyPatch) -> None:
     said = {"target": "pg2", "ansible_facts": {"cluster_model": FORGED}}
-    assert act(cluster_primary, monkeypatch, {"node": "pg1"}, said) == {"target": "pg2"}
+    assert act(cluster_primary, monkeypatch, {"node": "pg1"}, said, check_mode=True) == {"target": "pg2"}
     for target in ("elsewhere.example.org", ["pg2"]):
         with pytest.raises(AnsibleActionFail, match="which is no host of the group postgres"):
-            act(cluster_primary, monkeypatch, {"node": "pg1"}, {"target": target})
-    assert act(cluster_primary, monkeypatch, {"node": "pg1"}, {"failed": True}) == {"failed": True}
+            act(cluster_primary, monkeypatch, {"node": "pg1"}, {"target": target}, check_mode=True)
+    assert act(cluster_primary, monkeypatch, {"node": "pg1"}, {"failed": True}, check_mode=True) == {"failed": True}
