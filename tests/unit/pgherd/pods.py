@@ -20,7 +20,7 @@ from pathlib import Path
 
 from pgherd.model import POD, SYSTEM_ROLES, Cluster, Node, Origins
 from pgherd.places.pod.record import serve
-from pgherd.ports.initialization import NOBODY, Initialization, begun, ended
+from pgherd.ports.initialization import NOBODY, Initialization, adopted, begun, ended
 from pgherd.render.conf_cluster import text
 
 PROGRAMS = max(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name), default=None)
@@ -81,6 +81,9 @@ class FileRecord:
 
     def end(self, by: str, system_id: str) -> Initialization:
         return self._change(lambda found: ended(found, by, system_id))
+
+    def adopt(self, by: str, system_id: str) -> Initialization:
+        return self._change(lambda found: adopted(found, by, system_id))
 
     def grow(self) -> Initialization:
         return self._change(lambda found: replace(found, grown=True))

@@ -78,7 +78,10 @@ class FirstPart(Replaceable):
         if seen is not None and seen.mine is not None:
             self.interval = LATER
             return self._register(seen) if seen.mine.in_recovery else self._adopt(seen)
-        if self._here.services.state(POSTGRES) == RUNNING or marked():
+        if self._here.services.state(POSTGRES) == RUNNING:
+            self.interval = LATER
+            return self._unexplained()
+        if marked():
             return ()
         mine = look(self._here)
         with_data = mine.kind == "cluster" and not mine.fresh
@@ -148,22 +151,28 @@ class FirstPart(Replaceable):
             return ()
         alone = beginning.without_others(self._here.cluster, me, seen.mine.system_id, record)
         self._unshared = time.monotonic() + 2 * LATER if alone else float("-inf")
-        done = beginning.adopts(me, seen.mine.system_id, seen.primary, record)
-        if done == beginning.BEGIN:
-            record = self._record.begin(me)
-        if done and record.by == me:
-            # It may have standbys, or have had some: that first.
-            self._record.grow()
-            self._record.end(me, seen.mine.system_id)
-            return (
-                Decision(f"the record says now that the cluster is there: system identifier {seen.mine.system_id}"),
-            )
-        return ()
+        if not beginning.adopts(me, seen.primary, record):
+            return ()
+        # In one step: half of it would be taken for a cluster that is being made.
+        found = self._record.adopt(me, seen.mine.system_id)
+        if found.system_id != seen.mine.system_id:
+            return ()
+        return (Decision(f"the record says now that the cluster is there: system identifier {found.system_id}"),)
+
+    def _unexplained(self) -> Sequence[Decision]:
+        """Of a server that runs, and is no standby of anybody: say where nobody knows what its data are."""
+        why = beginning.unexplained(self._here.me, self._read())
+        if not why:
+            self._said = ""
+            return ()
+        return self._waits(why)
 
     def _register(self, seen: NodeSeen) -> Sequence[Decision]:
         """Have a standby that streams in repmgr's metadata, where nobody has put it: it may be there before its primary, which
         refuses writes without standbys, can write that down."""
         mine, here = seen.mine, self._here
+        if mine is not None and not mine.streaming and not seen.primary:
+            return self._unexplained()
         if self._registered or mine is None or not mine.streaming or not seen.primary:
             return ()
         with session(here.links, here.me) as server:

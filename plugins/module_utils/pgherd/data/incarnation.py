@@ -140,8 +140,12 @@ def emptying(directory: str, timeline: int, upstream: str) -> None:
         _written(replace(found, emptying=True, timeline=stood[0], upstream=stood[1]))
 
 
-def initialized(directory: str, made: str) -> Note:
-    """Note that initdb has made the data *directory* just now, and that its pg_control says *made*. Raises PgherdError."""
+def initialized(directory: str, made: str, staged: str = "") -> Note:
+    """Note that initdb has made the data *directory* just now, and that its pg_control says *made*. Where the data are in
+    *staged* yet, and are moved there next, it fits them when they have been: a rename leaves inode and birth. So there is no
+    moment at which they lie there and nobody knows that they are new. Raises PgherdError."""
+    if staged:
+        return _written(replace(following(directory), place=place(staged), made=made))
     return _written(replace(current(directory), made=made))
 
 

@@ -48,10 +48,10 @@ def decide(
     if mine.kind == OTHER:
         return Beginning(WAIT, strange(me).why)
     if mine.kind != NONE and not (mine.kind == CLUSTER and mine.fresh):
-        wrong = another(me, mine.system_identifier, record)
+        wrong = another(me, mine.system_identifier, record) or unexplained(me, record)
         return Beginning(WAIT, wrong) if wrong else Beginning(LEAVE)
     if cluster.node(me).kind == "witness":
-        return Beginning(MAKE if mine.kind == NONE else LEAVE, f"{me} is a witness, and has no data")
+        return Beginning(MAKE if mine.kind == NONE else START, f"{me} is a witness, and no server has run on it")
     return _without_data(cluster, me, mine, record, said)
 
 
@@ -103,6 +103,10 @@ def _nobody_yet(
     said: Mapping[str, Optional[NodeEvidence]],
 ) -> Beginning:
     """No record says that the cluster is there."""
+    if record.grown:
+        lost = "the record says that others were cloned, and not from which cluster: that one's primary completes it"
+        cure = "If certainly no claim holds a cluster any more, remove the record."
+        return Beginning(WAIT, f"{me} has no data; {lost}. {cure}")
     if record.by not in ("", me):
         return Beginning(WAIT, f"{me} has no data; {record.by} has begun to initialise the cluster, and is waited for")
     held = [f"{name} ({_holding(one)})" for name, one in said.items() if one and _holding(one)]
@@ -151,12 +155,23 @@ def without_others(cluster: Cluster, me: str, system_id: str, record: Initializa
     return tuple(node.name for node in cluster.data_nodes if node.name != me)
 
 
-def adopts(me: str, system_id: str, primary: str, record: Initialization) -> str:
-    """What *me*, whose server runs with *system_id*, does about a record that says nothing of a cluster that is there: BEGIN,
-    END, or ''. *primary*: the real one."""
-    if primary != me or record.system_id:
+def adopts(me: str, primary: str, record: Initialization) -> bool:
+    """Whether *me*, whose server runs, has the *record* say which cluster is there, which it does not. *primary*: the real one.
+    Also where somebody has begun: with that word and no identifier, an empty node of that name would make a second cluster."""
+    return primary == me and not record.system_id
+
+
+def unexplained(me: str, record: Initialization | None) -> str:
+    """What is to be said of data of *me* that are not known to be new, where no primary says which cluster is there; '' where the
+    *record* does not say that *me* has begun one, and has not made it."""
+    if record is None or record.by != me or record.system_id:
         return ""
-    return END if record.by == me else "" if record.by else BEGIN
+    begun = f"the record says only that {me} has begun to initialise the cluster"
+    return (
+        f"{me} holds data, and {begun}: nobody knows whether these are the cluster's. "
+        "Bring the other data nodes up: the primary among them completes the record. "
+        f"If this cluster never had a primary, remove the claim and the pod of {me}: it is initialised anew."
+    )
 
 
 def sources(cluster: Cluster, target: str, said: Mapping[str, Optional[NodeEvidence]]) -> list[str]:

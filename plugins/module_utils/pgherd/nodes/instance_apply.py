@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ..data import datadir, incarnation
@@ -69,11 +70,13 @@ class InstanceExecutor:
         done = self._here.runner.run(argv, user="postgres", timeout=600)
         locale = "For a locale that is missing, name its package in cluster_packages_extra."
         done.expect(f"make a new cluster on {self._name}", cure=locale if "locale" in done.err else "")
+        # Wherever this run ends, the next one sees that nobody has anything of these data.
+        data, there = self._here.layout.data, replace(self._here.layout, data=staging.data)
+        made = datadir.made(control_data(there, self._here.runner))
+        incarnation.initialized(data, made, staging.data)
         staging.adopt(standby=False)
-        if self._here.node.kind == "postgres":
-            # Should this run end here, the next one sees that nobody has anything of these data.
-            data = self._here.layout.data
-            incarnation.initialized(data, datadir.made(control_data(self._here.layout, self._here.runner)))
+        # With a second name of its pg_control now.
+        incarnation.initialized(data, made)
 
     def start(self, **known: Any) -> None:
         """Start it, and wait until it answers. *known*: what the start guard cannot ask itself, as Evidence.of() takes it."""

@@ -34,6 +34,10 @@ class InitializationRecord(Protocol):
     def end(self, by: str, system_id: str) -> Initialization:
         """Have it say what *by*, who has begun, has made, where it does not say that yet; what it says then."""
 
+    def adopt(self, by: str, system_id: str) -> Initialization:
+        """Have it say at once all that is to be said of a cluster with *system_id* that is there and whose primary is *by*,
+        where it names none; what it says then."""
+
     def grow(self) -> Initialization:
         """Have it say that another node is being cloned, or has been; what it says then."""
 
@@ -43,9 +47,15 @@ NOBODY = Initialization()
 
 def begun(found: Initialization, by: str) -> Initialization:
     """What a record that says *found* is to say when *by* begins."""
-    return found if found.by else Initialization(by)
+    return found if found.by or found.system_id else replace(found, by=by)
 
 
 def ended(found: Initialization, by: str, system_id: str) -> Initialization:
     """What a record that says *found* is to say when *by* has made what *system_id* names."""
     return replace(found, system_id=system_id) if found.by == by and not found.system_id else found
+
+
+def adopted(found: Initialization, by: str, system_id: str) -> Initialization:
+    """What a record that says *found* is to say when *by* is the primary of a cluster with *system_id* that is there. Whoever has
+    begun has nothing that counts: no server runs before the record has an identifier. Others may have copies."""
+    return found if found.system_id else Initialization(by, system_id, grown=True)

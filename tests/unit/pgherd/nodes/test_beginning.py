@@ -23,12 +23,13 @@ from pgherd.nodes.beginning import (
     another,
     decide,
     sources,
+    unexplained,
     without_others,
 )
 from pgherd.nodes.directory_state import UNREADABLE, DirectoryState
 from pgherd.nodes.peer_evidence import NodeEvidence
 from pgherd.observe.node_state import NodeState
-from pgherd.ports.initialization import NOBODY, Initialization, begun, ended
+from pgherd.ports.initialization import NOBODY, Initialization, adopted, begun, ended
 
 DEMO = Cluster(
     "demo",
@@ -54,6 +55,8 @@ STANDBY = NodeEvidence(
 )
 A_BEGUN, A_DONE, B_DONE = Initialization("a"), Initialization("a", US), Initialization("b", US)
 UNREAD = None
+# Of whom a word or two are left.
+LOST = Initialization(grown=True)
 
 Said = tuple[Optional[NodeEvidence], Optional[NodeEvidence]]
 CASES: dict[str, tuple[str, DirectoryState, Optional[Initialization], Said, str, str]] = {
@@ -146,7 +149,33 @@ CASES: dict[str, tuple[str, DirectoryState, Optional[Initialization], Said, str,
     "a broken copy": ("a", DirectoryState(BROKEN, system_identifier=US), A_DONE, (PRIMARY, SILENT), LEAVE, "^$"),
     "strange files": ("a", DirectoryState(OTHER), NOBODY, (EMPTY, EMPTY), WAIT, "holds files, but no cluster"),
     "what cannot be read": ("a", DirectoryState(UNREADABLE, why="denied"), NOBODY, (EMPTY, EMPTY), WAIT, "denied"),
+    "others were cloned, and nobody says from what": (
+        "a",
+        NOTHING,
+        LOST,
+        (EMPTY, EMPTY),
+        WAIT,
+        "others were cloned, and not",
+    ),
+    "it has begun, and others were cloned": (
+        "a",
+        NOTHING,
+        replace(A_BEGUN, grown=True),
+        (EMPTY, EMPTY),
+        WAIT,
+        "others were cloned, and not from which cluster",
+    ),
+    "it has begun, and has data that are not new": (
+        "a",
+        DATA,
+        A_BEGUN,
+        (EMPTY, EMPTY),
+        WAIT,
+        "nobody knows whether these are .* remove the claim and the pod of a",
+    ),
+    "another has begun, and there are data": ("b", DATA, A_BEGUN, (SILENT, SILENT), LEAVE, "^$"),
     "a witness": ("w", NOTHING, UNREAD, (SILENT, SILENT), MAKE, "w is a witness"),
+    "a witness whose server was never started": ("w", FRESH, UNREAD, (SILENT, SILENT), START, "w is a witness"),
     "a witness with data": ("w", DATA, UNREAD, (SILENT, SILENT), LEAVE, "^$"),
 }
 
@@ -169,6 +198,7 @@ def test_nobody_makes_a_cluster_beside_one_that_may_be(name: str) -> None:
     if me == "w" or done not in (BEGIN, MAKE, END):
         return
     assert record is not None
+    assert not record.grown
     assert record.by in ("", me)
     assert not record.system_id
     assert all(one is None or one.directory.kind == NONE for one in said)
@@ -184,6 +214,9 @@ def test_nobody_makes_a_cluster_beside_one_that_may_be(name: str) -> None:
         (A_DONE, "a", THEM, A_DONE, A_DONE),
         (A_DONE, "b", THEM, A_DONE, A_DONE),
         (Initialization("a", grown=True), "a", US, Initialization("a", grown=True), Initialization("a", US, True)),
+        # What it knew is kept.
+        (LOST, "a", US, Initialization("a", grown=True), LOST),
+        (Initialization("", US), "a", THEM, Initialization("", US), Initialization("", US)),
     ],
 )
 def test_the_record_is_written_once(
@@ -208,18 +241,41 @@ def test_data_of_another_cluster(system_id: str, record: Initialization | None, 
 
 
 @pytest.mark.parametrize(
-    ("primary", "record", "done"),
+    ("primary", "record", "does"),
     [
-        ("a", NOBODY, BEGIN),
-        ("a", A_BEGUN, END),
-        ("a", A_DONE, ""),
-        ("b", NOBODY, ""),
-        ("", NOBODY, ""),
-        ("a", Initialization("b"), ""),
+        ("a", NOBODY, True),
+        ("a", LOST, True),
+        ("a", A_BEGUN, True),
+        # Whoever has begun, and not ended, has nothing that counts.
+        ("a", Initialization("b"), True),
+        ("a", A_DONE, False),
+        ("a", B_DONE, False),
+        ("b", NOBODY, False),
+        ("", NOBODY, False),
     ],
 )
-def test_a_record_that_is_gone_is_written_by_the_primary(primary: str, record: Initialization, done: str) -> None:
-    assert adopts("a", US, primary, record) == done
+def test_a_record_that_is_gone_is_written_by_the_primary(primary: str, record: Initialization, does: bool) -> None:
+    assert adopts("a", primary, record) is does
+    written = adopted(record, "a", US)
+    assert written == (Initialization("a", US, True) if not record.system_id else record)
+
+
+@pytest.mark.parametrize("record", [A_BEGUN, Initialization("b"), LOST, NOBODY])
+def test_what_a_lost_record_is_written_as_makes_no_second_cluster(record: Initialization) -> None:
+    """Whatever was left of it, and whoever has lost its claim and is alone then."""
+    written = adopted(record, "b", US)
+    for me in ("a", "b", "c"):
+        others = [node.name for node in DEMO.data_nodes if node.name != me]
+        for said in (EMPTY, SILENT):
+            found = decide(DEMO, me, NOTHING, written, dict.fromkeys(others, said))
+            assert (found.done, "no primary answers" in found.why) == (WAIT, True), me
+
+
+@pytest.mark.parametrize(
+    ("record", "said"), [(A_BEGUN, True), (A_DONE, False), (B_DONE, False), (NOBODY, False), (UNREAD, False)]
+)
+def test_data_that_nobody_explains(record: Initialization | None, said: bool) -> None:
+    assert bool(unexplained("a", record)) is said
 
 
 @pytest.mark.parametrize(

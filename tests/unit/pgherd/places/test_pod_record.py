@@ -42,6 +42,12 @@ def test_it_is_asked_and_written_through_the_socket(asked: AskedRecord) -> None:
     assert asked.ending() == ("pg-1", "pg-2")
 
 
+def test_a_primary_completes_it_at_once(asked: AskedRecord) -> None:
+    asked.begin("pg-1")
+    assert asked.adopt("pg-2", US) == Initialization("pg-2", US, True) == asked.read()
+    assert asked.end("pg-1", "7") == Initialization("pg-2", US, True) == asked.adopt("pg-1", "7")
+
+
 def test_of_many_that_begin_one_does(asked: AskedRecord) -> None:
     found: list[Initialization] = []
     threads = [

@@ -17,7 +17,7 @@ from typing import Any
 
 from ...errors import PgherdError, Unreachable
 from ...model import build
-from ...ports.initialization import NOBODY, Initialization, InitializationRecord, begun, ended
+from ...ports.initialization import NOBODY, Initialization, InitializationRecord, adopted, begun, ended
 from ...ports.kubernetes_api import ApiRefusal, KubernetesApi
 from .listener import listen
 
@@ -47,6 +47,10 @@ class AskedRecord:
     def end(self, by: str, system_id: str) -> Initialization:
         """See InitializationRecord."""
         return self._record(verb="record_end", by=by, system_id=system_id)
+
+    def adopt(self, by: str, system_id: str) -> Initialization:
+        """See InitializationRecord."""
+        return self._record(verb="record_adopt", by=by, system_id=system_id)
 
     def grow(self) -> Initialization:
         """See InitializationRecord."""
@@ -107,6 +111,8 @@ def answered(record: InitializationRecord, ending: Callable[[], Iterable[str]], 
         return asdict(record.begin(str(asked["by"])))
     if verb == "record_end":
         return asdict(record.end(str(asked["by"]), str(asked["system_id"])))
+    if verb == "record_adopt":
+        return asdict(record.adopt(str(asked["by"]), str(asked["system_id"])))
     if verb == "record_grow":
         return asdict(record.grow())
     if verb == "ending":
@@ -145,6 +151,10 @@ class KubernetesRecord:
     def end(self, by: str, system_id: str) -> Initialization:
         """See InitializationRecord."""
         return self._change(lambda found: ended(found, by, system_id))
+
+    def adopt(self, by: str, system_id: str) -> Initialization:
+        """See InitializationRecord."""
+        return self._change(lambda found: adopted(found, by, system_id))
 
     def grow(self) -> Initialization:
         """See InitializationRecord."""
