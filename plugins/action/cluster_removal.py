@@ -13,7 +13,7 @@ from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.errors impor
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.members import removal
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.model import Cluster
 from ansible_collections.pgherd.cluster.plugins.plugin_utils._cluster import plain
-from ansible_collections.pgherd.cluster.plugins.plugin_utils._run import believe, leave, recall, remember
+from ansible_collections.pgherd.cluster.plugins.plugin_utils._run import believe, leave, recall, remember, removal_of
 
 
 class ActionModule(ActionBase):
@@ -43,16 +43,12 @@ class ActionModule(ActionBase):
         except PgherdError as error:
             raise AnsibleActionFail(str(error)) from error
         remember("cluster_model", found["rest"])
-        leave(_removal(given["node"]), {"cluster": given["cluster"], "rest": found["rest"]})
+        leave(removal_of(given["node"]), {"cluster": given["cluster"], "rest": found["rest"]})
         result.update(found, ansible_facts={"cluster_model": found["rest"]})
         return result
 
 
-def _removal(node: str) -> str:
-    return f"removal of {node}"
-
-
 def _whole(cluster: dict[str, Any], node: str) -> dict[str, Any]:
     """The cluster that has the *node* still: once it was looked at, the fact is the one without it."""
-    left = recall(_removal(node), {})
+    left = recall(removal_of(node), {})
     return dict(left["cluster"]) if left.get("rest") == cluster else cluster

@@ -19,13 +19,29 @@ options:
       - V(way) is how Kubernetes is reached and what is looked at there, as a dictionary with C(namespace), C(kubeconfig),
         C(context), C(timeout), C(selectors), C(config) and C(secret).
       - V(namespace) is the Namespace, V(secrets) the Secrets, V(objects) all others in the order in which they are applied.
-      - V(digest) is the SHA-256 of the description that pods go by.
+      - V(config) is the ConfigMap with the description in a O(stage).
+      - V(digest) is the SHA-256 of the description in that O(stage), or of the one that V(objects) have. V(digests) are those
+        of all that pods may have been given in a run, with O(stages).
       - V(refused) are sentences that say why O(configs) and O(secrets) may not become what is wanted.
       - V(waits) are sentences that say what of O(pods) does not run, is not yet as its set is, or is not O(ready).
       - V(stuck) are the names of O(pods) that never ran, and are not as their set is by now.
     required: true
   configs:
-    description: The cluster's ConfigMap as it is, in a list; an empty one where there is none.
+    description:
+      - The cluster's ConfigMap as it is, or was before this run, in a list; an empty one where there is none. Who is counted
+        and who is named stays as it has them.
+    type: list
+    elements: dict
+    default: []
+  stage:
+    description: One of RV(pgherd.cluster.cluster_counting#module:stages).
+    type: dict
+  leaving:
+    description: A node that this run removes, and that is in the description still.
+    type: str
+    default: ""
+  stages:
+    description: All of them.
     type: list
     elements: dict
     default: []
@@ -69,7 +85,7 @@ from typing import Any
 from ansible.errors import AnsibleError
 from ansible.plugins.lookup import LookupBase
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.errors import PgherdError
-from ansible_collections.pgherd.cluster.plugins.plugin_utils._kubernetes import Wanted, missing, stuck
+from ansible_collections.pgherd.cluster.plugins.plugin_utils._kubernetes import Wanted, digest, missing, stuck
 from ansible_collections.pgherd.cluster.plugins.plugin_utils._specification import plain
 
 
@@ -81,16 +97,22 @@ class LookupModule(LookupBase):
         said = plain(kwargs)
         try:
             wanted = Wanted(variables)
+            configs = said.get("configs") or ()
             if terms[0] in ("objects", "secrets"):
-                return [wanted.objects(secret=terms[0] == "secrets")]
+                return [wanted.objects(terms[0] == "secrets", configs)]
+            if terms[0] in ("config", "digest"):
+                told = wanted.told(configs, said.get("stage"), str(said.get("leaving") or ""))
+                return [wanted.config(told) if terms[0] == "config" else digest(told)]
+            if terms[0] == "digests":
+                return [wanted.digests(configs, said.get("stages") or ())]
             if terms[0] == "refused":
-                return [wanted.refused(said.get("configs") or (), said.get("secrets") or ())]
+                return [wanted.refused(configs, said.get("secrets") or ())]
             if terms[0] in ("waits", "stuck"):
                 pods, sets = said.get("pods") or (), said.get("sets") or ()
                 if terms[0] == "stuck":
                     return [stuck(pods, sets)]
                 return [list(missing(wanted.cluster, pods, sets, bool(said.get("ready"))))]
-            return [{"way": wanted.way, "namespace": wanted.namespace, "digest": wanted.digest}[terms[0]]]
+            return [{"way": wanted.way, "namespace": wanted.namespace}[terms[0]]]
         except PgherdError as error:
             raise AnsibleError(str(error)) from error
         except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -82,12 +82,9 @@ from ansible_collections.pgherd.cluster.plugins.module_utils._ansible import (
     finish,
     reporting_errors,
 )
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.deciding import wait_for_commands
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.host.systemd import SystemdServices
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.host.taken_up import (
-    LIMIT,
-    Agents,
-    wait_for_commands,
-)
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.host.taken_up import LIMIT, Agents
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.host.up_to_date import (
     Unit,
     confirm,

@@ -12,9 +12,13 @@ from typing import Any
 
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.errors import ConfigError
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.members.pods import refused as refused_changes
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.members.pods import told
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.model import Cluster, Pgpool
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.pod.objects.all import objects
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.pod.objects.config import namespace
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.pod.objects.config import (
+    config_map,
+    namespace,
+)
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.pod.objects.naming import (
     MAIN,
     POSTGRES,
@@ -36,7 +40,8 @@ from ansible_collections.pgherd.cluster.plugins.plugin_utils._cluster import (
 )
 from ansible_collections.pgherd.cluster.plugins.plugin_utils._living import FLAG
 from ansible_collections.pgherd.cluster.plugins.plugin_utils._pods import names
-from ansible_collections.pgherd.cluster.plugins.plugin_utils._specification import given, specification
+from ansible_collections.pgherd.cluster.plugins.plugin_utils._run import recall, removal_of
+from ansible_collections.pgherd.cluster.plugins.plugin_utils._specification import given, plain, specification
 
 
 class Wanted:
@@ -78,13 +83,27 @@ class Wanted:
         """The namespace, for where there is none."""
         return namespace(self.cluster, self._wishes)
 
-    @property
-    def digest(self) -> str:
-        """The SHA-256 of the description that pods are given."""
-        return hashlib.sha256(conf_cluster.text(self.cluster).encode()).hexdigest()
+    def told(
+        self, configs: Sequence[Mapping[str, Any]] = (), stage: Mapping[str, Any] | None = None, leaving: str = ""
+    ) -> Cluster:
+        """The description that pods are given: in a *stage* of counting, else what those that go by *configs*, the ConfigMap as
+        it is, or none, may be told at once. *leaving*: a node that this run removes, and that is in it still. Raises
+        PgherdError."""
+        wanted = Cluster.from_dict(recall(removal_of(leaving))["cluster"]) if leaving else self.cluster
+        return told(wanted, described(configs), plain(stage))
 
-    def objects(self, secret: bool) -> list[dict[str, Any]]:
-        """The Secrets, with *secret*, else all others, in the order in which they are applied. Raises ConfigError."""
+    def digests(self, configs: Sequence[Mapping[str, Any]], stages: Sequence[Mapping[str, Any]]) -> list[str]:
+        """The SHA-256 of each description that pods were given in this run, or may have been."""
+        given_out = [self.told(configs), *(self.told(stage=stage) for stage in stages)]
+        return [digest(cluster) for cluster in given_out]
+
+    def config(self, told_: Cluster) -> dict[str, Any]:
+        """The ConfigMap with the description *told_*."""
+        return config_map(told_, self._wishes)
+
+    def objects(self, secret: bool, configs: Sequence[Mapping[str, Any]] = ()) -> list[dict[str, Any]]:
+        """The Secrets, with *secret*, else all others, in the order in which they are applied. *configs*: see told(). Raises
+        PgherdError."""
         secret_store = store(self._mine, self._forecast)
         ca = known_authority(secret_store, self._mine)
         hosts = [item.name for item in self.cluster.hosts]
@@ -93,16 +112,16 @@ class Wanted:
             "authority": ca[0],
             "hosts": {name: secret_store.host(name, certificate_names(self.cluster, name), ca) for name in hosts},
         }
-        return [item for item in objects(self.cluster, self._wishes, known) if (item["kind"] == "Secret") == secret]
+        found = objects(self.cluster, self._wishes, known, self.told(configs))
+        return [item for item in found if (item["kind"] == "Secret") == secret]
 
     def refused(self, configs: Sequence[Mapping[str, Any]], secrets: Sequence[Mapping[str, Any]]) -> list[str]:
         """Why what is there may not become what is wanted, in sentences: by the ConfigMap and the Secret that the namespace has,
         as lists of one or none."""
         found: list[str] = []
-        for config in configs:
-            said = (config.get("data") or {}).get(DESCRIPTION)
-            if said:
-                found += refused_changes(Cluster.from_dict(json.loads(said)), self.cluster)
+        before = described(configs)
+        if before:
+            found += refused_changes(before, self.cluster)
         for secret in secrets:
             there = base64.b64decode((secret.get("data") or {}).get("ca.crt") or "").decode()
             here = known_authority(store(self._mine, self._forecast), self._mine)[0]
@@ -113,6 +132,18 @@ class Wanted:
                     f"new ones, run with -e {FLAG}=true."
                 )
         return found
+
+
+def described(configs: Sequence[Mapping[str, Any]]) -> Cluster | None:
+    """The cluster by which pods go, by the ConfigMap *configs*, a list of one or none; None where it says nothing. Raises
+    PgherdError."""
+    said = [(config.get("data") or {}).get(DESCRIPTION) for config in configs]
+    return Cluster.from_dict(json.loads(said[0])) if said and said[0] else None
+
+
+def digest(cluster: Cluster) -> str:
+    """The SHA-256 of the description of *cluster*, as pods have it."""
+    return hashlib.sha256(conf_cluster.text(cluster).encode()).hexdigest()
 
 
 Objects = Sequence[Mapping[str, Any]]

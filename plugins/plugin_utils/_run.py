@@ -52,6 +52,11 @@ def recall(what: str, otherwise: Any = None) -> Any:
         raise ConfigError([f"{what} is not known in this run; let role pgherd.cluster.cluster come first."]) from error
 
 
+def removal_of(node: str) -> str:
+    """As what the cluster with and without the *node*, which this run removes, is left."""
+    return f"removal of {node}"
+
+
 def _file(what: str, value: Any) -> str:
     text = json.dumps([what, value], sort_keys=True)
     # Made by the first process of this run for its owner alone, inherited by all workers, and gone with it.

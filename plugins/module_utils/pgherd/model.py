@@ -216,7 +216,9 @@ Peer = Union[Node, Pgpool, Barman]
 class Cluster:
     """A cluster as its user described it. Says what was wanted on the first day, never who is primary now.
 
-    *counted* are the electable nodes while a change of who is electable is under way; None: who is eligible.
+    *counted* are the electable nodes while a change of who is electable is under way; None: who is eligible. *named* are those
+    that synchronous_standby_names lists meanwhile, *named_needed* how many of them have to confirm, where the same description
+    says both; None: those that are counted.
     """
 
     name: str
@@ -231,6 +233,8 @@ class Cluster:
     replication_slots: bool = True
     options: Options = field(default_factory=Options)
     counted: tuple[str, ...] | None = None
+    named: tuple[str, ...] | None = None
+    named_needed: int = 0
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Cluster:
@@ -247,7 +251,7 @@ class Cluster:
             {
                 **data,
                 "options": Options.of(data.get("options") or {}),
-                "counted": None if data.get("counted") is None else tuple(data["counted"]),
+                **{key: None if data.get(key) is None else tuple(data[key]) for key in ("counted", "named")},
                 "nodes": tuple(_host(Node, item) for item in data["nodes"]),
                 "pgpools": tuple(_host(Pgpool, item) for item in data.get("pgpools", ())),
                 "barmans": tuple(_host(Barman, item) for item in data.get("barmans", ())),
@@ -256,7 +260,10 @@ class Cluster:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, with the schema's version."""
-        return {"schema": SCHEMA_VERSION, **asdict(self)}
+        found = {"schema": SCHEMA_VERSION, **asdict(self)}
+        if self.named is None:
+            del found["named"], found["named_needed"]
+        return found
 
     def node(self, name: str) -> Node:
         """The node called *name*. Raises KeyError."""
@@ -327,7 +334,7 @@ class Cluster:
 
     @property
     def electable_names(self) -> tuple[str, ...]:
-        """The electable nodes' names: the ones that synchronous_standby_names lists."""
+        """The electable nodes' names: the ones that synchronous_standby_names lists, unless that is about to change."""
         return tuple(node.name for node in self.electable)
 
     @property
@@ -335,8 +342,11 @@ class Cluster:
         """The setting, the same on every node; '' under async durability. Explicit names only, never ``*``."""
         if self.durability != "strict":
             return ""
-        names = ", ".join(f'"{name}"' for name in self.electable_names)
-        return f"ANY {self.sync_standbys} ({names})"
+        listed, needed = (
+            (self.electable_names, self.sync_standbys) if self.named is None else (self.named, self.named_needed)
+        )
+        names = ", ".join(f'"{name}"' for name in listed)
+        return f"ANY {needed} ({names})"
 
     @property
     def seals_needed(self) -> int:

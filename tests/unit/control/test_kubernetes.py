@@ -99,9 +99,47 @@ def test_another_authority_is_refused(task: dict[str, Any], tmp_path: Path) -> N
 
 
 def test_what_pods_go_by_is_read(task: dict[str, Any]) -> None:
-    other = replace(MODEL, sync_standbys=2).to_dict()
+    other = replace(MODEL, durability="async").to_dict()
     (sentence,) = ask(task, "refused", configs=[{"data": {"cluster.json": json.dumps(other)}}])
-    assert sentence.startswith("cluster_sync_standbys is 2 in this cluster")
+    assert sentence.startswith("cluster_durability is async in this cluster")
+
+
+def test_who_is_counted_stays_until_a_stage_comes(task: dict[str, Any]) -> None:
+    """Whatever else of the description changes: what is there says who is counted, and a stage alone changes that."""
+
+    def text(objects: list[dict[str, Any]]) -> str:
+        return str(next(item for item in objects if item["kind"] == "ConfigMap")["data"]["cluster.json"])
+
+    there = [{"data": {"cluster.json": json.dumps(LATE.to_dict())}}]
+    found = text(ask(task, "objects", configs=there))
+    assert Cluster.from_dict(json.loads(found)).electable_names == ("pg-0", "pg-1")
+    assert ask(task, "digest", configs=there) == hashlib.sha256(found.encode()).hexdigest()
+    old, new = ({"names": list(item.electable_names), "needed": 1} for item in (LATE, MODEL))
+    stages = [{"counted": new, "named": old, "held": False}, {"counted": new, "named": new, "held": False}]
+    texts = [text([ask(task, "config", stage=stage)]) for stage in stages]
+    assert 'ANY 1 ("pg-0", "pg-1")' in Cluster.from_dict(json.loads(texts[0])).synchronous_standby_names
+    assert texts[1] == text(ask(task, "objects"))
+    digests = [hashlib.sha256(item.encode()).hexdigest() for item in (found, *texts)]
+    assert ask(task, "digests", configs=there, stages=stages) == digests
+    assert [ask(task, "digest", stage=stage) for stage in stages] == digests[1:]
+
+
+def test_who_is_removed_is_in_the_description_still(task: dict[str, Any]) -> None:
+    """Its agent counts, and is counted, until the pods have been told otherwise."""
+    rest = replace(MODEL, nodes=MODEL.nodes[:-1])
+    _run.remember("cluster_model", _cluster.plain(rest.to_dict()))
+    _run.leave(_run.removal_of("pg-2"), {"cluster": MODEL.to_dict(), "rest": rest.to_dict()})
+    for variables in task["hostvars"].values():
+        variables["cluster_model"] = _cluster.plain(rest.to_dict())
+    old, new = ({"names": list(item.electable_names), "needed": 1} for item in (MODEL, rest))
+    stage = {"counted": old, "named": new, "held": False}
+    (found,) = ask(task, "config", stage=stage, leaving="pg-2")["data"].values()
+    told = Cluster.from_dict(json.loads(found))
+    assert told.electable_names == ("pg-0", "pg-1", "pg-2")
+    assert told.synchronous_standby_names == 'ANY 1 ("pg-0", "pg-1")'
+    assert ask(task, "digest", stage=stage, leaving="pg-2") == hashlib.sha256(found.encode()).hexdigest()
+    (found,) = ask(task, "config", stage={"counted": new, "named": new, "held": True})["data"].values()
+    assert Cluster.from_dict(json.loads(found)) == rest
 
 
 GONE = replace(MODEL, nodes=MODEL.nodes[:-1], durability="async")
@@ -113,13 +151,13 @@ LATE = replace(MODEL, nodes=tuple(replace(node, priority=0) if node.id == 3 else
     [
         (MODEL, MODEL, []),
         (MODEL, replace(MODEL, port=5433), []),
-        (LATE, MODEL, ["Electable are pg-0, pg-1, and would be pg-0, pg-1, pg-2;"]),
-        (MODEL, LATE, ["Electable are pg-0, pg-1, pg-2, and would be pg-0, pg-1;"]),
-        (MODEL, replace(MODEL, sync_standbys=2), ["cluster_sync_standbys is 1"]),
+        (LATE, MODEL, []),
+        (MODEL, LATE, []),
+        (MODEL, replace(MODEL, sync_standbys=2), []),
         (MODEL, replace(MODEL, durability="async"), ["cluster_durability is strict"]),
         (replace(MODEL, durability="async"), MODEL, ["cluster_durability is async"]),
         (replace(MODEL, durability="async"), replace(LATE, durability="async"), []),
-        (replace(MODEL, durability="async"), GONE, ["pg-2: nodes that are pods cannot leave yet"]),
+        (replace(MODEL, durability="async"), GONE, ["pg-2: in this cluster, and not in the inventory"]),
     ],
 )
 def test_what_pods_cannot_be_told_at_once(before: Cluster, wanted: Cluster, begins: list[str]) -> None:

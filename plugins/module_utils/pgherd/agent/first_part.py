@@ -23,7 +23,7 @@ from ..nodes.peer_evidence import NodeEvidence, of_peer
 from ..ports.here import Here
 from ..ports.initialization import Initialization, InitializationRecord
 from ..ports.links import session
-from ..ports.services import POSTGRES, REPMGRD, RUNNING
+from ..ports.services import POSTGRES, RUNNING
 from .part import Decision, Part, Replaceable
 from .seen import NodeSeen
 
@@ -230,7 +230,6 @@ class FirstPart(Replaceable):
         """Start what was made; the guard is told that it is new."""
         self._starts = True
         InstanceExecutor(self._here).start()
-        self._here.services.start(REPMGRD, wait=False)
 
     def _clone(self, target: str, source: str, wipe: bool) -> None:
         here = self._here
@@ -244,4 +243,3 @@ class FirstPart(Replaceable):
             self._from_primary = bool(source)
             raise
         NodeExecutor(here, STREAMS).start()
-        here.services.start(REPMGRD, wait=False)

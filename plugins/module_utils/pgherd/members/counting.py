@@ -84,6 +84,17 @@ def counting(cluster: Cluster, count: Mapping[str, Any] | None) -> Cluster:
     return replace(cluster, counted=names, sync_standbys=needed)
 
 
+def staged(cluster: Cluster, stage: Mapping[str, Any]) -> Cluster:
+    """The *cluster* in a *stage*, a Stage as plain data, for those who read who is counted and who is named in one description.
+    Raises as counting()."""
+    counted, named = (
+        counting(replace(cluster, named=None, named_needed=0), stage[key]) for key in ("counted", "named")
+    )
+    if Count.of(counted) == Count.of(named):
+        return counted
+    return replace(counted, named=named.electable_names, named_needed=named.sync_standbys)
+
+
 def answer(cluster: Mapping[str, Any], found: Mapping[str, Any], blind: bool) -> dict[str, Any]:
     """way() as plain data, and the *cluster* as it is counted at its start. *found*: by node, the Instance that its host
     says it has. Every name in it is a data node's of the *cluster*, whatever a host said. Raises PgherdError where a host has

@@ -16,7 +16,8 @@ from typing import Any
 
 from ..errors import ConfigError, Conflict
 from ..inventory.check import cluster_problems, leaver_problems, tree_problems
-from ..model import Cluster, Node
+from ..inventory.pods import split
+from ..model import POD, Cluster, Node
 from ..observe.node_state import Survey
 from ..observe.primary import chain
 from ..plan import Plan, Step
@@ -132,12 +133,27 @@ def problems(cluster: Cluster, name: str, found: RemovalFacts) -> list[str]:
             "place: hand over to an electable node first."
         ]
     smaller = rest(cluster, name, primary)
+    above = _above(cluster, gone)
+    if above:
+        return [f"{name} is a pod, and pods of a StatefulSet leave from the highest number down: remove {above} first."]
     said = tree_problems(smaller.nodes) or cluster_problems(smaller)
     if said:
         return [f"Without {name}: {sentence}" for sentence in said]
     if primary not in found.reached:
         said.append(f"The host of the primary {primary} is not reached, and it has to be told: bring it back first.")
     return said + _uncounted(cluster, smaller, found) + _unmovable(cluster, gone, found)
+
+
+def _above(cluster: Cluster, gone: Node) -> str:
+    """The pod with the highest number of its StatefulSet, where that is above the node's own; '' for none."""
+    mine = split(gone.name) if gone.place == POD else None
+    if mine is None:
+        return ""
+    found = [
+        (numbered[1], node.name) for node in cluster.nodes if (numbered := split(node.name)) and numbered[0] == mine[0]
+    ]
+    highest = max(found)
+    return highest[1] if highest[0] > mine[1] else ""
 
 
 def _uncounted(cluster: Cluster, smaller: Cluster, found: RemovalFacts) -> list[str]:

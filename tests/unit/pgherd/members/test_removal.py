@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from pgherd.errors import ConfigError, Conflict, SqlError, Unreachable
 from pgherd.layout import debian
-from pgherd.members import acknowledged
+from pgherd.members import acknowledged, removal
 from pgherd.members.counting import Count, Stage, counting
 from pgherd.members.removal import RemovalFacts, advice, gained, moves, plan, problems, rest, way
 from pgherd.members.removal_apply import RemovalExecutor, look
-from pgherd.model import Barman, Cluster, Node, Pgpool
+from pgherd.model import POD, Barman, Cluster, Node, Pgpool
 from pgherd.ports.links import Links
 from pgherd.programs.repmgr import Record, wanted_record
 from pgherd.promotion import wait
@@ -501,3 +501,18 @@ def test_not_before_the_site_playbook_has_made_the_agents_role() -> None:
     only = Cluster("demo", (Node("pg1", 1, "postgres", "pg1"),))
     with pytest.raises(Conflict, match="run the site playbook first"):
         look(only, links(pg1=asked), ["pg1"])
+
+
+@pytest.mark.parametrize(
+    ("name", "why"), [("pg-2", "remove pg-10 first"), ("pg-10", ""), ("away-0", ""), ("pg-9", "pg-10")]
+)
+def test_pods_leave_from_the_highest_number_down(name: str, why: str) -> None:
+    """A StatefulSet gives up no other; another set has numbers of its own."""
+    names = ("pg-0", "pg-1", "pg-2", "pg-9", "pg-10", "away-0")
+    nodes = tuple(
+        Node(one, at, "postgres", one, "pg-0" if at > 1 else "", place=POD) for at, one in enumerate(names, 1)
+    )
+    said = removal._above(Cluster("demo", nodes), Cluster("demo", nodes).node(name))
+    assert (said in why) if why else said == ""
+    hosts = tuple(replace(node, place="host") for node in nodes)
+    assert removal._above(Cluster("demo", hosts), hosts[2]) == ""

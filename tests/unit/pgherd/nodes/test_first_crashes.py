@@ -126,9 +126,6 @@ class World:
     def state(self, _service: str) -> str:
         return RUNNING if self.running else STOPPED
 
-    def start(self, service: str, **_: Any) -> None:
-        self.step(f"{service} is not started")
-
     def ask(self, name: str, _asked: Any, _limit: float) -> dict[str, Any]:
         """The others: no server, no data."""
         return {"node": name, "down": "none", "data": DirectoryState("none").as_json()}
@@ -271,7 +268,7 @@ def test_killed_after_each_step(new: Callable[..., World], me: str, lost: bool) 
     whole = new(me)
     lives(whole)
     assert whole.running, "it begins from nothing"
-    assert len(whole.steps) == (13 if me == "pg1" else 11)
+    assert len(whole.steps) == (12 if me == "pg1" else 10)
     for dies in range(1, len(whole.steps) + 1):
         world = new(me, dies)
         killed(world)

@@ -24,7 +24,7 @@ from pgherd.model import POD
 from pgherd.places import chosen
 from pgherd.places.host.systemd import SystemdServices
 from pgherd.places.pod.first import first
-from pgherd.places.pod.programs import of
+from pgherd.places.pod.programs import member, of
 from pgherd.places.pod.services import PodServices
 from pgherd.ports.services import (
     AGENT,
@@ -291,13 +291,13 @@ def test_what_runs_in_which_pod(me: str, services: list[str]) -> None:
     ("me", "filled", "begun"),
     [
         ("pg1", True, [AGENT, POSTGRES, REPMGRD]),
-        ("pg1", False, [AGENT]),
+        ("pg1", False, [AGENT, REPMGRD]),
         ("pool1", True, [AGENT, PGPOOL]),
         ("backup1", True, [AGENT, CRON, SCHEDULE, RECEIVER]),
     ],
 )
 def test_what_runs_from_the_beginning(me: str, filled: bool, begun: list[str]) -> None:
-    """Where there are no data, the agent sees to that."""
+    """Where there are no data, the agent sees to that; repmgrd waits by itself."""
     assert first(of(CLUSTER, me), filled) == begun
 
 
@@ -324,6 +324,7 @@ def test_a_node_is_put_together(monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(found) == [AGENT, POSTGRES, REPMGRD]
     where = ("/run/pgherd/command", "--host", "pg2", "--data", "/var/lib/postgresql/17/main")
     assert found[POSTGRES].before == ((sys.executable, "-I", "-S", guard_client.__file__, *where),)
+    assert found[REPMGRD].before == (member("/usr/lib/postgresql/17/bin", 2, 5432),)
     assert found[POSTGRES].argv[0] == "/usr/lib/postgresql/17/bin/postgres"
     monkeypatch.setenv(chosen.VARIABLE, "pod")
     pods = replace(CLUSTER, nodes=tuple(replace(node, place=POD) for node in CLUSTER.nodes))
@@ -338,6 +339,32 @@ def test_a_node_is_put_together(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(chosen.VARIABLE)
     assert isinstance(chosen.here(CLUSTER, "pg2", print).services, SystemdServices)
     assert chosen.commands() == "/run/pgherd-agent/command"
+
+
+def test_repmgrd_waits_until_its_node_is_registered(pod: Pod) -> None:
+    """Quietly, whatever is not there yet: a server, the database, the table, the row."""
+    with subprocess.Popen(
+        member(str(PROGRAMS), 2, 5432, str(pod.place)),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        **AS,
+    ) as waiting:  # type: ignore[call-overload]
+        assert waiting.stdout.readline().startswith("waits until this node is registered")
+        pod.services.start(POSTGRES)
+        pod.sql("CREATE DATABASE repmgr")
+        query = ("-c", "CREATE SCHEMA repmgr CREATE TABLE nodes AS SELECT 1 AS node_id", "-d", "repmgr")
+        pod.run("psql", "-h", str(pod.place), "-U", "postgres", *query)
+        assert waiting.poll() is None
+        pod.run(
+            "psql", "-h", str(pod.place), "-U", "postgres", "-d", "repmgr", "-c", "INSERT INTO repmgr.nodes VALUES (2)"
+        )
+        assert (waiting.wait(60), waiting.stdout.read()) == (0, "")
+    # Of one that is known nothing is said.
+    done = subprocess.run(
+        member(str(PROGRAMS), 1, 5432, str(pod.place)), capture_output=True, text=True, check=True, **AS
+    )  # type: ignore[call-overload]
+    assert done.stdout + done.stderr == ""
 
 
 def test_its_services_are_told_by_the_command(pod: Pod, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,9 +19,11 @@ from typing import Any
 import pytest
 from pgherd.description import UNREADABLE, Told, digest
 from pgherd.errors import PgherdError, Unreachable
+from pgherd.places import deciding
+from pgherd.places.deciding import DECIDING, wait_for_commands
 from pgherd.places.host import taken_up
 from pgherd.places.host.systemd import SystemdServices
-from pgherd.places.host.taken_up import DECIDING, Agents, wait_for_commands, without
+from pgherd.places.host.taken_up import Agents, without
 from pgherd.places.host.up_to_date import Unit, confirm, observe, plan
 from pgherd.ports import processes
 from pgherd.render.conf_cluster import text
@@ -54,7 +56,8 @@ class Says:
 
 @pytest.fixture(autouse=True)
 def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(taken_up, "AGAIN", 0.0)
+    for module in (taken_up, deciding):
+        monkeypatch.setattr(module, "AGAIN", 0.0)
     monkeypatch.setattr(taken_up, "PASSED", 0.05)
 
 

@@ -49,8 +49,14 @@ def test_on_a_host(cure: Cure, command: str) -> None:
         (log(POSTGRES, "pg1", 0), "kubectl logs pg1 --follow --tail=0"),
         (log(AGENT, "pg1", 20), "kubectl logs pg1 --tail=20"),
         (restart(REPMGRD, "pg2"), "systemctl restart repmgrd"),
+        (restart(PGPOOL, "pool1"), "kubectl exec deploy/pool1 -- pgherd service restart pgpool"),
+        (log(PGPOOL, "pool1", 20), "kubectl logs deploy/pool1 --tail=20"),
+        (restart(RECEIVER, "backup1"), "kubectl exec backup1 -- pgherd service restart barman-receiver"),
     ],
 )
 def test_where_some_are_pods(cure: Cure, command: str) -> None:
     nodes = tuple(replace(node, place=POD) if node.name == "pg1" else node for node in CLUSTER.nodes)
-    assert words_of(replace(CLUSTER, nodes=nodes))(cure) == command
+    pools = tuple(replace(pool, place=POD) for pool in CLUSTER.pgpools)
+    barmans = tuple(replace(host, place=POD) for host in CLUSTER.barmans)
+    found = replace(CLUSTER, nodes=nodes, pgpools=pools, barmans=barmans)
+    assert words_of(found)(cure) == command

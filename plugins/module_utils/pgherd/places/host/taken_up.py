@@ -6,22 +6,17 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable
 
 from ...description import UNREADABLE, Told, digest_of, parse_told, read
-from ...errors import PgherdError, Unreachable
-from ...model import COMMAND
-from ...ports import processes
+from ...errors import PgherdError
 from .systemd import SystemdServices
 
-# Seconds that an agent has: it ends a promotion first. Seconds for commands.
-LIMIT, COMMANDS = 60.0, 60.0
-# Seconds from one look to the next, and from one word to an agent to the next.
+# Seconds that an agent has: it ends a promotion first. Seconds from one look to the next, and from one word to an agent to the
+# next.
+LIMIT = 60.0
 AGAIN, ASK = 0.1, 5.0
 # Seconds after the first word within which what it refused before may be refused for a reason that is gone.
 PASSED = 2.0
-# What decides by what it reads when it begins.
-DECIDING = ("follow", "guard", "promote", "switchover", "validate")
 
 
 class Agents:
@@ -70,21 +65,3 @@ def without(description: str, files: tuple[str, ...], agents: Agents, unit: str)
     if description not in files or not agents.rereads(unit) or agents.behind(unit, description):
         return files
     return tuple(path for path in files if path != description)
-
-
-def wait_for_commands(
-    running: Callable[[], dict[int, str]] = lambda: processes.commands(COMMAND, DECIDING), limit: float = COMMANDS
-) -> None:
-    """Wait until no command that runs now is left; one that begins later reads what there is now. Raises Unreachable."""
-    deadline, left = time.monotonic() + limit, running()
-    while left:
-        there = running()
-        left = {pid: words for pid, words in left.items() if there.get(pid) == words}
-        if left and time.monotonic() > deadline:
-            said = "; ".join(words.partition(" ")[2] for words in left.values())
-            raise Unreachable(
-                f"have all go by the new description: this still runs after {limit:g} s, and began by the one before: {said}.",
-                "Run the playbook again when it has ended.",
-            )
-        if left:
-            time.sleep(AGAIN)

@@ -11,7 +11,7 @@ from contextlib import suppress
 from ...data.clone import MARK
 from ...layout import layout, version_of
 from ...model import Cluster, Node
-from ...ports.services import POSTGRES, REPMGRD
+from ...ports.services import POSTGRES
 from ...programs import pgpool
 from . import files
 from .files_part import write
@@ -25,8 +25,8 @@ from .supervisor import Supervisor
 
 def first(programs: Mapping[str, Program], filled: bool) -> list[str]:
     """Which of the *programs* run from the beginning. *filled*: whether there are data for a server; where there are none, the
-    agent makes them, and has it started."""
-    empty = () if filled else (POSTGRES, REPMGRD)
+    agent makes them, and has it started. What needs a server waits for it by itself."""
+    empty = () if filled else (POSTGRES,)
     return [service for service, program in programs.items() if not program.once and service not in empty]
 
 

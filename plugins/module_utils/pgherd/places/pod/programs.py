@@ -10,8 +10,8 @@ from dataclasses import replace
 
 from ...agent import guard_client
 from ...data.postmaster import is_up
-from ...layout import Layout, layout, version_of
-from ...model import COMMAND, SERVER_CERT_FILE, Cluster
+from ...layout import SOCKETS, Layout, layout, version_of
+from ...model import COMMAND, REPMGR_DATABASE, SERVER_CERT_FILE, Cluster
 from ...nodes.guard import words
 from ...ports.services import AGENT, BACKUP, CRON, PGPOOL, POSTGRES, RECEIVER, REPMGRD, SCHEDULE
 from ...programs import barman, pgpool
@@ -33,14 +33,15 @@ def of(cluster: Cluster, me: str) -> dict[str, Program]:
     elif me in {item.name for item in cluster.barmans}:
         found = _barman(cluster.name, place(cluster, me).lock_directory)
     else:
-        found = _node(me, layout(cluster, version_of(cluster.node(me))))
+        node = cluster.node(me)
+        found = _node(me, layout(cluster, version_of(node)), node.id, cluster.port)
     programs = {AGENT: Program((COMMAND, "agent", "--host", me), again=ALWAYS), **found}
     # All run as one user, whose home is PostgreSQL's: Barman's passwords are in another.
     env = {"HOME": HOME, "PGPASSFILE": PASSFILE} if CRON in programs else {}
     return {name: replace(program, env={**program.env, **env}) for name, program in programs.items()}
 
 
-def _node(me: str, there: Layout) -> dict[str, Program]:
+def _node(me: str, there: Layout, node_id: int, port: int) -> dict[str, Program]:
     client = (sys.executable, "-I", "-S", guard_client.__file__)
     guard = (*client, COMMANDS, *words(me, there.data))
     return {
@@ -48,10 +49,22 @@ def _node(me: str, there: Layout) -> dict[str, Program]:
         # It must live on when its PostgreSQL goes down, and gives up when its upstream is down at its own start.
         REPMGRD: Program(
             (f"{there.programs}/repmgrd", "-f", there.repmgr, "--daemonize=false", "--no-pid-file"),
+            before=(member(there.programs, node_id, port),),
             again=ALWAYS,
             pause=2.0,
         ),
     }
+
+
+def member(programs: str, node_id: int, port: int, sockets: str = SOCKETS) -> tuple[str, ...]:
+    """Waits until the server here has the node in repmgr's metadata: before, repmgrd ends at once. Nobody runs a site's playbook
+    while a pod starts, so it may wait for long; it says so once, and costs a psql at a time."""
+    psql = f"{programs}/psql -XAtqw -h {sockets} -p {port} -U postgres -d {REPMGR_DATABASE}"
+    query = f"SELECT 'yes' FROM repmgr.nodes WHERE node_id = {int(node_id)}"  # noqa: S608
+    limits = "PGCONNECT_TIMEOUT=2 PGOPTIONS='-c statement_timeout=2s'"
+    ask = f'there() {{ test "$({limits} {psql} -c "{query}" 2>/dev/null)" = yes; }}'
+    line = "waits until this node is registered: the site playbook, or its agent, does that"
+    return ("/bin/sh", "-c", f"{ask}; there || {{ echo '{line}'; until there; do sleep 2; done; }}")
 
 
 def _loaded() -> tuple[str, ...]:

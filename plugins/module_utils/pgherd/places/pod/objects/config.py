@@ -14,7 +14,7 @@ from .wishes import Wishes
 
 
 def config_map(cluster: Cluster, wishes: Wishes) -> dict[str, Any]:
-    """The description of *cluster*, by which all pods go; with `counted` where that is not yet what the inventory says."""
+    """The description of *cluster*, by which all pods go; where who is counted is to change, in one of its stages."""
     return built("ConfigMap", cluster, wishes, cluster.name, data={DESCRIPTION: conf_cluster.text(cluster)})
 
 

@@ -68,6 +68,9 @@ def _spec(cluster: Cluster, wishes: Wishes, host: Peer) -> dict[str, Any]:
         },
         "initContainers": [_container(wishes, what, "own", ["own", "--host", _named(host)])],
         "containers": [_main(cluster, wishes, host)],
+        # Addresses are whole names. With the usual five dots, those with four, a pgpool's, would first be looked for in all
+        # domains that a pod searches, its machine's too, and a question that nobody answers there takes seconds.
+        "dnsConfig": {"options": [{"name": "ndots", "value": "2"}]},
         "volumes": volumes(what, cluster.name, secret_name(cluster, what)),
         **_spread(cluster, wishes, what),
     }
