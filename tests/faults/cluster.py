@@ -8,10 +8,12 @@ milliseconds and is answered while the host is cut off. Clients go over the netw
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,7 +30,7 @@ for _more in ("tests/lab", "tests/integration/change"):
 import hosts as lab  # noqa: E402
 from machine import LAB, LabError, Late, run  # noqa: E402
 from machine import until as patiently  # noqa: E402
-from place import Place  # noqa: E402
+from place import UNITS, Impossible, Place  # noqa: E402
 from playbook import Event, Run, ansible_playbook, environment  # noqa: E402
 from systemd_hosts import SystemdHosts  # noqa: E402
 
@@ -41,6 +43,16 @@ T = TypeVar("T")
 def until(what: str, ask: Callable[[], T], seconds: float, every: float = 0.2) -> T:
     """See the lab's. An answer that could not be had (SQL, lab) counts as false."""
     return patiently(what, ask, seconds, every, MISSED)
+
+
+def place_of(name: str, described: Mapping[str, Any]) -> Place:
+    """Where the nodes of an inventory live: in pods, or as the lab's hosts of cluster *name*. With POWER=pod a power cut takes
+    pods alone, and leaves what else runs on their machines. Raises LabError."""
+    if (described.get("all") or {}).get("vars", {}).get("place") == "pod":
+        from pods import Pods  # it needs a Kubernetes
+
+        return Pods(described, whole_machines=os.environ.get("POWER") != "pod")
+    return SystemdHosts(name)
 
 
 def hosts_of(inventory: Path) -> list[str]:
@@ -62,7 +74,7 @@ class Cluster:
 
     def __post_init__(self) -> None:
         self.described = yaml.safe_load(self.inventory.read_text(encoding="utf-8"))
-        self.place = SystemdHosts(self.name)
+        self.place = place_of(self.name, self.described)
         wanted = [*self.nodes, *self.pools, *self.group("witness"), *self.group("barman")]
         if missing := sorted(set(wanted) - set(self.place.nodes())):
             raise LabError(f"the lab's cluster {self.name} has no {', '.join(missing)}")
@@ -79,8 +91,9 @@ class Cluster:
 
     @property
     def pools(self) -> list[str]:
-        """pgpool hosts."""
-        return list(self.group("pgpool"))
+        """pgpool hosts; in pods each of them."""
+        group = self.group("pgpool")
+        return [name for name in self.place.nodes() if name in group or name.rpartition(".")[0] in group]
 
     @property
     def barman(self) -> str:
@@ -89,8 +102,8 @@ class Cluster:
 
     @property
     def everyone(self) -> list[str]:
-        """All hosts that the inventory names."""
-        return hosts_of(self.inventory)
+        """All nodes that the inventory names."""
+        return [*self.nodes, *self.group("witness"), *self.pools, *self.group("barman")]
 
     @property
     def version(self) -> int:
@@ -100,7 +113,8 @@ class Cluster:
     @property
     def unit(self) -> str:
         """PostgreSQL's unit, where nodes are systemd hosts."""
-        assert isinstance(self.place, SystemdHosts)
+        if not isinstance(self.place, SystemdHosts):
+            raise Impossible(self.place.cannot(UNITS))
         return self.place.unit(self.nodes[0], "postgres")
 
     @property
@@ -121,14 +135,24 @@ class Cluster:
     # Hosts
 
     def address(self, host: str) -> str:
-        """A host's address; CLIENT is this machine's on their network."""
+        """A host's address; CLIENT is this machine's on their network, which may be several with commas."""
         if host == CLIENT:
-            return self.place.address(self.nodes[0]).rsplit(".", 1)[0] + ".1"
+            return self.place.client()
         return self.place.address(host)
 
     def name_of(self, address: str) -> str:
-        """The host with an address."""
-        return next((name for name in self.place.nodes() if self.place.address(name) == address), address)
+        """The host with an address, or with a name that begins with its own."""
+        there = self.place.nodes()
+        first = address.partition(".")[0]
+        return address if address in there else first if first in there else self._by_address().get(address, address)
+
+    def _by_address(self) -> dict[str, str]:
+        found = {}
+        for name in self.place.nodes():
+            # One that is off may have none.
+            with suppress(LookupError):
+                found[self.place.address(name)] = name
+        return found
 
     def run(self, host: str, *command: str, stdin: str = "", check: bool = True) -> str:
         """Standard output of a command that root runs in a host. Raises LabError when it fails and *check* is set."""
@@ -199,14 +223,16 @@ class Cluster:
 
     def dsn(self, via: str = "pgpool") -> str:
         """The line of a client on this machine: "pgpool" (all of them), "nodes" (libpq picks the writable one), or the
-        name of one host."""
+        name of one host. Where all nodes have one address, it is that of "nodes"."""
+        front = self.place.front(via) if via in ("nodes", "pgpool") else None
         if via == "nodes":
             to, port, more = self.nodes, 5432, " target_session_attrs=read-write"
         elif via == "pgpool":
             to, port, more = self.pools, 9999, ""
         else:
             to, port, more = [via], 9999 if via in self.pools else 5432, ""
-        names, addresses = ",".join(to), ",".join(self.address(host) for host in to)
+        reached = [front] if front else [(self.place.known_as(host), self.address(host)) for host in to]
+        names, addresses = (",".join(words) for words in zip(*reached, strict=True))
         return (
             f"host={names} hostaddr={addresses} port={port} dbname={APP} user={APP} sslmode=verify-full"
             f" sslrootcert={self.secrets / 'ca.crt'} passfile={self._passfile()}{more}"
@@ -231,7 +257,9 @@ class Cluster:
     ) -> Run:
         """Run a playbook of the collection as a user does."""
         where, name = self.inventory_directory(), f"pgherd.cluster.{playbook}"
-        return ansible_playbook(where, name, *words, lab=self.name, extra=extra, stop_at=stop_at)
+        return ansible_playbook(
+            where, name, *words, lab=self.name, extra=extra, stop_at=stop_at, env=self.place.environment()
+        )
 
     def inventory_directory(self) -> Path:
         """A directory with the inventory as a user writes it, and how its hosts are reached."""
@@ -260,6 +288,7 @@ __all__ = [
     "LAB",
     "Cluster",
     "Event",
+    "Impossible",
     "LabError",
     "Late",
     "Place",
@@ -268,6 +297,7 @@ __all__ = [
     "environment",
     "hosts_of",
     "lab",
+    "place_of",
     "run",
     "until",
 ]

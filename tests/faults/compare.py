@@ -66,9 +66,8 @@ def _rows(cluster: Cluster, primary: str) -> Iterator[str]:
 def _whole(cluster: Cluster) -> Iterator[str]:
     def check(node: str) -> str:
         program = f"/usr/lib/postgresql/{cluster.version}/bin/pg_amcheck"
-        words = ("runuser", "-u", "postgres", "--", program, f"--database={APP}", "--heapallindexed")
         try:
-            cluster.run(node, *words)
+            cluster.place.run_as(node, "postgres", program, f"--database={APP}", "--heapallindexed")
         except LabError as error:
             return f"{node}: {error}"
         failed = cluster.value(node, _FAILURES)

@@ -184,7 +184,8 @@ def pool_nodes(cluster: Cluster, pool: str) -> dict[str, dict[str, Any]]:
     with psycopg.connect(
         line, connect_timeout=3, autocommit=True, prepare_threshold=None, row_factory=dict_row
     ) as session:
-        return {row["hostname"]: row for row in session.execute("SHOW POOL_NODES") if row["hostname"]}
+        rows = [row for row in session.execute("SHOW POOL_NODES") if row["hostname"]]
+        return {cluster.name_of(row["hostname"]): row for row in rows}
 
 
 def _agents(cluster: Cluster) -> Iterator[str]:
@@ -205,7 +206,7 @@ def _barman(cluster: Cluster) -> Iterator[str]:
     if not cluster.barman:
         return
     name = cluster.described["all"]["vars"]["cluster_name"]
-    said = cluster.run(cluster.barman, "runuser", "-u", "barman", "--", "barman", "check", name, check=False)
+    said = cluster.place.run_as(cluster.barman, "barman", "barman", "check", name, check=False)
     yield from (f"barman: {line.strip()}" for line in said.splitlines() if "FAILED" in line)
     if "OK" not in said:
         yield f"barman check {name} said nothing: {said[-200:]}"

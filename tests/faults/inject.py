@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: pgherd contributors
-"""Faults of test hosts. Every one of them is found and healed by ``sweep``, also those that a crashed run left.
+"""Faults of test nodes. Every one of them is found and healed by ``sweep``, also those that a crashed run left.
 
-Processes are signalled from this machine, packets dropped in a host's own network namespace (chain ``faults``), files
-changed only after a copy of them lies in the host's ``/var/tmp/faults``.
+Processes are signalled from this machine, packets dropped in a node's own network namespace (chain ``faults``), files
+changed only after a copy of them lies in the node's directory for such. What a node's place cannot do raises Impossible.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psycopg
+from place import CLOCK, DISKS, NAMES, UNITS
 
-from faults.cluster import Cluster, LabError, until
+from faults.cluster import Cluster, Impossible, LabError, until
 
-KEPT = "/var/tmp/faults"  # copies of changed files, by path with % for /
 BALLAST = "ballast.faults"
 STORM = "storm.faults"
 DROP_IN = "zz-faults.conf"  # read after all others
@@ -41,6 +41,11 @@ PROCESSES: dict[str, Callable[[str], bool]] = {
     "clone": lambda line: "pg_basebackup" in line or ("repmgr" in line and "standby clone" in line),
     "rewind": lambda line: "pg_rewind" in line,
 }
+
+
+def _possible(cluster: Cluster, what: str) -> None:
+    if why := cluster.place.cannot(what):
+        raise Impossible(why)
 
 
 # Processes
@@ -121,16 +126,31 @@ def thaw(cluster: Cluster, host: str) -> None:
 def storm(cluster: Cluster, host: str, loops: int) -> None:
     """So many loops that do nothing but start processes take a host's processors, beside its services and outside of their
     control groups. All of a lab's hosts share this machine's."""
+    file = f"{cluster.place.kept()}/{STORM}"
     script = f"""
-printf 'while :; do /bin/true; done' > /run/{STORM}
-for loop in $(seq {loops}); do setsid sh /run/{STORM} </dev/null >/dev/null 2>&1 & done
+mkdir -p {cluster.place.kept()}
+printf 'while :; do /bin/true; done' > {file}
+for loop in $(seq {loops}); do setsid sh {file} </dev/null >/dev/null 2>&1 & done
 """
     cluster.sh(host, script)
 
 
 def calm(cluster: Cluster, host: str) -> None:
     """They end."""
-    cluster.run(host, "pkill", "-KILL", "-f", f"sh /run/{STORM}", check=False)
+    cluster.sh(host, _calm(cluster), check=False)
+
+
+def _calm(cluster: Cluster) -> str:
+    file = f"{cluster.place.kept()}/{STORM}"
+    return f"""
+[ ! -e {file} ] || {{ rm {file}
+  for line in $(grep -l {STORM} /proc/[0-9]*/cmdline 2>/dev/null); do
+    pid=${{line#/proc/}}; pid=${{pid%/cmdline}}
+    [ "$pid" = $$ ] || kill -KILL "$pid" 2>/dev/null || :
+  done
+  echo calmed
+}}
+"""
 
 
 # Network
@@ -189,14 +209,15 @@ def join(cluster: Cluster, *hosts: str) -> None:
 
 def keep(cluster: Cluster, host: str, path: str) -> None:
     """Put a copy of a file aside; the first one counts. ``restore`` brings it back."""
-    script = f'mkdir -p {KEPT}; to={KEPT}/$(echo "$1" | tr / %); [ -e "$to" ] || cp -pL "$1" "$to"'
+    kept = cluster.place.kept()
+    script = f'mkdir -p {kept}; to={kept}/$(echo "$1" | tr / %); [ -e "$to" ] || cp -pL "$1" "$to"'
     cluster.run(host, "sh", "-euc", script, "sh", path)
 
 
 def restore(cluster: Cluster, host: str) -> None:
     """Bring all files back that were put aside. Written in place, since /etc/hosts may be a mount of its own."""
     script = f"""
-for kept in {KEPT}/*; do
+for kept in {cluster.place.kept()}/%*; do
   [ -e "$kept" ] || continue
   file=$(basename "$kept" | tr % /)
   cat "$kept" > "$file"
@@ -214,6 +235,7 @@ def append(cluster: Cluster, host: str, path: str, line: str) -> None:
 
 def no_names(cluster: Cluster, host: str) -> None:
     """Names resolve no more: an empty /etc/hosts, and a name server that nobody reaches."""
+    _possible(cluster, NAMES)
     for path, text in (("/etc/hosts", ""), ("/etc/resolv.conf", "nameserver 192.0.2.1")):
         keep(cluster, host, path)
         cluster.run(host, "sh", "-euc", 'printf "%s\\n" "$2" > "$1"', "sh", path, text)
@@ -222,6 +244,7 @@ def no_names(cluster: Cluster, host: str) -> None:
 
 def fill_disk(cluster: Cluster, host: str, leave: int = 0) -> None:
     """No room is left (*leave* bytes) where the data are, which has to be a file system of its own."""
+    _possible(cluster, DISKS)
     directory = _own_file_system(cluster, host)
     # In pieces, the last of one block: fallocate takes all or nothing.
     script = f"""
@@ -234,6 +257,7 @@ dd if=/dev/zero of={directory}/{BALLAST}.2 bs=4k 2>/dev/null || :
 
 def freeze_disk(cluster: Cluster, host: str) -> None:
     """Every write to the data waits; the kernel and the network live."""
+    _possible(cluster, DISKS)
     cluster.run(host, "fsfreeze", "--freeze", _own_file_system(cluster, host))
 
 
@@ -253,6 +277,7 @@ def _own_file_system(cluster: Cluster, host: str) -> str:
 
 def slow_disk(cluster: Cluster, host: str, bytes_per_second: int) -> None:
     """Writes of a host go no faster than this; 0 takes the limit away. Needs the blkio controller of cgroup v1."""
+    _possible(cluster, DISKS)
     device = os.stat("/var/lib").st_dev
     name = f"{os.major(device)}:{os.minor(device) & ~0xF}"
     cgroup = next(
@@ -276,6 +301,7 @@ def wreck(cluster: Cluster, host: str) -> None:
 
 def drop_in(cluster: Cluster, host: str, unit: str, text: str) -> None:
     """A drop-in for a unit, gone with the next boot."""
+    _possible(cluster, UNITS)
     path = f"/run/systemd/system/{unit}.d"
     cluster.run(host, "sh", "-euc", f'mkdir -p {path}; printf "%s\\n" "$1" > {path}/{DROP_IN}', "sh", text)
     cluster.run(host, "systemctl", "daemon-reload")
@@ -284,6 +310,7 @@ def drop_in(cluster: Cluster, host: str, unit: str, text: str) -> None:
 def other_clock(cluster: Cluster, host: str, offset: str, *units: str) -> None:
     """PostgreSQL and *units* of a host live at another time ("+1h"). They are restarted for it. Installs libfaketime when
     missing."""
+    _possible(cluster, CLOCK)
     library = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"
     arch = cluster.run(host, "uname", "-m").strip()
     library = library.replace("x86_64", arch)
@@ -350,27 +377,38 @@ def sweep(cluster: Cluster) -> list[str]:
             healed.append("switched on")
         if cluster.place.join(host):
             healed.append("joined")
-        said = cluster.sh(host, _MEND)
+        said = cluster.sh(host, _mend(cluster))
+        if "repmgr.conf" in said:
+            with suppress(LookupError):
+                send(cluster, host, "repmgrd", signal.SIGHUP, only=1)
         return [f"{host}: {word}" for word in (*healed, *said.split())]
 
     with ThreadPoolExecutor(4) as pool:
         return [word for words in pool.map(mend, cluster.everyone) for word in words]
 
 
-_MEND = f"""
-fsfreeze --unfreeze {DISK} 2>/dev/null && echo disk-thawed
+def _mend(cluster: Cluster) -> str:
+    place, directory = cluster.place, cluster.place.kept()
+    disks = f"fsfreeze --unfreeze {DISK} 2>/dev/null && echo disk-thawed"
+    return f"""
+{disks if not place.cannot(DISKS) else ""}
 for status in $(grep -ls '^State:.T' /proc/[0-9]*/status); do
   pid=${{status#/proc/}}; pid=${{pid%/status}}
   kill -CONT "$pid" 2>/dev/null && echo "continued-$pid"
 done
-pkill -KILL -f 'sh /run/{STORM}' && echo calmed
+{_calm(cluster)}
 for ballast in {DISK}/{BALLAST}*; do [ -e "$ballast" ] && rm -f "$ballast" && echo emptied; done
-for kept in {KEPT}/*; do
+for kept in {directory}/%*; do
   [ -e "$kept" ] || continue
   file=$(basename "$kept" | tr % /)
   cat "$kept" > "$file" && rm "$kept" && echo "restored-$file"
-  case $file in *repmgr.conf) systemctl kill --kill-whom=main --signal=HUP repmgrd.service 2>/dev/null ;; esac
 done
+{_UNITS if not place.cannot(UNITS) else ""}
+exit 0
+"""
+
+
+_UNITS = f"""
 found=
 for dropin in /run/systemd/system/*.d/{DROP_IN}; do
   [ -e "$dropin" ] || continue
@@ -378,7 +416,6 @@ for dropin in /run/systemd/system/*.d/{DROP_IN}; do
   rm "$dropin"; found="$found $unit"; echo "drop-in-$unit"
 done
 if [ -n "$found" ]; then systemctl daemon-reload; systemctl try-restart $found; fi
-exit 0
 """
 
 

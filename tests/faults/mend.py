@@ -26,8 +26,9 @@ def mend(cluster: Cluster, seconds: float = 60.0) -> None:
     _start(cluster)
     for node in [node for node in cluster.nodes if _streams(cluster, node)]:
         # Once the primary is known to repmgr, a standby can be registered again below it.
-        register = f"repmgr -f /etc/repmgr/{cluster.version}/repmgr.conf standby register --force"
-        cluster.sh(node, f"cd /; runuser -u postgres -- {register}", check=False)
+        configuration = f"/etc/repmgr/{cluster.version}/repmgr.conf"
+        words = ("repmgr", "-f", configuration, "standby", "register", "--force")
+        cluster.place.run_as(node, "postgres", *words, check=False)
         cluster.place.service(node, "restart", "repmgrd", check=False)
     try:
         endstate.gate(cluster, 30)

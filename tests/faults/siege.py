@@ -16,9 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from place import CROWD
+
 from faults.checker.crowd import Answer
 from faults.checker.crowd import answers as heard
-from faults.cluster import CHECKOUT, CLIENT, Cluster, LabError, until
+from faults.cluster import CHECKOUT, CLIENT, Cluster, Impossible, LabError, until
 
 SOURCES = 20  # addresses that the crowd comes from
 FIRST = 200  # the first of them in the hosts' /24, where no host is
@@ -50,6 +52,8 @@ class Siege:
 @contextmanager
 def siege(cluster: Cluster, directory: Path, clients: int) -> Iterator[Siege]:
     """Inside, *clients* slow clients are at each data node's agent (0: none), and both balancers ask."""
+    if why := cluster.place.cannot(CROWD):
+        raise Impossible(why)
     directory.mkdir(parents=True, exist_ok=True)
     found = Siege({who: directory / f"answers-{who}.jsonl" for who in ("known", "stranger")}, directory / "crowd.jsonl")
     told = {

@@ -18,11 +18,12 @@ from types import TracebackType
 import psycopg
 
 from faults import compare
-from faults.checker import history, observer, verdict, workload
+from faults.checker import endpoints, history, observer, verdict, workload
 from faults.cluster import APP, CHECKOUT, Cluster, Late, until
 
 # Times what a test grants for writes to go on: several hosts share a machine. How long it took is in the record.
 BUSY = 3
+SEALED = "promote: sealed"  # what an agent says
 OPS_TO_BEGIN = 50  # acknowledged before anything is broken, by every way in
 _ENV = {**os.environ, "PYTHONPATH": str(CHECKOUT / "tests"), "PYTHONDONTWRITEBYTECODE": "1"}
 
@@ -57,10 +58,12 @@ class Trial:
     def __enter__(self) -> Trial:
         self.directory.mkdir(parents=True, exist_ok=True)
         self._running: list[Way] = []
+        self._observers: list[subprocess.Popen[bytes]] = []
         self.began = time.time()
         self.verdict: verdict.Verdict | None = None
         self.verdicts: dict[str, verdict.Verdict] = {}
         self.overlaps: list[observer.Overlap] = []
+        self.led: list[endpoints.Led] = []
         primary = self.cluster.primary()
         self.first_primary, self.first_timeline = primary, self.cluster.timeline(primary)
         with psycopg.connect(self.cluster.dsn(primary), autocommit=True) as session:
@@ -68,7 +71,7 @@ class Trial:
             session.execute(workload.TABLE)
         compare.prepare(self.cluster, primary)
         try:
-            self._observer = self._observe()
+            self._observers = [self._observe(), *self._watch()]
             for number, via in enumerate(self.ways):
                 self._running.append(self._write(via, 1 + number * 100))
             until("writers to be acknowledged", self._all_write, 20 * BUSY)
@@ -92,6 +95,7 @@ class Trial:
         told = {
             "clients": {node: self.cluster.dsn(node) for node in nodes},
             "cluster": self.cluster.name,
+            "described": self.cluster.described,
             "into": str(self._seen),
         }
         command = [sys.executable, "-m", "faults.checker.observer"]
@@ -100,6 +104,13 @@ class Trial:
         process.stdin.write(json.dumps(told).encode())
         process.stdin.close()
         return process
+
+    def _watch(self) -> list[subprocess.Popen[bytes]]:
+        """What only this place has, where it has something."""
+        self._watched = self.directory / "endpoints.jsonl"
+        self._watched.unlink(missing_ok=True)
+        command = self.cluster.place.watching(self._watched)
+        return [subprocess.Popen(command, env=_ENV, start_new_session=True)] if command else []
 
     def _all_write(self) -> bool:
         return all(self.acknowledged(way.via) >= OPS_TO_BEGIN for way in self._running)
@@ -152,7 +163,7 @@ class Trial:
     # The end
 
     def _stop(self) -> None:
-        processes = [way.process for way in self._running] + [self._observer]
+        processes = [way.process for way in self._running] + self._observers
         for process in processes:
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
@@ -166,6 +177,19 @@ class Trial:
         if self._seen.exists():
             with self._seen.open(encoding="utf-8") as lines:
                 self.overlaps = observer.two_primaries(observer.read(lines))
+        if self._watched.exists():
+            with self._watched.open(encoding="utf-8") as lines:
+                self.led = endpoints.read(lines)
+
+    def seals(self) -> list[tuple[float, str]]:
+        """When a node sealed its predecessor's place, and which."""
+        said = self.cluster.each(lambda node: self.cluster.place.log(node, self.began, "agent"))
+        lines = [(at, node, line) for node, found in said.items() if isinstance(found, list) for at, line in found]
+        return sorted((at, node) for at, node, line in lines if SEALED in line)
+
+    def misled(self) -> list[str]:
+        """What was wrong with where the service of writes led, in sentences; nothing where there is none."""
+        return [*endpoints.two(self.led), *endpoints.late(self.led, self.seals())] if self.led else []
 
     def judge(self, seconds: float = 60.0) -> verdict.Verdict:
         """The verdict, once the cluster is whole: rows are read on the one primary, and every standby has the same."""

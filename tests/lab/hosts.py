@@ -194,7 +194,8 @@ def inventory(cluster: str) -> dict[str, object]:
 
 def inventory_script(cluster: str) -> dict[str, object]:
     """The same in the shape that Ansible expects from an inventory script."""
-    group = inventory(cluster).get("all", {"hosts": {}, "vars": {}})
+    # Pods have a directory too.
+    group = inventory(cluster).get("all", {"hosts": {}, "vars": {"lab_directory": str(LAB / cluster)}})
     assert isinstance(group, dict)
     return {"all": {**group, "hosts": list(group["hosts"])}, "_meta": {"hostvars": group["hosts"]}}
 

@@ -14,6 +14,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
+from machine import LabError
+
 VERSIONS = {"trixie": 17, "bookworm": 15}
 # A test may have set otherwise for all sessions, and an attack has: what a superuser calls must be PostgreSQL's own.
 OPTIONS = (
@@ -22,6 +24,14 @@ OPTIONS = (
 )
 # Verbs of service(): what a person would do to one.
 START, STOP, RESTART, RELOAD, FORGET = "start", "stop", "restart", "reload", "forget"  # forget: that it has failed
+
+
+# What some place cannot do to its nodes; see Place.cannot.
+UNITS, DISKS, CLOCK, NAMES, CROWD = "units", "disks", "clock", "names", "crowd"
+
+
+class Impossible(LabError):
+    """What a test wants cannot be done to nodes of this place: it is skipped, and says why."""
 
 
 class Place(Protocol):
@@ -36,6 +46,28 @@ class Place(Protocol):
     def address(self, node: str) -> str:
         """Where others reach it."""
 
+    def client(self) -> str:
+        """This machine as nodes see it: one address or several, with commas."""
+
+    def known_as(self, node: str) -> str:
+        """Its name in its certificate."""
+
+    def front(self, way: str) -> tuple[str, str] | None:
+        """Name and address of what clients take for all nodes ("nodes") or all pgpools ("pgpool") together; None where they are
+        told of each."""
+
+    def kept(self) -> str:
+        """A directory in each node that is root's to write, and survives a power cut."""
+
+    def cannot(self, what: str) -> str:
+        """Why nodes cannot be done such a thing (UNITS and so on); '' where they can."""
+
+    def environment(self) -> dict[str, str]:
+        """What playbooks need in their environment to reach them."""
+
+    def watching(self, into: Path) -> list[str]:
+        """The command that watches where the service of writes leads, for faults/checker/endpoints.py; [] without one."""
+
     def pid(self, node: str) -> int:
         """Its process 1, as this machine numbers it."""
 
@@ -43,6 +75,9 @@ class Place(Protocol):
 
     def run(self, node: str, *command: str, stdin: str = "", check: bool = True) -> str:
         """Standard output of a command that root runs in it."""
+
+    def run_as(self, node: str, user: str, *command: str, check: bool = True) -> str:
+        """The same that a program's own user ("postgres", "barman") runs."""
 
     def entered(self, node: str) -> list[str]:
         """What a command of this machine begins with to be in its network; works while it is frozen."""

@@ -15,10 +15,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import hosts
+import packets
 from machine import LabError, inside, podman
 from place import FORGET, OPTIONS, VERSIONS
 
-CHAIN = "faults"  # of iptables, in a node's own network
 UNITS = {"agent": "pgherd-agent", "pgpool": "pgpool2", "barman-receiver": "barman-receive-wal"}
 STATES = {"active": "running", "activating": "starting", "deactivating": "stopping", "inactive": "stopped"}
 FREEZE = (
@@ -50,6 +50,34 @@ class SystemdHosts:
         """See Place."""
         return self._host(node).address
 
+    def client(self) -> str:
+        """See Place."""
+        return next(iter(self.hosts.values())).address.rsplit(".", 1)[0] + ".1"
+
+    def known_as(self, node: str) -> str:
+        """See Place."""
+        return node
+
+    def front(self, way: str) -> tuple[str, str] | None:
+        """See Place."""
+        return None
+
+    def kept(self) -> str:
+        """See Place."""
+        return "/var/tmp/faults"
+
+    def cannot(self, what: str) -> str:
+        """See Place."""
+        return ""
+
+    def environment(self) -> dict[str, str]:
+        """See Place."""
+        return {}
+
+    def watching(self, into: Path) -> list[str]:
+        """See Place."""
+        return []
+
     def container(self, node: str) -> str:
         """podman's name of a host."""
         return self._host(node).container
@@ -73,6 +101,10 @@ class SystemdHosts:
         if check and done.returncode:
             raise LabError(f"{node}: {' '.join(command)}: {done.stderr.strip()}")
         return done.stdout
+
+    def run_as(self, node: str, user: str, *command: str, check: bool = True) -> str:
+        """See Place."""
+        return self.run(node, "runuser", "-u", user, "--", *command, check=check)
 
     def entered(self, node: str) -> list[str]:
         """See Place."""
@@ -156,20 +188,11 @@ class SystemdHosts:
 
     def drop(self, node: str, rules: Iterable[str]) -> None:
         """See Place."""
-        text = "\n".join(f"-A {CHAIN} {rule}" for rule in rules)
-        made = "" if self._cut(node) else f":{CHAIN} - [0:0]\n-I INPUT -j {CHAIN}\n-I OUTPUT -j {CHAIN}\n"
-        self.in_network(node, "iptables-restore", "--noflush", stdin=f"*filter\n{made}{text}\nCOMMIT\n")
+        packets.drop(self.entered(node), rules)
 
     def join(self, node: str) -> bool:
         """See Place."""
-        cut = self._cut(node)
-        if cut:
-            undo = f"*filter\n-D INPUT -j {CHAIN}\n-D OUTPUT -j {CHAIN}\n-F {CHAIN}\n-X {CHAIN}\nCOMMIT\n"
-            self.in_network(node, "iptables-restore", "--noflush", stdin=undo)
-        return cut
-
-    def _cut(self, node: str) -> bool:
-        return f"-N {CHAIN}" in self.in_network(node, "iptables", "-S", check=False)
+        return packets.join(self.entered(node))
 
     def freeze(self, node: str) -> None:
         """See Place."""

@@ -134,25 +134,30 @@ def two_primaries(sights: Iterable[Sight], fresh: float = 3 * EVERY) -> list[Ove
     return found
 
 
-async def run(clients: dict[str, str], cluster: str, into: Path) -> None:
-    """Observe until told to stop. *clients*: DSN by node of the lab's *cluster*."""
-    from faults.cluster import SystemdHosts  # the lab is needed for running, not for judging
+async def run(clients: dict[str, str], cluster: str, described: dict[str, Any], into: Path) -> None:
+    """Observe until told to stop. *clients*: DSN by node of the lab's *cluster*, an inventory as *described*."""
+    from faults.cluster import place_of  # the lab is needed for running, not for judging
 
-    place, stop = SystemdHosts(cluster), asyncio.Event()
+    place, stop = place_of(cluster, described), asyncio.Event()
+
+    def dial(node: str, line: str) -> str:
+        # It may have another address by now.
+        return f"{line} hostaddr={place.address(node)} {PATIENCE}"
+
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     with into.open("a", encoding="utf-8") as file:
-        eyes = [Eye(CLIENT, node, partial(str, f"{line} {PATIENCE}"), file) for node, line in clients.items()]
+        eyes = [Eye(CLIENT, node, partial(dial, node, line), file) for node, line in clients.items()]
         eyes += [Eye(INSIDE, node, partial(place.sql, node), file) for node in clients]
         await asyncio.gather(end_with_parent(stop), *(eye.watch(stop) for eye in eyes))
 
 
 def main() -> int:
-    """The command line: a JSON object with "clients", "cluster" and "into" on standard input."""
+    """The command line: a JSON object with "clients", "cluster", "described" and "into" on standard input."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.parse_args()
     given = json.load(sys.stdin)
-    asyncio.run(run(given["clients"], given["cluster"], Path(given["into"])))
+    asyncio.run(run(given["clients"], given["cluster"], given["described"], Path(given["into"])))
     return 0
 
 

@@ -17,13 +17,22 @@ from pathlib import Path
 import pytest
 
 from faults import endstate, inject
-from faults.cluster import CHECKOUT, LAB, Cluster
+from faults.cluster import CHECKOUT, LAB, Cluster, Impossible
 from faults.mend import mend
 from faults.records import Record, collect, last_lines
 from faults.trial import Trial
 
 T_FENCE = 10.0  # seconds: two nodes may look writable to clients for no longer
 Breaking = Callable[..., AbstractContextManager[Trial]]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Iterator[None]:
+    """What cannot be done to nodes where they live is skipped, and why is said."""
+    try:
+        yield
+    except Impossible as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="session")
@@ -84,12 +93,13 @@ def breaking(cluster: Cluster, request: pytest.FixtureRequest, left: dict[str, b
             wrong = [
                 *found.problems,
                 *(f"two nodes took writes from clients: {one}" for one in slow),
+                *trial.misled(),
                 *filter(None, [unwell]),
             ]
             assert not wrong, "; ".join(wrong)
             record.verdict = "ok"
             left["whole"] = True
-        except pytest.skip.Exception:
+        except (pytest.skip.Exception, Impossible):
             record = None  # nothing was done
             raise
         except BaseException as error:

@@ -99,13 +99,14 @@ def ansible_playbook(
     extra: Mapping[str, Any] | None = None,
     stop_at: Callable[[Event], bool] | None = None,
     timeout: float = 900.0,
+    env: Mapping[str, str] | None = None,
 ) -> Run:
-    """Run ``ansible-playbook -i inventory WORDS -e extra``; *lab* names the test hosts.
+    """Run ``ansible-playbook -i inventory WORDS -e extra``; *lab* names the test hosts, *env* is more of its environment.
 
     *stop_at* sees each event as it comes; when it says so, the whole process group gets SIGKILL, as when the control
     machine loses power. So it does after *timeout* seconds.
     """
-    env = {**environment(lab), "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.jsonl"}
+    environ = {**environment(lab), **(env or {}), "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.jsonl"}
     command = ["ansible-playbook", "-i", str(inventory), *words]
     if extra:
         command += ["-e", json.dumps(extra)]
@@ -115,7 +116,7 @@ def ansible_playbook(
     with tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(
             command,
-            env=env,
+            env=environ,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=errors,

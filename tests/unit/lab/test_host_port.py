@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "lab"))
 
 import machine
 import place
+import pods
 import systemd_hosts
 
 TESTS = Path(__file__).resolve().parents[2]
@@ -28,9 +29,10 @@ NEUTRAL += [
 ]
 
 
+@pytest.mark.parametrize("kind", [systemd_hosts.SystemdHosts, pods.Pods])
 @pytest.mark.parametrize("name", PORT)
-def test_hosts_have_the_whole_port(name: str) -> None:
-    ours = inspect.signature(getattr(systemd_hosts.SystemdHosts, name, lambda: None))
+def test_all_kinds_of_nodes_have_the_whole_port(name: str, kind: type) -> None:
+    ours = inspect.signature(getattr(kind, name, lambda: None))
     assert list(ours.parameters) == list(inspect.signature(PORT[name]).parameters)
 
 

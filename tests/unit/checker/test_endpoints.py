@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# SPDX-FileCopyrightText: pgherd contributors
+"""A write service that led to two nodes, or to the old primary for long, is found."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from faults.checker.endpoints import Led, late, read, two
+
+
+def line(at: float, name: str, *said: str, kind: str = "slice", event: str = "MODIFIED") -> str:
+    return json.dumps({"at": at, "kind": kind, "event": event, "name": name, "said": said}) + "\n"
+
+
+def test_each_change_is_read_once() -> None:
+    given = [
+        line(1, "s", "pg-0=true", event="ADDED"),
+        line(2, "s", "pg-0=true"),
+        line(3, "s", "pg-0=false"),
+        line(4, "pg-1", "primary", kind="pod"),
+        line(5, "s", event="blind"),
+        line(6, "s", "pg-1="),
+        line(7, "s", "pg-1=true", event="DELETED"),
+        line(8, "pg-1", "primary", kind="pod", event="DELETED"),
+        '{"at": 9, "kind"',
+    ]
+    assert read(given) == [
+        Led(1, ("pg-0",)),
+        Led(3, ()),
+        Led(4, (), ("pg-1",)),
+        Led(6, ("pg-1",), ("pg-1",)),
+        Led(7, (), ("pg-1",)),
+        Led(8, ()),
+    ]
+
+
+def test_two_nodes_at_once_are_told_also_in_two_slices() -> None:
+    led = read([line(1, "s", "pg-0=true"), line(2, "t", "pg-1=true"), line(3, "s")])
+    assert two(led) == ["at 2.000 the write service led to pg-0, pg-1"]
+
+
+OLD, NONE, NEW = Led(0, ("pg-0",)), Led(12, ()), Led(13, ("pg-1",))
+
+
+@pytest.mark.parametrize(
+    ("led", "seals", "said"),
+    [
+        ([OLD, NONE, NEW], [(5.0, "pg-1")], 0),
+        ([OLD, NONE, NEW], [(1.0, "pg-1")], 1),
+        ([OLD], [(1.0, "pg-1")], 1),
+        # Sealed again in time by another: then it is that one's.
+        ([OLD, NONE, NEW, Led(17, ("pg-2",))], [(1.0, "pg-1"), (8.0, "pg-2")], 0),
+        ([OLD, NONE, NEW], [], 0),
+        ([NEW, Led(30, ("pg-0",))], [(1.0, "pg-1")], 1),
+    ],
+)
+def test_the_old_primary_is_told_of_after_the_limit(led: list[Led], seals: list[tuple[float, str]], said: int) -> None:
+    assert len(late(led, seals, 10.0)) == said
