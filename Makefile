@@ -5,8 +5,9 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help venv images host-images kubernetes kubernetes-down demo demo-dsn demo-status demo-down test test-more \
-  test-faults test-chaos check bench-site bench-failover bench-crowd faults-down clean
+.PHONY: help venv images host-images kubernetes kubernetes-down demo demo-dsn demo-status demo-down demo-kubernetes \
+  demo-kubernetes-dsn demo-kubernetes-down test test-more test-faults test-chaos test-kubernetes test-kubernetes-chaos check \
+  bench-site bench-failover bench-crowd bench-kubernetes faults-down clean
 
 COLLECTIONS := $(CURDIR)/.cache/collections
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -20,6 +21,9 @@ DEMO := examples/demo/inventory.yml
 FAULTS ?= tree
 FAULTS_INVENTORY ?= tests/faults/tree.yml
 PLAYBOOK := ansible-playbook -i $(DEMO) -i .cache/lab/demo/hosts.yml
+SCENE := python tests/lab/kubernetes/scene.py
+PODS_DEMO := examples/pods-demo/inventory.yml
+PODS := molecule/kubernetes/inventory.yml
 SAY = @printf '\n== %s\n' >&2
 
 help: ## this list
@@ -65,6 +69,25 @@ demo-status: venv ## the status picture of the demo
 demo-down: ## remove the demo's hosts
 	@python3 tests/lab/lab.py down demo
 
+demo-kubernetes: venv ## a running cluster in pods, in KUBECONFIG's Kubernetes or in one on this machine, and the line to connect with
+	$(SAY) 'Kubernetes, and the image in it'
+	@$(SCENE) up pods-demo
+	$(SAY) 'Site playbook'
+	@eval "$$($(SCENE) env)"; ansible-playbook -i $(PODS_DEMO) pgherd.cluster.site
+	$(SAY) 'Data, through pgpool'
+	@python tests/lab/load_demo.py "$$($(SCENE) dsn $(PODS_DEMO))"
+	$(SAY) 'Status'
+	@eval "$$($(SCENE) env)"; ansible-playbook -i $(PODS_DEMO) pgherd.cluster.status
+	$(SAY) 'Connect with'
+	@echo "psql '$$($(SCENE) dsn $(PODS_DEMO))'"
+
+demo-kubernetes-dsn: venv ## the libpq line through its pgpools; VIA=nodes: to the primary
+	@$(SCENE) dsn $(PODS_DEMO) $(VIA)
+
+demo-kubernetes-down: ## remove it, and the Kubernetes that was started for it
+	@python3 tests/lab/kubernetes/scene.py down pods-demo pods-demo
+	@rm -rf examples/pods-demo/.pgherd
+
 test: venv ## everything that proves the project
 	@python tests/tools/prove.py check package scenarios
 
@@ -81,6 +104,14 @@ test-faults: venv ## every fault, on five nodes in a tree; ONLY=expression, RUNS
 test-chaos: venv ## random faults and switchovers under load; MINUTES=60 SEED=n
 	@python tests/faults/prepare.py $(FAULTS) $(FAULTS_INVENTORY)
 	@PYTHONPATH=tests python -m faults.chaos $(FAULTS) $(FAULTS_INVENTORY) --minutes $(or $(MINUTES),60) --seed $(or $(SEED),0)
+
+test-kubernetes: venv ## a cluster in pods, from nothing, and the faults that matter most
+	@molecule test -s kubernetes
+
+test-kubernetes-chaos: venv ## random faults of pods and switchovers under load; MINUTES=60 SEED=n
+	@python tests/faults/prepare.py kubernetes $(PODS)
+	@eval "$$($(SCENE) env)"; PYTHONPATH=tests python -m faults.chaos kubernetes $(PODS) \
+	  --minutes $(or $(MINUTES),60) --seed $(or $(SEED),0)
 
 check: venv ## lint, types, unit tests, sanity, docs: at every edit
 	@python tests/tools/prove.py check
@@ -99,6 +130,10 @@ endif
 bench-crowd: venv ## the same beside slow clients at every agent's port, and what balancers hear; RUNS=3 CLIENTS=300 ONLY=gone
 	@python tests/faults/prepare.py faults molecule/faults/inventory.yml
 	@python tests/bench/crowd.py --runs $(or $(RUNS),3) --clients $(or $(CLIENTS),300) --only $(or $(ONLY),gone)
+
+bench-kubernetes: venv ## how long nobody can write when the primary's pod fails; RUNS=5 ONLY=killed,deleted,forced,switchover,off
+	@python tests/faults/prepare.py kubernetes $(PODS)
+	@python tests/bench/kubernetes.py --runs $(or $(RUNS),5) $(if $(ONLY),--only $(ONLY))
 
 faults-down: ## remove the hosts of test-faults, test-chaos, bench-failover and bench-crowd
 	@for cluster in $(FAULTS) faults three patroni; do python3 tests/lab/lab.py down $$cluster; done

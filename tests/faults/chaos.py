@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from faults import endstate, inject
-from faults.cluster import CLIENT, LAB, Cluster
+from faults.cluster import CLIENT, LAB, Cluster, Impossible
 from faults.mend import mend
 from faults.records import collect
 from faults.trial import Trial
@@ -88,7 +88,10 @@ def frozen(cluster: Cluster, chance: random.Random) -> str:
 def standing(cluster: Cluster, chance: random.Random) -> str:
     """One node's disk takes no writes; the primary of long ones is replaced."""
     host = chance.choice([_primary(cluster), _standby(cluster, chance)])
-    inject.freeze_disk(cluster, host)
+    try:
+        inject.freeze_disk(cluster, host)
+    except Impossible as error:
+        return f"nothing: {error}"
     return f"the disk of {host} stands still"
 
 
@@ -182,7 +185,9 @@ def main() -> int:
     slow = [overlap for overlap in trial.overlaps if overlap.grade == "B" and overlap.seconds > 10]
     print(f"chaos: seed {seed}: {number} faults; {found}; two primaries for clients: {slow or 'never for long'}")
     print(f"chaos: history in {directory}")
-    return 1 if wrong or found.problems or slow else 0
+    misled = trial.misled()
+    print("".join(f"chaos: {one}\n" for one in misled), end="")
+    return 1 if wrong or found.problems or slow or misled else 0
 
 
 if __name__ == "__main__":

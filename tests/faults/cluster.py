@@ -45,10 +45,15 @@ def until(what: str, ask: Callable[[], T], seconds: float, every: float = 0.2) -
     return patiently(what, ask, seconds, every, MISSED)
 
 
+def in_pods(described: Mapping[str, Any]) -> bool:
+    """Whether the nodes of an inventory are pods."""
+    return (described.get("all") or {}).get("vars", {}).get("place") == "pod"
+
+
 def place_of(name: str, described: Mapping[str, Any]) -> Place:
     """Where the nodes of an inventory live: in pods, or as the lab's hosts of cluster *name*. With POWER=pod a power cut takes
     pods alone, and leaves what else runs on their machines. Raises LabError."""
-    if (described.get("all") or {}).get("vars", {}).get("place") == "pod":
+    if in_pods(described):
         from pods import Pods  # it needs a Kubernetes
 
         return Pods(described, whole_machines=os.environ.get("POWER") != "pod")
@@ -296,6 +301,7 @@ __all__ = [
     "SystemdHosts",
     "environment",
     "hosts_of",
+    "in_pods",
     "lab",
     "place_of",
     "run",

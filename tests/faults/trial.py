@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -40,7 +40,8 @@ class Way:
 
 @dataclass
 class Trial:
-    """Writers by each of *ways* ("pgpool", "nodes", or a host's name), and the second observer, while inside ``with``.
+    """Writers by each of *ways* ("pgpool", "nodes", or a host's name), and the second observer, while inside ``with``. *enter*:
+    by the first word of a way of two ("pod nodes"), what a command begins with to be where its writers are.
 
     Afterwards ``verdict`` judges all that was written, ``verdicts`` each way, and ``overlaps`` tells of two primaries.
     """
@@ -51,6 +52,7 @@ class Trial:
     writers: int = 4  # by each way
     period: float = 0.02
     give_up: float = 15.0
+    enter: Mapping[str, list[str]] = field(default_factory=dict)
     began: float = field(default=0.0, init=False)  # CLOCK_REALTIME, for journals
     broken: float = field(default=0.0, init=False)  # CLOCK_MONOTONIC of ``now()``
     broken_at: float = field(default=0.0, init=False)  # the same in CLOCK_REALTIME
@@ -81,11 +83,12 @@ class Trial:
         return self
 
     def _write(self, via: str, first: int) -> Way:
-        path = self.directory / f"history-{via}.jsonl"
+        where, _space, through = via.rpartition(" ")
+        path = self.directory / f"history-{via.replace(' ', '-')}.jsonl"
         path.unlink(missing_ok=True)
-        words = ["--dsn", self.cluster.dsn(via), "--history", str(path), "--via", via, "--first", str(first)]
+        words = ["--dsn", self.cluster.dsn(through), "--history", str(path), "--via", via, "--first", str(first)]
         words += ["--writers", str(self.writers), "--period", str(self.period), "--give-up", str(self.give_up)]
-        command = [sys.executable, "-m", "faults.checker.workload", *words]
+        command = [*self.enter.get(where, []), sys.executable, "-m", "faults.checker.workload", *words]
         return Way(via, path, subprocess.Popen(command, env=_ENV, start_new_session=True), history.Tail(path))
 
     def _observe(self) -> subprocess.Popen[bytes]:

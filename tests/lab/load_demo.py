@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: pgherd contributors
-"""Gives the demo something to look at: the date of Easter in every Gregorian year, written and read through pgpool."""
+"""Gives the demo something to look at: the date of Easter in every Gregorian year, written and read through pgpool.
+
+load_demo.py [LINE]      libpq's line, otherwise that of the demo on hosts
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,7 @@ def _rows() -> Iterator[tuple[int, datetime.date, int]]:
 def main() -> int:
     """Load what is missing and say what can be asked."""
     try:
-        line = dsn()
+        line = sys.argv[1] if sys.argv[1:] else dsn()
     except LabError as error:
         print(f"lab: {error}", file=sys.stderr)
         return 1

@@ -76,6 +76,10 @@ class Pods:
         """See Place."""
         return [*self._named, *self._pools]
 
+    def there(self) -> bool:
+        """Whether any of them has been made."""
+        return bool(containers.of(self.space, MAIN))
+
     def version(self, node: str) -> int:
         """See Place."""
         return VERSIONS[self._release]

@@ -29,6 +29,7 @@ REPORTS = CHECKOUT / ".cache/reports"
 PLAYED = REPORTS / "played.jsonl"  # what each run of a playbook took
 PYTHON = sys.executable
 TOOLS, LAB = "tests/tools", "tests/lab/lab.py"
+PODS, SCENE = "kubernetes", "tests/lab/kubernetes/scene.py"  # the scenario in pods, its cluster and its namespace
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,8 @@ MORE = (
         PGHERD_TESTS="more",
         PGHERD_SEQUENCE="[destroy, create, converge, idempotence, verify, destroy]",
     ),
+    # Last: the hosts are gone, and the machine is Kubernetes'.
+    step("scenario kubernetes", "molecule", "test", "-s", PODS),
 )
 # which are also their clusters' names
 SCENARIO_NAMES = tuple(sorted({one.command[3] for one in SCENARIOS + MORE if one.command[0] == "molecule"}))
@@ -190,6 +193,7 @@ def record(results: list[Result]) -> None:
 def clear() -> None:
     """Remove the scenarios' hosts, and what molecule remembers of them: it believes in hosts that are long gone, even of
     another checkout at the same place."""
+    subprocess.run([PYTHON, SCENE, "down", PODS, PODS], cwd=CHECKOUT, check=False)
     for name in SCENARIO_NAMES:
         subprocess.run([PYTHON, LAB, "down", name], cwd=CHECKOUT, check=False)
         subprocess.run(["molecule", "reset", "-s", name], cwd=CHECKOUT, check=False, capture_output=True)
