@@ -172,7 +172,7 @@ def show(name: str, runs: list[dict[str, Any]]) -> None:
 
 
 def from_nothing(cluster: Cluster, place: Pods) -> float:
-    """Make the namespace anew; seconds from its first object until all pods of data nodes are ready, by the API server's clock."""
+    """Make the namespace anew; seconds from its StatefulSets until data nodes' pods are ready, by the API server's clock."""
     kubectl("delete", "namespace", place.space, "--ignore-not-found", "--timeout=300s")
     run = cluster.play("site")
     if run.rc:

@@ -109,6 +109,8 @@ def dsn(inventory: Path, way: str = "pgpool", user: str = "app") -> str:
     """libpq's line from outside, by the NodePort of a pgpool's or the write service on each of Kubernetes' machines; the libpq of
     a client takes the first that answers. Raises LabError."""
 
+    import yaml  # which is there where a playbook has run
+
     described = yaml.safe_load(inventory.read_text(encoding="utf-8"))
     told = described["all"]["vars"]
     name, space = told["cluster_name"], told.get("cluster_namespace") or told["cluster_name"]
@@ -133,6 +135,8 @@ def dsn(inventory: Path, way: str = "pgpool", user: str = "app") -> str:
 
 def _passfile(secrets: Path, user: str) -> Path:
     """A password file for libpq beside the passwords, readable by its owner only."""
+
+    import yaml
 
     secret = yaml.safe_load((secrets / "passwords.yml").read_text(encoding="utf-8"))[user]
     escaped = secret.replace("\\", "\\\\").replace(":", "\\:")
