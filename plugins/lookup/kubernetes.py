@@ -22,7 +22,9 @@ options:
       - V(config) is the ConfigMap with the description in a O(stage).
       - V(digest) is the SHA-256 of the description in that O(stage), or of the one that V(objects) have. V(digests) are those
         of all that pods may have been given in a run, with O(stages).
-      - V(refused) are sentences that say why O(configs) and O(secrets) may not become what is wanted.
+      - V(refused) are sentences that say why O(configs), O(secrets), O(sets) and O(claims) may not become what is wanted.
+      - V(growth) says which of O(claims) are to have which size, by name in C(claims), and which of O(sets) are to be made anew
+        for that, as a list C(anew).
       - V(waits) are sentences that say what of O(pods) does not run, is not yet as its set is, or is not O(ready).
       - V(stuck) are the names of O(pods) that never ran, and are not as their set is by now.
     required: true
@@ -57,6 +59,11 @@ options:
     default: []
   sets:
     description: The cluster's StatefulSets as they are.
+    type: list
+    elements: dict
+    default: []
+  claims:
+    description: The cluster's claims as they are.
     type: list
     elements: dict
     default: []
@@ -99,14 +106,20 @@ class LookupModule(LookupBase):
             wanted = Wanted(variables)
             configs = said.get("configs") or ()
             if terms[0] in ("objects", "secrets"):
-                return [wanted.objects(terms[0] == "secrets", configs)]
+                return [
+                    wanted.objects(terms[0] == "secrets", configs, said.get("secrets") or (), said.get("sets") or ())
+                ]
             if terms[0] in ("config", "digest"):
                 told = wanted.told(configs, said.get("stage"), str(said.get("leaving") or ""))
                 return [wanted.config(told) if terms[0] == "config" else digest(told)]
             if terms[0] == "digests":
                 return [wanted.digests(configs, said.get("stages") or ())]
             if terms[0] == "refused":
-                return [wanted.refused(configs, said.get("secrets") or ())]
+                there = said.get("sets") or (), said.get("claims") or ()
+                return [wanted.refused(configs, said.get("secrets") or (), *there)]
+            if terms[0] == "growth":
+                grown = wanted.growth(said.get("sets") or (), said.get("claims") or ())
+                return [{"claims": dict(grown.claims), "anew": list(grown.anew)}]
             if terms[0] in ("waits", "stuck"):
                 pods, sets = said.get("pods") or (), said.get("sets") or ()
                 if terms[0] == "stuck":

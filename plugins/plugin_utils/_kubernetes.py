@@ -13,8 +13,9 @@ from typing import Any
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.errors import ConfigError
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.members.pods import refused as refused_changes
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.members.pods import told
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.model import Cluster, Pgpool
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.model import SYSTEM_ROLES, Cluster, Pgpool
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.pod.objects.all import objects
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.pod.objects.claims import Growth, growth
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.pod.objects.config import (
     config_map,
     namespace,
@@ -23,10 +24,12 @@ from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.pod.o
     MAIN,
     POSTGRES,
     ROLE,
+    SECRETS,
     SET,
     common,
     secret_name,
 )
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.pod.objects.secret import PASSWORDS
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.pod.objects.wishes import Wishes
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.pod.texts import DESCRIPTION
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.render import conf_cluster
@@ -42,6 +45,9 @@ from ansible_collections.pgherd.cluster.plugins.plugin_utils._living import FLAG
 from ansible_collections.pgherd.cluster.plugins.plugin_utils._pods import names
 from ansible_collections.pgherd.cluster.plugins.plugin_utils._run import recall, removal_of
 from ansible_collections.pgherd.cluster.plugins.plugin_utils._specification import given, plain, specification
+
+Objects = Sequence[Mapping[str, Any]]
+COMPONENT = "app.kubernetes.io/component"
 
 
 class Wanted:
@@ -101,9 +107,11 @@ class Wanted:
         """The ConfigMap with the description *told_*."""
         return config_map(told_, self._wishes)
 
-    def objects(self, secret: bool, configs: Sequence[Mapping[str, Any]] = ()) -> list[dict[str, Any]]:
-        """The Secrets, with *secret*, else all others, in the order in which they are applied. *configs*: see told(). Raises
-        PgherdError."""
+    def objects(
+        self, secret: bool, configs: Objects = (), secrets: Objects = (), sets: Objects = ()
+    ) -> list[dict[str, Any]]:
+        """The Secrets, with *secret*, else all others, in the order in which they are applied. *configs*: see told(); *secrets*,
+        *sets*: what there is, see kept(). Raises PgherdError."""
         secret_store = store(self._mine, self._forecast)
         ca = known_authority(secret_store, self._mine)
         hosts = [item.name for item in self.cluster.hosts]
@@ -113,11 +121,19 @@ class Wanted:
             "hosts": {name: secret_store.host(name, certificate_names(self.cluster, name), ca) for name in hosts},
         }
         found = objects(self.cluster, self._wishes, known, self.told(configs))
+        same = kept([item for item in found if item["kind"] == "Secret"], secrets, sets)
+        if same:
+            found = objects(self.cluster, self._wishes, known, self.told(configs), same)
         return [item for item in found if (item["kind"] == "Secret") == secret]
 
-    def refused(self, configs: Sequence[Mapping[str, Any]], secrets: Sequence[Mapping[str, Any]]) -> list[str]:
+    def growth(self, sets: Objects, claims: Objects) -> Growth:
+        """What of the *claims* and StatefulSets *sets* that are there is to change. Raises ConfigError."""
+        wanted = [item for item in objects(self.cluster, self._wishes) if item["kind"] == "StatefulSet"]
+        return growth(wanted, sets, claims)
+
+    def refused(self, configs: Objects, secrets: Objects, sets: Objects = (), claims: Objects = ()) -> list[str]:
         """Why what is there may not become what is wanted, in sentences: by the ConfigMap and the Secret that the namespace has,
-        as lists of one or none."""
+        as lists of one or none, and the StatefulSets and claims."""
         found: list[str] = []
         before = described(configs)
         if before:
@@ -131,7 +147,42 @@ class Wanted:
                     f"than the one in {self._mine['cluster_secrets_path']}: put the right secrets there, or, to give the cluster "
                     f"new ones, run with -e {FLAG}=true."
                 )
-        return found
+            elif there and not given(self._mine, FLAG) and not self._knows(secret):
+                found.append(
+                    f"The namespace {self._wishes.namespace} holds another cluster called {self.cluster.name}: "
+                    f"none of its "
+                    f"passwords is one of {self._mine['cluster_secrets_path']}. Choose another cluster_name or "
+                    f"cluster_namespace, or put that cluster's secrets there; to give it new ones, run with -e {FLAG}=true."
+                )
+        return [*found, *self.growth(sets, claims).refused]
+
+    def _knows(self, secret: Mapping[str, Any]) -> bool:
+        """Whether a password in the *secret* of the namespace is one that is kept here, or none is there to be compared."""
+        text = base64.b64decode((secret.get("data") or {}).get(PASSWORDS) or "").decode()
+        theirs = json.loads(text) if text else {}
+        ours = passwords(store(self._mine, self._forecast), self._mine)
+        both = [role for role in SYSTEM_ROLES if role in theirs and role in ours]
+        return not both or any(theirs[role] == ours[role] for role in both)
+
+
+def kept(wanted: Objects, secrets: Objects, sets: Objects) -> dict[str, str]:
+    """By component the digest of its Secret that the pods of *sets* carry, where the one among *secrets* says the same as the one
+    *wanted* of all that it knows: more hosts, or fewer, have pods made anew that have nothing of it. Pure."""
+    there = {str(one["metadata"]["name"]): one.get("data") or {} for one in secrets}
+    found: dict[str, str] = {}
+    for item in wanted:
+        old, new = there.get(item["metadata"]["name"]), item["data"]
+        if not old or not {"ca.crt", PASSWORDS} <= set(old) or any(old[key] != new[key] for key in old if key in new):
+            continue
+        what = _labels(item).get(COMPONENT)
+        marks = {
+            ((one["spec"]["template"]["metadata"].get("annotations") or {}).get(SECRETS))
+            for one in sets
+            if _labels(one).get(COMPONENT) == what
+        }
+        if len(marks) == 1 and (mark := marks.pop()):
+            found[str(what)] = str(mark)
+    return found
 
 
 def described(configs: Sequence[Mapping[str, Any]]) -> Cluster | None:
@@ -144,9 +195,6 @@ def described(configs: Sequence[Mapping[str, Any]]) -> Cluster | None:
 def digest(cluster: Cluster) -> str:
     """The SHA-256 of the description of *cluster*, as pods have it."""
     return hashlib.sha256(conf_cluster.text(cluster).encode()).hexdigest()
-
-
-Objects = Sequence[Mapping[str, Any]]
 
 
 def missing(cluster: Cluster, pods: Objects, sets: Objects = (), ready: bool = False) -> Iterator[str]:

@@ -98,6 +98,64 @@ def test_another_authority_is_refused(task: dict[str, Any], tmp_path: Path) -> N
     assert ask(task, "refused", secrets=[nodes]) == []
 
 
+def test_another_cluster_of_the_same_name_is_refused(task: dict[str, Any], tmp_path: Path) -> None:
+    """Below one authority, the user's own, it is known by its passwords."""
+    nodes = next(item for item in ask(task, "secrets") if item["metadata"]["name"] == ask(task, "way")["secret"])
+    there = json.loads(base64.b64decode(nodes["data"]["passwords.json"]))
+
+    def with_(passwords: dict[str, str]) -> list[dict[str, Any]]:
+        text = base64.b64encode(json.dumps(passwords).encode()).decode()
+        return [{**nodes, "data": {**nodes["data"], "passwords.json": text}}]
+
+    others = {role: f"{password}?" for role, password in there.items()}
+    (sentence,) = ask(task, "refused", secrets=with_(others))
+    assert sentence.startswith("The namespace db holds another cluster called demo: none of its passwords")
+    # One that was changed is no other cluster.
+    assert ask(task, "refused", secrets=with_({**others, "repmgr": there["repmgr"]})) == []
+    for host in HOSTS:
+        task["hostvars"][host]["cluster_new_secrets"] = True
+    assert ask(task, "refused", secrets=with_(others)) == []
+
+
+def test_more_nodes_make_no_pods_anew(task: dict[str, Any]) -> None:
+    """A Secret with another host's certificate beside theirs is the same to those that are there."""
+
+    def marks(**there: Any) -> dict[str, str]:
+        found = ask(task, "objects", **there)
+        sets = [item for item in found if item["kind"] == "StatefulSet"]
+        notes = {item["metadata"]["name"]: item["spec"]["template"]["metadata"]["annotations"] for item in sets}
+        return {name: note["pgherd.io/secrets"] for name, note in notes.items()}
+
+    secrets, sets = ask(task, "secrets"), [item for item in ask(task, "objects") if item["kind"] == "StatefulSet"]
+    old = json.loads(json.dumps(sets))
+    for item in old:
+        item["spec"]["template"]["metadata"]["annotations"]["pgherd.io/secrets"] = "before"
+    (nodes,) = [item for item in secrets if item["metadata"]["name"] == "demo-nodes"]
+    fewer = {key: text for key, text in nodes["data"].items() if not key.startswith("pg-2.")}
+    more = {**nodes["data"], "pg-3.crt": "eA==", "pg-3.key": "eA=="}
+    for data in (fewer, nodes["data"], more):
+        assert marks(secrets=[{**nodes, "data": data}], sets=old) == {**marks(), "pg": "before"}
+    for key in ("passwords.json", "pg-1.key", "ca.crt"):
+        assert marks(secrets=[{**nodes, "data": {**nodes["data"], key: "eA=="}}], sets=old) == marks()
+    assert marks(secrets=[], sets=old) == marks(secrets=[nodes], sets=[]) == marks()
+
+
+def test_claims_grow(task: dict[str, Any]) -> None:
+    sets = [item for item in ask(task, "objects") if item["kind"] == "StatefulSet"]
+    claims = [
+        {"metadata": {"name": name}, "spec": {"resources": {"requests": {"storage": "10Gi"}}}}
+        for name in ("data-pg-0", "data-pg-1", "data-backup-0")
+    ]
+    nothing: dict[str, Any] = {"claims": {}, "anew": []}
+    grown = ask(task, "growth", sets=sets, claims=claims)
+    assert grown == {**nothing, "claims": {"data-backup-0": "20Gi"}}
+    for name in HOSTS:
+        task["hostvars"][name]["cluster_storage_size"] = "5Gi"
+    (sentence,) = ask(task, "refused", sets=sets, claims=claims)
+    assert sentence == "cluster_storage_size is 5Gi, and the claim data-pg-0 has 10Gi: claims cannot shrink; set 10Gi."
+    assert ask(task, "growth") == nothing
+
+
 def test_what_pods_go_by_is_read(task: dict[str, Any]) -> None:
     other = replace(MODEL, durability="async").to_dict()
     (sentence,) = ask(task, "refused", configs=[{"data": {"cluster.json": json.dumps(other)}}])

@@ -74,10 +74,24 @@ def test_who_is_new_is_not_named_before_agents_are_told() -> None:
     nodes = [Host(name, ("postgres",), {"node_id": int(name[2:]), "upstream": above}) for name, above in below.items()]
     cluster = build([Host("pg1", ("postgres",), {"node_id": 1}), *nodes], {"cluster_name": "demo"})
     facts = {"cluster_removal": removal.models(cluster, "pg2", "pg1")}
-    (first,) = [task for task in loaded(ROOT / "roles/postgres/tasks/leave.yml") if "vars" in task]
-    told = Templar(DataLoader(), facts).template(first["vars"])
-    assert told == {"postgres_named": {"names": ["pg1", "pg4", "pg5"], "needed": 1}}
-    (last,) = [task for task in loaded(ROOT / "roles/repmgr/tasks/forget.yml") if task["name"] == "PostgreSQL"]
+    first, pods = [task for task in loaded(ROOT / "roles/postgres/tasks/leave.yml") if "vars" in task]
+    templar = Templar(DataLoader(), {**facts, "cluster_remove": "pg2"})
+    named = {"names": ["pg1", "pg4", "pg5"], "needed": 1}
+    assert templar.template(first["vars"]) == {"postgres_named": named}
+    told = templar.template(pods["vars"])
+    assert (told["postgres_leaving"], told["postgres_stage"]["named"]) == ("pg2", named)
+    assert "pg2" in told["postgres_stage"]["counted"]["names"]
+    forget = loaded(ROOT / "roles/repmgr/tasks/forget.yml")
+    # Pods count it, then name it.
+    stages = [*loaded(ROOT / "roles/repmgr/tasks/pod_forget.yml")[1:], *forget]
+    found = [
+        templar.template(task["vars"])["postgres_stage"] for task in stages if "postgres_stage" in task.get("vars", ())
+    ]
+    assert [("pg3" in stage["counted"]["names"], "pg3" in stage["named"]["names"]) for stage in found] == [
+        (True, False),
+        (True, True),
+    ]
+    (last,) = [task for task in forget if task["name"] == "PostgreSQL"]
     assert last["ansible.builtin.import_role"]["tasks_from"] == "tell"
     assert "vars" not in last
     assert removal.rest(cluster, "pg2", "pg1").electable_names == ("pg1", "pg3", "pg4", "pg5")

@@ -43,7 +43,7 @@ def test_an_option_has_the_roles_type_and_default(name: str, spec: Mapping[str, 
     assert kind == (inside[spec["elements"]] if spec["type"] == "list" else plain)
 
 
-@pytest.mark.parametrize("name", [item.name for item in fields(Wishes) if item.name != "cluster_id"])
+@pytest.mark.parametrize("name", [item.name for item in fields(Wishes)])
 def test_what_shapes_objects_has_the_roles_default(name: str) -> None:
     value = getattr(Wishes(), name)
     assert (list(value) if isinstance(value, tuple) else value) == SPECIFIED[f"cluster_{name}"]["default"]

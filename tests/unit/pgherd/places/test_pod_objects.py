@@ -440,15 +440,9 @@ def test_no_spread_where_none_is_wanted() -> None:
 
 
 def test_all_wishes_are_variables_and_have_an_effect() -> None:
-    names = {item.name for item in fields(Wishes)} - {"cluster_id"}
+    names = {item.name for item in fields(Wishes)}
     assert {f"cluster_{name}" for name in names} <= set(CONTROL_ONLY)
     assert names <= {effect[0] for effect in EFFECTS}
-
-
-def test_which_cluster_it_is_stands_on_all() -> None:
-    world = cluster()
-    found = objects(world, Wishes.of(VALUES, "0123"), secrets(world))
-    assert {item["metadata"]["annotations"]["pgherd.io/cluster-id"] for item in found} == {"0123"}
 
 
 def test_who_is_counted_stands_in_the_description() -> None:

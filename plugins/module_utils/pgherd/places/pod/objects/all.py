@@ -16,16 +16,22 @@ from .workload import deployment, stateful_set
 
 
 def objects(
-    cluster: Cluster, wishes: Wishes, secrets: Mapping[str, Any] | None = None, told: Cluster | None = None
+    cluster: Cluster,
+    wishes: Wishes,
+    secrets: Mapping[str, Any] | None = None,
+    told: Cluster | None = None,
+    kept: Mapping[str, str] | None = None,
 ) -> list[dict[str, Any]]:
     """The objects of *cluster*, all of whose hosts are pods, without its namespace. *secrets*: see secret.Secrets; without any
-    there is no Secret among them. *told*: what the pods are told for now, where that is something else. Raises ConfigError for
-    what of the user's cannot be, and for missing secrets."""
+    there is no Secret among them. *told*: what the pods are told for now, where that is something else. *kept*: by component
+    the digest of a Secret that its pods have, where what is theirs in it has not changed. Raises ConfigError for what of the
+    user's cannot be, and for missing secrets."""
     known = None if secrets is None else secret.Secrets.of(secrets)
     kinds: dict[str, list[Peer]] = {}
     for host in cluster.hosts:
         kinds.setdefault(component(host), []).append(host)
     digests = {what: secret.digest(cluster, hosts, known) for what, hosts in kinds.items()}
+    digests.update(kept or {})
     found = [
         config.config_map(told or cluster, wishes),
         *(secret.secret(cluster, wishes, hosts, known) for hosts in kinds.values() if known),

@@ -14,8 +14,8 @@ from .wishes import Wishes
 POSTGRES, WITNESS, PGPOOL, BARMAN = "postgres", "witness", "pgpool", "barman"
 # Who a pod is in its cluster, which its container `api` sets; whether it takes reads; and of which set it is.
 ROLE, READ, SET = "pgherd.io/role", "pgherd.io/read", "pgherd.io/set"
-# What tells a cluster from another of its name, and what a pod's Secret held when it was made.
-CLUSTER_ID, SECRETS = "pgherd.io/cluster-id", "pgherd.io/secrets"
+# What a pod's Secret held when it was made.
+SECRETS = "pgherd.io/secrets"
 # The main container of every pod.
 MAIN = "node"
 
@@ -79,6 +79,4 @@ def built(
         "namespace": wishes.namespace,
         "labels": {**texts(wishes.pod_labels), **labels(cluster, what)},
     }
-    if wishes.cluster_id:
-        metadata["annotations"] = {CLUSTER_ID: wishes.cluster_id}
     return {"apiVersion": api, "kind": kind, "metadata": metadata, **parts}

@@ -14,8 +14,7 @@ IMAGE = "localhost/pgherd:0.1.0-trixie"
 
 @dataclass(frozen=True)
 class Wishes:
-    """See the module; each field is the variable ``cluster_`` with its name, as docs/variables.md explains. *cluster_id* is none:
-    it tells this cluster from another of its name, '' where that is not known."""
+    """See the module; each field is the variable ``cluster_`` with its name, as docs/variables.md explains."""
 
     namespace: str = ""
     domain: str = "cluster.local"
@@ -37,16 +36,15 @@ class Wishes:
     storage_access_mode: str = "ReadWriteOnce"
     wal_storage_size: str = ""
     barman_storage_size: str = "20Gi"
-    cluster_id: str = ""
 
     @classmethod
-    def of(cls, values: Mapping[str, Any], cluster_id: str = "") -> Wishes:
+    def of(cls, values: Mapping[str, Any]) -> Wishes:
         """From the *values* of all variables ``cluster_*``, by name; what is missing or open is as by default."""
         given: dict[str, Any] = {}
         for item in fields(cls):
             value = values.get(f"cluster_{item.name}")
-            if value is not None and item.name != "cluster_id":
+            if value is not None:
                 given[item.name] = tuple(value) if isinstance(value, list) else value
         given["namespace"] = given.get("namespace") or str(values.get("cluster_name") or "")
         given["image"] = given.get("image") or IMAGE
-        return cls(**given, cluster_id=cluster_id)
+        return cls(**given)
