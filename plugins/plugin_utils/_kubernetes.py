@@ -58,8 +58,9 @@ class Wanted:
         found = names(variables)
         if not found:
             raise ConfigError(["No host of the inventory is a pod; set place: pod for those that are."])
-        # Raw in variables, with their templates resolved in hostvars.
-        self._mine = variables["hostvars"][found[0]]
+        # Raw in variables, with their templates resolved in hostvars. Of a pod that is out of this run nothing is known.
+        every = [variables["hostvars"][name] for name in found]
+        self._mine = next((one for one in every if "cluster_model" in one), every[0])
         self._forecast = bool(variables.get("ansible_check_mode"))
         self.cluster = model(self._mine)
         self._values = {

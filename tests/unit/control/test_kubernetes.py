@@ -79,6 +79,11 @@ def test_the_digest_is_of_what_pods_get(task: dict[str, Any]) -> None:
     assert config["metadata"]["name"] == ask(task, "way")["config"]
 
 
+def test_a_pod_that_is_out_of_the_run_is_not_asked(task: dict[str, Any]) -> None:
+    del task["hostvars"]["pg-0"]["cluster_model"]
+    assert ask(task, "way")["namespace"] == "db"
+
+
 def test_nothing_is_given_out_before_a_cluster_was_looked_for(task: dict[str, Any], tmp_path: Path) -> None:
     for file in (tmp_path / "run").iterdir():
         file.unlink()

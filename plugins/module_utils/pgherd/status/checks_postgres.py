@@ -187,7 +187,7 @@ def durability(cluster: Cluster, topology: Topology) -> Iterator[Problem]:
         # The playbook writes files.
         cure = reset(live.name, _SYNC_NAMES) if _SYNC_NAMES in live.postgres.altered else SITE
         yield Problem("sync-names", WARNING, live.name, text, cure)
-    if cluster.counted is not None:
+    if cluster.counted is not None or cluster.named is not None:
         text = "the change of who is electable is not finished: all electable nodes must be reached, and run"
         yield Problem("sync-unfinished", WARNING, live.name, text, SITE)
 

@@ -428,6 +428,9 @@ def test_case(topology: Topology, expected: list[str]) -> None:
 def test_a_change_of_who_is_electable_that_is_not_finished() -> None:
     unfinished = replace(CLUSTER, counted=CLUSTER.electable_names)
     assert [problem.id for problem in problems(unfinished, H)] == [UNFINISHED]
+    # Where all are counted already, and not named.
+    stage = replace(CLUSTER, named=CLUSTER.electable_names, named_needed=CLUSTER.sync_standbys)
+    assert [problem.id for problem in problems(stage, H)] == [UNFINISHED]
 
 
 def test_every_problem_has_a_case_and_a_page() -> None:
