@@ -343,27 +343,28 @@ def test_a_node_is_put_together(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_repmgrd_waits_until_its_node_is_registered(pod: Pod) -> None:
     """Quietly, whatever is not there yet: a server, the database, the table, the row."""
-    with subprocess.Popen(
-        member(str(PROGRAMS), 2, 5432, str(pod.place)),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        **AS,
-    ) as waiting:  # type: ignore[call-overload]
+    given = {"text": True, **AS}
+
+    def write(*statements: str) -> None:
+        words = [word for statement in statements for word in ("-c", statement)]
+        pod.run("psql", "-h", str(pod.place), "-U", "postgres", "-d", "repmgr", *words)
+
+    argv = member(str(PROGRAMS), 2, 5432, str(pod.place))
+    waiting = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **given)  # type: ignore[call-overload]
+    try:
         assert waiting.stdout.readline().startswith("waits until this node is registered")
         pod.services.start(POSTGRES)
         pod.sql("CREATE DATABASE repmgr")
-        query = ("-c", "CREATE SCHEMA repmgr CREATE TABLE nodes AS SELECT 1 AS node_id", "-d", "repmgr")
-        pod.run("psql", "-h", str(pod.place), "-U", "postgres", *query)
+        write("CREATE SCHEMA repmgr", "CREATE TABLE repmgr.nodes AS SELECT 1 AS node_id")
         assert waiting.poll() is None
-        pod.run(
-            "psql", "-h", str(pod.place), "-U", "postgres", "-d", "repmgr", "-c", "INSERT INTO repmgr.nodes VALUES (2)"
-        )
+        write("INSERT INTO repmgr.nodes VALUES (2)")
         assert (waiting.wait(60), waiting.stdout.read()) == (0, "")
+    finally:
+        waiting.kill()
+        waiting.communicate()
     # Of one that is known nothing is said.
-    done = subprocess.run(
-        member(str(PROGRAMS), 1, 5432, str(pod.place)), capture_output=True, text=True, check=True, **AS
-    )  # type: ignore[call-overload]
+    argv = member(str(PROGRAMS), 1, 5432, str(pod.place))
+    done = subprocess.run(argv, capture_output=True, check=True, **given)  # type: ignore[call-overload]
     assert done.stdout + done.stderr == ""
 
 
