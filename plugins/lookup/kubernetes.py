@@ -21,7 +21,7 @@ options:
       - V(namespace) is the Namespace, V(secrets) the Secrets, V(objects) all others in the order in which they are applied.
       - V(config) is the ConfigMap with the description in a O(stage).
       - V(digest) is the SHA-256 of the description in that O(stage), or of the one that V(objects) have. V(digests) are those
-        of all that pods may have been given in a run, with O(stages).
+        of all that pods may have been given in this run so far.
       - V(refused) are sentences that say why O(configs), O(secrets), O(sets) and O(claims) may not become what is wanted.
       - V(growth) says which of O(claims) are to have which size, by name in C(claims), and which of O(sets) are to be made anew
         for that, as a list C(anew).
@@ -42,11 +42,6 @@ options:
     description: A node that this run removes, and that is in the description still.
     type: str
     default: ""
-  stages:
-    description: All of them.
-    type: list
-    elements: dict
-    default: []
   secrets:
     description: The nodes' Secret as it is, in a list; an empty one where there is none.
     type: list
@@ -93,6 +88,7 @@ from ansible.errors import AnsibleError
 from ansible.plugins.lookup import LookupBase
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.errors import PgherdError
 from ansible_collections.pgherd.cluster.plugins.plugin_utils._kubernetes import Wanted, digest, missing, stuck
+from ansible_collections.pgherd.cluster.plugins.plugin_utils._rollout import told as told_to_pods
 from ansible_collections.pgherd.cluster.plugins.plugin_utils._specification import plain
 
 
@@ -113,7 +109,7 @@ class LookupModule(LookupBase):
                 told = wanted.told(configs, said.get("stage"), str(said.get("leaving") or ""))
                 return [wanted.config(told) if terms[0] == "config" else digest(told)]
             if terms[0] == "digests":
-                return [wanted.digests(configs, said.get("stages") or ())]
+                return [wanted.digests(*told_to_pods(variables, [node.name for node in wanted.cluster.data_nodes]))]
             if terms[0] == "refused":
                 there = said.get("sets") or (), said.get("claims") or ()
                 return [wanted.refused(configs, said.get("secrets") or (), *there)]

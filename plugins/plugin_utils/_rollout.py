@@ -2,14 +2,15 @@
 # SPDX-FileCopyrightText: pgherd contributors
 """What a run knows of the nodes, by what its tasks have registered for each: the one reader of everybody's results. **PRIVATE**.
 
-*postgres_found*: what a host held before. *postgres_way*: nodes are brought up in this run. *postgres_files*: its configuration
-was written, or was to be. *postgres_state*: its server afterwards. The fact *repmgr_node*: whether it was left as a member. Each
-is what one host said of itself, and goes by that host's name, whatever name it said.
+*postgres_found*: what a host held before. *postgres_way*: nodes are brought up in this run, and in which stages who is electable
+changes. *postgres_files*: its configuration was written, or was to be. *postgres_state*: its server afterwards. The fact
+*repmgr_node*: whether it was left as a member. Each is what one host said of itself, and goes by that host's name, whatever name
+it said. *kubernetes_config*, asked from the control machine: the ConfigMap that pods went by before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.nodes.instance import Instance
@@ -55,3 +56,12 @@ def rollout(variables: Mapping[str, Any], registered: str = "postgres_state") ->
         members=tuple(name for name, place in places.items() if place.get("member")),
         been=any("postgres_way" in known[node.name] for node in cluster.data_nodes if node.name in known),
     )
+
+
+def told(variables: Mapping[str, Any], names: Iterable[str]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """What this run has begun with where it tells pods of a description, as a list of one or none, and the stages that it has
+    gone through since, or is about to. *names*: of the nodes."""
+    hostvars = variables["hostvars"]
+    here = hostvars["localhost"].get("kubernetes_config") or {}
+    ways = [hostvars[name]["postgres_way"] for name in names if name in hostvars and "postgres_way" in hostvars[name]]
+    return plain(here.get("resources") or []), plain((ways[0].get("stages") or []) if ways else [])
