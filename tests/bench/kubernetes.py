@@ -38,7 +38,7 @@ sys.path.append(str(CHECKOUT / "tests/lab/kubernetes"))
 import faults_of_pods as harm  # noqa: E402
 import state  # noqa: E402
 from control import kubectl  # noqa: E402
-from pods import Pods  # noqa: E402
+from kubernetes_pods import Pods  # noqa: E402
 
 import containers  # noqa: E402
 

@@ -97,15 +97,27 @@ class SqlAlchemy:
         self.engine.dispose()
 
 
+class Named(asyncio.SelectorEventLoop):
+    """A loop that finds the addresses of some hosts by their names, as a name server would."""
+
+    def __init__(self, addresses: dict[str, str]) -> None:
+        super().__init__()
+        self.addresses = addresses
+
+    async def getaddrinfo(self, host: Any, port: Any, **more: Any) -> Any:
+        return await super().getaddrinfo(self.addresses.get(host, host), port, **more)
+
+
 class Asyncpg:
     """asyncpg, which speaks the protocol itself and knows of no hostaddr."""
 
     def __init__(self, dsn: str) -> None:
-        self.loop = asyncio.new_event_loop()
-        self.connection = self._do(self._connect(conninfo_to_dict(dsn)))
+        given = conninfo_to_dict(dsn)
+        hosts = str(given["host"]).split(",")
+        self.loop = Named(dict(zip(hosts, str(given["hostaddr"]).split(","), strict=True)))
+        self.connection = self._do(self._connect(hosts, given))
 
-    async def _connect(self, given: dict[str, Any]) -> Any:
-        hosts = str(given["hostaddr"]).split(",")
+    async def _connect(self, hosts: list[str], given: dict[str, Any]) -> Any:
         return await asyncpg.connect(
             host=hosts,
             port=[int(given["port"])] * len(hosts),

@@ -34,12 +34,12 @@ def ready(name: str, inventory: Path) -> bool:
 
 
 def _pods_ready(name: str, inventory: Path) -> bool:
-    import pods  # it needs a Kubernetes
+    import kubernetes_pods  # it needs a Kubernetes
     import scene
 
     scene.up(name)
     cluster = Cluster(name, inventory)
-    assert isinstance(cluster.place, pods.Pods)
+    assert isinstance(cluster.place, kubernetes_pods.Pods)
     if cluster.place.there():
         inject.sweep(cluster)
     return _site(cluster)

@@ -29,6 +29,7 @@ REPORTS = CHECKOUT / ".cache/reports"
 PLAYED = REPORTS / "played.jsonl"  # what each run of a playbook took
 PYTHON = sys.executable
 TOOLS, LAB = "tests/tools", "tests/lab/lab.py"
+ROOM = "room for pods"
 PODS, SCENE = "kubernetes", "tests/lab/kubernetes/scene.py"  # the scenario in pods, its cluster and its namespace
 
 
@@ -88,7 +89,7 @@ MORE = (
         PGHERD_TESTS="more",
         PGHERD_SEQUENCE="[destroy, create, converge, idempotence, verify, destroy]",
     ),
-    # Last: the hosts are gone, and the machine is Kubernetes'.
+    step(ROOM, PYTHON, LAB, "down", "default"),  # the machine is Kubernetes' then
     step("scenario kubernetes", "molecule", "test", "-s", PODS),
 )
 # which are also their clusters' names
@@ -183,7 +184,7 @@ def record(results: list[Result]) -> None:
     said = subprocess.run(
         ["git", "describe", "--always", "--dirty"], cwd=CHECKOUT, capture_output=True, text=True, check=True
     )
-    rows = [(one.name, one.passed, one.failed, one.seconds) for one in results if one.name != "images"]
+    rows = [(one.name, one.passed, one.failed, one.seconds) for one in results if one.name not in ("images", ROOM)]
     page = CHECKOUT / "docs/more.md"
     page.write_text(
         minutes.recorded(page.read_text("utf-8"), date.today(), said.stdout.strip(), rows), encoding="utf-8"

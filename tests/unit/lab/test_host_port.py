@@ -14,9 +14,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "lab"))
 
+import kubernetes_pods
 import machine
 import place
-import pods
 import systemd_hosts
 
 TESTS = Path(__file__).resolve().parents[2]
@@ -29,7 +29,7 @@ NEUTRAL += [
 ]
 
 
-@pytest.mark.parametrize("kind", [systemd_hosts.SystemdHosts, pods.Pods])
+@pytest.mark.parametrize("kind", [systemd_hosts.SystemdHosts, kubernetes_pods.Pods])
 @pytest.mark.parametrize("name", PORT)
 def test_all_kinds_of_nodes_have_the_whole_port(name: str, kind: type) -> None:
     ours = inspect.signature(getattr(kind, name, lambda: None))

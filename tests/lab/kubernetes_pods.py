@@ -385,7 +385,8 @@ class Pods:
 
 def _time(stamp: str) -> float:
     """Seconds of CLOCK_REALTIME that kubelet means; 0 for what is no time."""
+    whole, _dot, part = stamp.rstrip("Z").partition(".")
     try:
-        return datetime.strptime(stamp[:26] + "+0000", "%Y-%m-%dT%H:%M:%S.%f%z").timestamp()
+        return datetime.strptime(f"{whole}+0000", "%Y-%m-%dT%H:%M:%S%z").timestamp() + float(f"0.{part or 0}")
     except ValueError:
         return 0.0
