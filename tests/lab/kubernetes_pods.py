@@ -307,8 +307,12 @@ class Pods:
         packets.drop(self.entered(node), rules, probes)
 
     def join(self, node: str) -> bool:
-        """See Place."""
-        return packets.join(self.entered(node))
+        """See Place. Those of its machine pass again too."""
+        machine = self.container(node).node
+        cut = bool(state.first_process(machine)) and network.is_cut(machine)
+        if cut:
+            network.heal(machine)
+        return packets.join(self.entered(node)) or cut
 
     def freeze(self, node: str) -> None:
         """See Place."""
@@ -329,7 +333,7 @@ class Pods:
         with state.lock():
             for machine in off:
                 network.disconnect(machine)
-            self._lead_past(off)
+            self.lead_past(off)
             for machine in off:
                 machines.down(machine)
 
@@ -348,7 +352,7 @@ class Pods:
                 # What was on one that is off may be anywhere.
                 if not state.first_process(machine) and machine in self._machines(nodes):
                     machines.up(machine)
-            self._lead_past(())
+            self.lead_past(())
 
     def _machines(self, nodes: Iterable[str]) -> set[int]:
         """Where pods run or were last; everywhere, where that is not known."""
@@ -357,7 +361,7 @@ class Pods:
         except LookupError:
             return set(range(1, state.running().nodes + 1))
 
-    def _lead_past(self, off: Iterable[int]) -> None:
+    def lead_past(self, off: Iterable[int]) -> None:
         """Services are reached from this machine through the first machine of Kubernetes that has power, as a balancer would."""
         on = [machine for machine in range(1, state.running().nodes + 1) if machine not in off]
         if on:

@@ -26,15 +26,15 @@ class Led:
 
 
 def read(lines: Iterable[str]) -> list[Led]:
-    """Each change of where it led, in order of time. What is not seen any more holds until it is seen again."""
+    """Each change of where it led, in order of time. While nobody watches, as when the API server is away, nothing is known."""
     slices: dict[str, tuple[str, ...]] = {}
     roles: dict[str, str] = {}
     found: list[Led] = []
     for item in sorted((json.loads(line) for line in lines if line.endswith("\n")), key=lambda one: one["at"]):
-        if item["event"] == "blind":
-            continue
         gone = item["event"] == "DELETED"
-        if item["kind"] == "slice":
+        if item["event"] == "blind":
+            (slices if item["kind"] == "slice" else roles).clear()
+        elif item["kind"] == "slice":
             ready = (word.rpartition("=") for word in item["said"])
             # An endpoint that says nothing counts as ready.
             slices[item["name"]] = () if gone else tuple(name for name, _is, word in ready if name and word != "false")

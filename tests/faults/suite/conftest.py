@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from faults import endstate, inject
-from faults.cluster import CHECKOUT, LAB, Cluster, Impossible
+from faults.cluster import CHECKOUT, LAB, Cluster, Impossible, in_pods
 from faults.mend import mend
 from faults.records import Record, collect, last_lines
 from faults.trial import Trial
@@ -53,6 +53,8 @@ def _whole(cluster: Cluster, request: pytest.FixtureRequest, left: dict[str, boo
     """All is well before a fault; whatever happens, it is healed after it."""
     if request.node.get_closest_marker("tree") and len(cluster.nodes) < 5:
         pytest.skip("needs the tree of five nodes")
+    if request.node.get_closest_marker("pods") and not in_pods(cluster.described):
+        pytest.skip("needs a cluster in pods")
     if not left["whole"]:
         healed = inject.sweep(cluster)
         mend(cluster, seconds=180 if healed else 90)

@@ -27,6 +27,8 @@ def test_each_change_is_read_once() -> None:
         line(4, "pg-1", "primary", kind="pod"),
         line(5, "s", event="blind"),
         line(6, "s", "pg-1="),
+        line(6.5, "s", event="blind"),
+        line(6.6, "s", "pg-1=true", event="ADDED"),
         line(7, "s", "pg-1=true", event="DELETED"),
         line(8, "pg-1", "primary", kind="pod", event="DELETED"),
         '{"at": 9, "kind"',
@@ -36,6 +38,8 @@ def test_each_change_is_read_once() -> None:
         Led(3, ()),
         Led(4, (), ("pg-1",)),
         Led(6, ("pg-1",), ("pg-1",)),
+        Led(6.5, (), ("pg-1",)),
+        Led(6.6, ("pg-1",), ("pg-1",)),
         Led(7, (), ("pg-1",)),
         Led(8, ()),
     ]
