@@ -36,6 +36,7 @@ from faults.trial import Trial  # noqa: E402
 sys.path.append(str(CHECKOUT / "tests/lab/kubernetes"))
 
 import faults_of_pods as harm  # noqa: E402
+import scene  # noqa: E402
 import state  # noqa: E402
 from control import kubectl  # noqa: E402
 from kubernetes_pods import Pods  # noqa: E402
@@ -173,7 +174,7 @@ def show(name: str, runs: list[dict[str, Any]]) -> None:
 
 def from_nothing(cluster: Cluster, place: Pods) -> float:
     """Make the namespace anew; seconds from its StatefulSets until data nodes' pods are ready, by the API server's clock."""
-    kubectl("delete", "namespace", place.space, "--ignore-not-found", "--timeout=300s")
+    scene.forget(place.cluster, place.space)
     run = cluster.play("site")
     if run.rc:
         raise LabError(f"the site playbook failed: {run}")

@@ -54,7 +54,7 @@ def place_of(name: str, described: Mapping[str, Any]) -> Place:
     """Where the nodes of an inventory live: in pods, or as the lab's hosts of cluster *name*. With POWER=pod a power cut takes
     pods alone, and leaves what else runs on their machines. Raises LabError."""
     if in_pods(described):
-        from kubernetes_pods import Pods  # it needs a Kubernetes
+        from kubernetes_pods import Pods
 
         return Pods(described, whole_machines=os.environ.get("POWER") != "pod")
     return SystemdHosts(name)

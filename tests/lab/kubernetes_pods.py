@@ -30,7 +30,7 @@ from control import kubectl
 from machine import LabError, run, until
 from pgherd.errors import PgherdError
 from pgherd.places.pod.services import PodServices
-from place import CLOCK, CROWD, DISKS, FORGET, NAMES, OPTIONS, UNITS, VERSIONS
+from place import CLOCK, CROWD, DISKS, FORGET, NAMES, OPTIONS, UNITS, VERSIONS, Impossible
 
 import containers
 from containers import Container
@@ -51,9 +51,12 @@ CANNOT = {
 
 class Pods:
     """The pods that an inventory describes. *whole_machines*: power is cut to the machine of Kubernetes where a pod runs, with
-    all that runs there; otherwise the pod alone goes away, which its kubelet learns of only when it is on again."""
+    all that runs there; otherwise the pod alone goes away, which its kubelet learns of only when it is on again.
+    Raises Impossible in another Kubernetes."""
 
     def __init__(self, described: Mapping[str, Any], whole_machines: bool = True) -> None:
+        if state.others():
+            raise Impossible(f"pods are broken in the lab's Kubernetes alone, and KUBECONFIG is {state.others()}")
         told = described["all"]["vars"]
         self.cluster = str(told["cluster_name"])
         self.space = str(told.get("cluster_namespace") or self.cluster)

@@ -30,7 +30,7 @@ PLAYED = REPORTS / "played.jsonl"  # what each run of a playbook took
 PYTHON = sys.executable
 TOOLS, LAB = "tests/tools", "tests/lab/lab.py"
 ROOM = "room for pods"
-PODS, SCENE = "kubernetes", "tests/lab/kubernetes/scene.py"  # the scenario in pods, its cluster and its namespace
+PODS, SPACE, SCENE = "kubernetes", "pgherd-test", "tests/lab/kubernetes/scene.py"  # the scenario in pods, its namespace
 
 
 @dataclass(frozen=True)
@@ -168,11 +168,11 @@ def prove(parts: list[str]) -> list[Result]:
         if any(result.failed for result in results):
             print(f"\n== {part}: not run, a check failed before", flush=True)
             continue
-        clear()
+        clear(pods=part == "more")
         try:
             found = list(map(run, steps))
         finally:
-            clear()
+            clear(pods=part == "more")
         if part == "more":
             record(found)
         results += found
@@ -191,10 +191,11 @@ def record(results: list[Result]) -> None:
     )
 
 
-def clear() -> None:
-    """Remove the scenarios' hosts, and what molecule remembers of them: it believes in hosts that are long gone, even of
-    another checkout at the same place."""
-    subprocess.run([PYTHON, SCENE, "down", PODS, PODS], cwd=CHECKOUT, check=False)
+def clear(pods: bool = False) -> None:
+    """Remove the scenarios' hosts, and *pods* where that is asked, and what molecule remembers of them: it believes in hosts
+    that are long gone, even of another checkout at the same place."""
+    if pods:
+        subprocess.run([PYTHON, SCENE, "down", PODS, SPACE], cwd=CHECKOUT, check=False)
     for name in SCENARIO_NAMES:
         subprocess.run([PYTHON, LAB, "down", name], cwd=CHECKOUT, check=False)
         subprocess.run(["molecule", "reset", "-s", name], cwd=CHECKOUT, check=False, capture_output=True)

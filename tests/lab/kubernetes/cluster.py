@@ -41,7 +41,7 @@ import nodes
 import programs
 import state
 from machine import LabError, enough_inotify, install_packages, say
-from state import ADMIN, MOST_NODES, STATE, Settings
+from state import ADMIN, MOST_NODES, STATE, Settings, others
 
 # command -> the Debian package that brings it.
 PACKAGES = {
@@ -61,12 +61,6 @@ PACKAGES = {
     "nsenter": "util-linux",
     "sysctl": "procps",
 }
-
-
-def others() -> str:
-    """The KUBECONFIG of a person's own cluster; '' where the lab's is to be used."""
-    named = os.environ.get("KUBECONFIG", "")
-    return "" if named in ("", str(ADMIN)) else named
 
 
 def build(policies: bool = True) -> Settings:

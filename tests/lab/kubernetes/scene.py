@@ -30,16 +30,16 @@ import network
 import nodes
 import pod_image
 import state
-from machine import CHECKOUT, LAB, LabError, install_packages, run, say
+from machine import CHECKOUT, LAB, LabError, install_packages, say
 
 RELEASE = "trixie"
 
 
 def up(name: str) -> None:
     """A Kubernetes with the image of this checkout. Raises LabError."""
-    if cluster.others():
+    if state.others():
         image = pod_image.reference(RELEASE, f"{name}-{RELEASE}")
-        say(f"KUBECONFIG is {cluster.others()}: {image} has to be in its nodes (pod_image.py builds it)")
+        say(f"KUBECONFIG is {state.others()}: {image} has to be in its nodes (pod_image.py builds it)")
         return
     with state.lock():
         if not state.settings() or not control.answers() or len(nodes.on()) < state.running().nodes:
@@ -66,19 +66,25 @@ def _link_kubectl() -> None:
 def down(name: str, space: str) -> None:
     """No namespace, no secrets, and no Kubernetes that up() has started for *name*. Raises LabError."""
     shutil.rmtree(LAB / name, ignore_errors=True)
-    if cluster.others():
-        run(["kubectl", "delete", "namespace", space, "--ignore-not-found", "--timeout=180s"])
-        return
-    if not state.settings():
-        return
-    with state.lock():
-        if _whose().exists() and _whose().read_text() == _mark(name):
-            cluster.down()
+    if not state.others():
+        if not state.settings():
             return
-    if control.answers():
+        with state.lock():
+            if _whose().exists() and _whose().read_text() == _mark(name):
+                cluster.down()
+                return
+        if not control.answers():
+            return
         for node in nodes.on():
             network.heal(node)
-        control.kubectl("delete", "namespace", space, "--ignore-not-found", "--timeout=180s")
+    forget(name, space)
+
+
+def forget(name: str, space: str) -> None:
+    """Delete a namespace that the site playbook has made for the cluster *name*, and no other. Raises LabError."""
+    ours = f"app.kubernetes.io/name=pgherd,app.kubernetes.io/instance={name}"
+    words = ["delete", "namespaces", "-l", ours, f"--field-selector=metadata.name={space}", "--timeout=300s"]
+    _kubectl(*words, "--ignore-not-found")
 
 
 def _whose() -> Path:
@@ -91,18 +97,22 @@ def _mark(name: str) -> str:
 
 def environment() -> dict[str, str]:
     """What kubectl and playbooks need to reach it: nothing more where the user has named one. Raises LabError."""
-    if cluster.others():
+    if state.others():
         return {}
     programs = str(Path(state.running().program("kubectl")).parent)
     return {"KUBECONFIG": str(state.ADMIN), "PATH": f"{programs}:{os.environ['PATH']}"}
 
 
-def _asked(*words: str) -> Any:
+def _kubectl(*words: str) -> str:
     env = {**os.environ, **environment()}
-    done = subprocess.run(["kubectl", *words, "-o", "json"], capture_output=True, text=True, env=env, check=False)
+    done = subprocess.run(["kubectl", *words], capture_output=True, text=True, env=env, check=False)
     if done.returncode:
         raise LabError(f"kubectl {' '.join(words)}: {done.stderr.strip()}")
-    return json.loads(done.stdout)
+    return done.stdout
+
+
+def _asked(*words: str) -> Any:
+    return json.loads(_kubectl(*words, "-o", "json"))
 
 
 def dsn(inventory: Path, way: str = "pgpool", user: str = "app") -> str:

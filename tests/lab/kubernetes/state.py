@@ -70,6 +70,12 @@ def name_of(node: int) -> str:
     return f"node{node}"
 
 
+def others() -> str:
+    """The KUBECONFIG of a person's own cluster; '' where the lab's is to be used."""
+    named = os.environ.get("KUBECONFIG", "")
+    return "" if named in ("", str(ADMIN)) else named
+
+
 def settings() -> Settings | None:
     """How the one that is there was started; None where there is none."""
     with suppress(FileNotFoundError):
