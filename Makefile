@@ -132,7 +132,7 @@ bench-crowd: venv ## the same beside slow clients at every agent's port, and wha
 	@python tests/bench/crowd.py --runs $(or $(RUNS),3) --clients $(or $(CLIENTS),300) --only $(or $(ONLY),gone)
 
 bench-kubernetes: venv ## how long nobody can write when the primary's pod fails; RUNS=5 ONLY=killed,deleted,forced,switchover,off
-	@python tests/faults/prepare.py kubernetes $(PODS)
+	@$(SCENE) up kubernetes
 	@python tests/bench/kubernetes.py --runs $(or $(RUNS),5) $(if $(ONLY),--only $(ONLY))
 
 faults-down: ## remove the hosts of test-faults, test-chaos, bench-failover and bench-crowd
