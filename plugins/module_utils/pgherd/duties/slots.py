@@ -49,7 +49,8 @@ def decide(
         match = OURS.fullmatch(name)
         if active or (match is None and name not in barman_slots):
             continue
-        if match and not lsn:
+        # Barman reads the primary's: what that has lost is not to be hidden.
+        if not lsn and (match or mine.in_recovery):
             changes.append(SlotChange("drop", name, "", "it keeps nothing any more, and nobody can use it"))
         elif name in wanted:
             to = _position(wanted[name], name, primary, me, survey)

@@ -121,6 +121,13 @@ def test_slots_of_a_standby_move_on(what: str, slots: Slots, expected: tuple[str
     assert changes("pg2", {**KEPT, **slots}) == ({expected} if expected else set()), what
 
 
+def test_a_slot_that_has_lost_wal_is_made_anew_where_nobody_reads_it() -> None:
+    """Barman reads the primary's: what that has lost is a person's to know."""
+    lost = {"barman": (None, False)}
+    assert changes("pg2", {**KEPT, **lost}) >= {("drop", "barman", "")}
+    assert drops(dict(lost)) == []
+
+
 def test_never_beyond_a_reader_that_is_behind() -> None:
     """C69: its slot on the primary is not in use; what it has replayed is safe."""
     head = replace(HEAD, slots={"repmgr_slot_3": ("0/5000000", False)})
