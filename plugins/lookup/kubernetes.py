@@ -23,6 +23,7 @@ options:
       - V(digest) is the SHA-256 of the description in that O(stage), or of the one that V(objects) have. V(digests) are those
         of all that pods may have been given in this run so far.
       - V(refused) are sentences that say why O(configs), O(secrets), O(sets) and O(claims) may not become what is wanted.
+      - V(unapplied) says why O(leaving) may not be taken out of pods that go by O(configs), empty where it may.
       - V(growth) says which of O(claims) are to have which size, by name in C(claims), and which of O(sets) are to be made anew
         for that, as a list C(anew).
       - V(waits) are sentences that say what of O(pods) does not run, is not yet as its set is, or is not O(ready).
@@ -102,17 +103,14 @@ class LookupModule(LookupBase):
             wanted = Wanted(variables)
             configs = said.get("configs") or ()
             if terms[0] in ("objects", "secrets"):
-                return [
-                    wanted.objects(terms[0] == "secrets", configs, said.get("secrets") or (), said.get("sets") or ())
-                ]
+                return [wanted.objects(terms[0] == "secrets", configs, said.get("secrets") or ())]
             if terms[0] in ("config", "digest"):
                 told = wanted.told(configs, said.get("stage"), str(said.get("leaving") or ""))
                 return [wanted.config(told) if terms[0] == "config" else digest(told)]
             if terms[0] == "digests":
                 return [wanted.digests(*told_to_pods(variables, [node.name for node in wanted.cluster.data_nodes]))]
-            if terms[0] == "refused":
-                there = said.get("sets") or (), said.get("claims") or ()
-                return [wanted.refused(configs, said.get("secrets") or (), *there)]
+            if terms[0] in ("refused", "unapplied"):
+                return [_against(wanted, terms[0], configs, said)]
             if terms[0] == "growth":
                 grown = wanted.growth(said.get("sets") or (), said.get("claims") or ())
                 return [{"claims": dict(grown.claims), "anew": list(grown.anew)}]
@@ -129,3 +127,10 @@ class LookupModule(LookupBase):
                 f"Read what Kubernetes says, for {terms[0]!r}: {type(error).__name__}: {error}. Give this lookup what "
                 "kubernetes.core.k8s_info returned as it is."
             ) from error
+
+
+def _against(wanted: Wanted, term: str, configs: Any, said: Any) -> Any:
+    """What speaks against giving pods that go by *configs* what is wanted, or against taking a node out of them."""
+    if term == "unapplied":
+        return wanted.unapplied(configs, str(said.get("leaving") or ""))
+    return wanted.refused(configs, said.get("secrets") or (), said.get("sets") or (), said.get("claims") or ())

@@ -12,7 +12,7 @@ from typing import Any
 
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.errors import ConfigError
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.members.pods import refused as refused_changes
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.members.pods import told
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.members.pods import told, unapplied
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.model import SYSTEM_ROLES, Cluster, Pgpool
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.pod.objects.all import objects
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.pod.objects.claims import Growth, growth
@@ -99,6 +99,10 @@ class Wanted:
         wanted = Cluster.from_dict(recall(removal_of(leaving))["cluster"]) if leaving else self.cluster
         return told(wanted, described(configs), plain(stage))
 
+    def unapplied(self, configs: Objects, leaving: str) -> str:
+        """See members.pods.unapplied. Raises PgherdError."""
+        return unapplied(described(configs), Cluster.from_dict(recall(removal_of(leaving))["cluster"]), leaving)
+
     def digests(self, configs: Sequence[Mapping[str, Any]], stages: Sequence[Mapping[str, Any]]) -> list[str]:
         """The SHA-256 of each description that pods were given in this run, or may have been."""
         given_out = [self.told(configs), *(self.told(stage=stage) for stage in stages)]
@@ -108,11 +112,9 @@ class Wanted:
         """The ConfigMap with the description *told_*."""
         return config_map(told_, self._wishes)
 
-    def objects(
-        self, secret: bool, configs: Objects = (), secrets: Objects = (), sets: Objects = ()
-    ) -> list[dict[str, Any]]:
-        """The Secrets, with *secret*, else all others, in the order in which they are applied. *configs*: see told(); *secrets*,
-        *sets*: what there is, see kept(). Raises PgherdError."""
+    def objects(self, secret: bool, configs: Objects = (), secrets: Objects = ()) -> list[dict[str, Any]]:
+        """The Secrets, with *secret*, else all others, in the order in which they are applied. *configs*: see told(); *secrets*:
+        what there is, see kept(). Raises PgherdError."""
         secret_store = store(self._mine, self._forecast)
         ca = known_authority(secret_store, self._mine)
         hosts = [item.name for item in self.cluster.hosts]
@@ -122,7 +124,7 @@ class Wanted:
             "hosts": {name: secret_store.host(name, certificate_names(self.cluster, name), ca) for name in hosts},
         }
         found = objects(self.cluster, self._wishes, known, self.told(configs))
-        same = kept([item for item in found if item["kind"] == "Secret"], secrets, sets)
+        same = kept([item for item in found if item["kind"] == "Secret"], secrets)
         if same:
             found = objects(self.cluster, self._wishes, known, self.told(configs), same)
         return [item for item in found if (item["kind"] == "Secret") == secret]
@@ -166,23 +168,20 @@ class Wanted:
         return not both or any(theirs[role] == ours[role] for role in both)
 
 
-def kept(wanted: Objects, secrets: Objects, sets: Objects) -> dict[str, str]:
-    """By component the digest of its Secret that the pods of *sets* carry, where the one among *secrets* says the same as the one
-    *wanted* of all that it knows: more hosts, or fewer, have pods made anew that have nothing of it. Pure."""
-    there = {str(one["metadata"]["name"]): one.get("data") or {} for one in secrets}
+def kept(wanted: Objects, secrets: Objects) -> dict[str, str]:
+    """By component the mark that pods are to have of its Secret, by that Secret among *secrets*, where that says the same as the
+    one *wanted* of all that it knows: more hosts, or fewer, would have pods made anew that have nothing of it. It is the Secret's
+    own and not that of the pods, which a run that was broken off has not told of what is in it. Pure."""
+    there = {str(one["metadata"]["name"]): one for one in secrets}
     found: dict[str, str] = {}
     for item in wanted:
-        old, new = there.get(item["metadata"]["name"]), item["data"]
-        if not old or not {"ca.crt", PASSWORDS} <= set(old) or any(old[key] != new[key] for key in old if key in new):
+        known = there.get(item["metadata"]["name"])
+        old, new = (known or {}).get("data") or {}, item["data"]
+        if not {"ca.crt", PASSWORDS} <= set(old) or any(old[key] != new[key] for key in old if key in new):
             continue
-        what = _labels(item).get(COMPONENT)
-        marks = {
-            ((one["spec"]["template"]["metadata"].get("annotations") or {}).get(SECRETS))
-            for one in sets
-            if _labels(one).get(COMPONENT) == what
-        }
-        if len(marks) == 1 and (mark := marks.pop()):
-            found[str(what)] = str(mark)
+        mark = ((known or {})["metadata"].get("annotations") or {}).get(SECRETS)
+        if mark:
+            found[str(_labels(item).get(COMPONENT))] = str(mark)
     return found
 
 

@@ -46,6 +46,27 @@ def refused(before: Cluster, wanted: Cluster) -> Iterator[str]:
         )
 
 
+def unapplied(before: Cluster | None, whole: Cluster, leaving: str) -> str:
+    """Why *leaving* cannot be taken out of pods that go by *before*, None where nobody knows, while *whole* is the inventory with
+    that node; '' where it can. The first stage without it counts as the inventory does, and nobody has seen that those who are
+    counted by that hold all that those of before have confirmed."""
+    first = "run the site playbook first, with the node in the inventory"
+    if before is None:
+        return f"{leaving}: there is no ConfigMap that says by which description the pods go: {first}."
+    counted, wanted = set(before.electable_names), set(whole.electable_names)
+    if counted - {leaving} != wanted - {leaving}:
+        return (
+            f"{leaving}: the pods count {', '.join(sorted(counted))} as electable, and the inventory says "
+            f"{', '.join(sorted(wanted))}: {first}."
+        )
+    if (before.durability, before.sync_standbys) != (whole.durability, whole.sync_standbys):
+        return (
+            f"{leaving}: the pods go by cluster_durability {before.durability} and cluster_sync_standbys {before.sync_standbys}, "
+            f"and the inventory says {whole.durability} and {whole.sync_standbys}: {first}."
+        )
+    return ""
+
+
 def told(wanted: Cluster, before: Cluster | None, at: dict[str, Any] | None = None) -> Cluster:
     """What the pods of *wanted* are told: in the stage *at*, a Stage as plain data, else what living() has where they go by
     *before*, and all of it where there are none."""

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from pgherd.errors import Conflict
 from pgherd.members.counting import Count, counting, way
-from pgherd.members.pods import living, refused, stage, told
+from pgherd.members.pods import living, refused, stage, told, unapplied
 from pgherd.model import Cluster, Node
 from pgherd.nodes.instance import Instance
 from pgherd.programs.postgres import parse_sync_names
@@ -109,3 +109,30 @@ def test_who_has_left_is_refused_and_never_told() -> None:
         told(pods(3), pods(4))
     (sentence,) = refused(pods(3), pods(3, durability="async"))
     assert sentence.startswith("cluster_durability is strict")
+
+
+@pytest.mark.parametrize(
+    ("what", "before", "whole", "why"),
+    [
+        ("as the pods go by it", pods(4), pods(4), ""),
+        ("a run before this one took it out of who is counted", pods(3), pods(4), ""),
+        ("one more is not electable in the inventory", pods(4), pods(4, "013"), "pg-0, pg-1, pg-2, pg-3 as electable"),
+        ("one more is", pods(4, "013"), pods(4), "the inventory says pg-0, pg-1, pg-2, pg-3"),
+        (
+            "another number confirms",
+            pods(4),
+            pods(4, needed=2),
+            "cluster_sync_standbys 1, and the inventory says strict and 2",
+        ),
+        ("another durability", pods(4), pods(4, durability="async"), "the inventory says async"),
+        ("nobody knows", None, pods(4), "there is no ConfigMap"),
+    ],
+)
+def test_a_node_is_taken_out_of_what_the_pods_go_by(
+    what: str, before: Cluster | None, whole: Cluster, why: str
+) -> None:
+    """The first stage without it would count as the inventory does, and none before has those hold all that count by it."""
+    found = unapplied(before, whole, "pg-3")
+    assert why in found, what
+    assert bool(found) is bool(why), what
+    assert ("run the site playbook first" in found) is bool(why), what

@@ -18,7 +18,7 @@ def claim(size: str, name: str = "data", **more: Any) -> dict[str, Any]:
 
 def a_set(*claims: dict[str, Any], name: str = "pg", what: str = "postgres") -> dict[str, Any]:
     labels = {"app.kubernetes.io/component": what}
-    return {"metadata": {"name": name, "labels": labels}, "spec": {"volumeClaimTemplates": list(claims)}}
+    return {"metadata": {"name": name, "labels": labels}, "spec": {"replicas": 2, "volumeClaimTemplates": list(claims)}}
 
 
 TEN, TWENTY = a_set(claim("10Gi")), a_set(claim("20Gi"))
@@ -34,6 +34,7 @@ HELD = [claim("10Gi", "data-pg-0"), claim("10Gi", "data-pg-1"), claim("10Gi", "d
         ("they grow", [TWENTY], [TEN], HELD, {"data-pg-0": "20Gi", "data-pg-1": "20Gi"}, ("pg",), ""),
         # Broken off after any of the steps.
         ("one has grown", [TWENTY], [TEN], [claim("20Gi", "data-pg-0"), HELD[1]], {"data-pg-1": "20Gi"}, ("pg",), ""),
+        ("of nodes that left", [TEN], [TEN], [claim("1Gi", "data-pg-2"), claim("1Ti", "data-pg-3")], {}, (), ""),
         ("all have", [TWENTY], [TEN], [claim("20Gi", "data-pg-0")], {}, ("pg",), ""),
         ("and there is no set", [TWENTY], [], [claim("20Gi", "data-pg-0")], {}, (), ""),
         (

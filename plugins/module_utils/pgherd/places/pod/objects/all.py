@@ -34,7 +34,7 @@ def objects(
     digests.update(kept or {})
     found = [
         config.config_map(told or cluster, wishes),
-        *(secret.secret(cluster, wishes, hosts, known) for hosts in kinds.values() if known),
+        *(secret.secret(cluster, wishes, hosts, known, digests[what]) for what, hosts in kinds.items() if known),
         rights.account(cluster, wishes),
         rights.role(cluster, wishes),
         rights.binding(cluster, wishes),

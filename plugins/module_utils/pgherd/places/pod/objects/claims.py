@@ -55,7 +55,9 @@ def growth(wanted: Iterable[Object], sets: Sequence[Object], claims: Sequence[Ob
         name, old = str(item["metadata"]["name"]), there.get(str(item["metadata"]["name"]))
         for claim in item["spec"].get("volumeClaimTemplates") or ():
             volume, size = str(claim["metadata"]["name"]), _size(claim["spec"])
-            mine = {one: held[one] for one in held if re.fullmatch(rf"{re.escape(volume)}-{re.escape(name)}-\d+", one)}
+            # Those of nodes that left stay as they are.
+            names = [f"{volume}-{name}-{number}" for number in range(int(item["spec"].get("replicas", 0)))]
+            mine = {one: held[one] for one in names if one in held}
             less = [one for one, found in mine.items() if quantity(found) > quantity(size)]
             if less:
                 refused.append(_shrinks(volume, item, less[0], mine[less[0]], size))

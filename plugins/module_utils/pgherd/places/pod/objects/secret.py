@@ -14,6 +14,7 @@ from typing import Any
 from ....errors import ConfigError
 from ....model import PCP_USER, Cluster, Peer, Pgpool
 from .. import texts
+from .naming import SECRETS as MARK
 from .naming import built, component, secret_name
 from .wishes import Wishes
 
@@ -71,8 +72,10 @@ def digest(cluster: Cluster, hosts: Sequence[Peer], secrets: Secrets | None) -> 
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def secret(cluster: Cluster, wishes: Wishes, hosts: Sequence[Peer], secrets: Secrets) -> dict[str, Any]:
-    """The Secret of the *hosts* of one component."""
+def secret(cluster: Cluster, wishes: Wishes, hosts: Sequence[Peer], secrets: Secrets, mark: str) -> dict[str, Any]:
+    """The Secret of the *hosts* of one component, with the *mark* that their pods carry: another one has them made anew."""
     what = component(hosts[0])
     data = {key: base64.b64encode(text.encode()).decode() for key, text in contents(cluster, hosts, secrets).items()}
-    return built("Secret", cluster, wishes, secret_name(cluster, what), what=what, type="Opaque", data=data)
+    found = built("Secret", cluster, wishes, secret_name(cluster, what), what=what, type="Opaque", data=data)
+    found["metadata"]["annotations"] = {MARK: mark}
+    return found
