@@ -20,7 +20,7 @@ import nodes
 import state
 from machine import run, unified_cgroups, until
 from programs import POLICIES
-from state import ADMIN, DNS_SERVICE, PKI, PODS, SERVICES, STATE, Settings, address, name_of, pods_of
+from state import ADMIN, API_SERVICE, DNS_SERVICE, PKI, PODS, SERVICES, STATE, Settings, address, name_of, pods_of
 
 # Without the first line no container starts where a process may not lower its oom_score_adj.
 _CONTAINERD = """\
@@ -142,6 +142,9 @@ def main() -> int:
     component("kube-proxy", "kube-proxy", "--config", "/run/kube-proxy.yaml")
     if not how.policies:
         return _wait(started)
+    # Both write the same tables, and kube-router puts back what it has read: kube-proxy's first rules were gone then, and it did
+    # not try again for minutes.
+    until("services to be reached", _served, seconds=120, missed=(OSError,))
     component(
         POLICIES,
         *("--run-router=false", "--run-service-proxy=false", "--run-firewall=true", f"--kubeconfig={ADMIN}"),
@@ -149,6 +152,11 @@ def main() -> int:
         call=how.program(POLICIES),
     )
     return _wait(started)
+
+
+def _served() -> bool:
+    socket.create_connection((API_SERVICE, 443), 1).close()
+    return True
 
 
 def _wait(started: dict[str, int]) -> int:
