@@ -27,7 +27,7 @@ import nodes as machines
 import packets
 import state
 from control import kubectl
-from machine import LabError, run, until
+from machine import LabError, run, send, until, words_of
 from pgherd.errors import PgherdError
 from pgherd.places.pod.services import PodServices
 from place import CLOCK, CROWD, DISKS, FORGET, NAMES, OPTIONS, UNITS, VERSIONS, Impossible
@@ -293,15 +293,12 @@ class Pods:
         for number in self.container(node).processes():
             # It may have just ended.
             with suppress(OSError):
-                line = Path(f"/proc/{number}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-                found[number] = line.strip() + " "
+                found[number] = words_of(number)
         return found
 
     def signal(self, processes: Iterable[int], number: signal.Signals) -> None:
         """See Place."""
-        for process in processes:
-            with suppress(ProcessLookupError):
-                os.kill(process, number)
+        send(processes, number)
 
     def drop(self, node: str, rules: Iterable[str]) -> None:
         """See Place. Its own kubelet still hears how it is, as it would beside it."""

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -77,6 +79,19 @@ def run(command: Sequence[str], stdin: str = "", check: bool = True) -> str:
 
 class Late(LabError, AssertionError):
     """Something did not become true in time; says what was last seen."""
+
+
+def words_of(process: int) -> str:
+    """The command line of a process of this machine, with a blank behind each word. Raises OSError: it may have just ended."""
+    line = Path(f"/proc/{process}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    return line.strip() + " "
+
+
+def send(processes: Iterable[int], number: signal.Signals) -> None:
+    """A signal to processes of this machine. One may die of the other's death, say."""
+    for process in processes:
+        with suppress(ProcessLookupError):
+            os.kill(process, number)
 
 
 def until(

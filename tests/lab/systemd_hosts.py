@@ -16,7 +16,7 @@ from pathlib import Path
 
 import hosts
 import packets
-from machine import LabError, inside, podman
+from machine import LabError, inside, podman, send, words_of
 from place import FORGET, OPTIONS, VERSIONS
 
 UNITS = {"agent": "pgherd-agent", "pgpool": "pgpool2", "barman-receiver": "barman-receive-wal"}
@@ -175,16 +175,12 @@ class SystemdHosts:
             # It may have just ended.
             with suppress(OSError):
                 if os.readlink(entry / "ns/pid") == space:
-                    line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-                    found[int(entry.name)] = line.strip() + " "
+                    found[int(entry.name)] = words_of(int(entry.name))
         return found
 
     def signal(self, processes: Iterable[int], number: signal.Signals) -> None:
         """See Place."""
-        for process in processes:
-            # One dies of the other's death, say.
-            with suppress(ProcessLookupError):
-                os.kill(process, number)
+        send(processes, number)
 
     def drop(self, node: str, rules: Iterable[str]) -> None:
         """See Place."""
