@@ -5,13 +5,14 @@
 from __future__ import annotations
 
 from ..data.twins import Served, parted
+from ..duties.standby import AGAIN
 from ..observe.node_state import NodeState
 from ..ports.here import Here
 from ..ports.links import session
 from .work import Work
 
-# Seconds from one comparison to the next, and for which one counts for a standby that gets on, streaming from a third node.
-AGAIN, FRESH = 5.0, 10.0
+# Seconds for which one counts for a standby that gets on, streaming from a third node.
+FRESH = 10.0
 
 
 class Comparison:

@@ -19,15 +19,21 @@ def until(holds: Callable[[], bool], seconds: float, late: str, cure: str = "", 
     _until_clear(lambda: "" if holds() else late, seconds, cure, pause)
 
 
-def wait_for(condition: Callable[[], str], seconds: float, attempted: str) -> None:
-    """Wait until *condition* gives no reason against what is *attempted*. Raises Unreachable with the last one after
-    *seconds*."""
+def wait_for(
+    condition: Callable[[], str],
+    seconds: float,
+    attempted: str,
+    cure: str = "Run again when that is mended.",
+    pause: float = 0.1,
+) -> None:
+    """Wait until *condition* gives no reason against what is *attempted*, with *pause* seconds between two looks. Raises
+    Unreachable with the last one and *cure* after *seconds*."""
 
     def against() -> str:
         reason = condition()
         return reason and f"{attempted}: {reason}"
 
-    _until_clear(against, seconds, "Run again when that is mended.", 0.1)
+    _until_clear(against, seconds, cure, pause)
 
 
 def _until_clear(against: Callable[[], str], seconds: float, cure: str, pause: float) -> None:

@@ -8,12 +8,12 @@ from __future__ import annotations
 import http.client
 import json
 import ssl
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from ...errors import PgherdError, Unreachable
 from ...ports.services import AGENT, Services
+from ...promotion.wait import wait_for
 from ..deciding import wait_for_commands
 
 # Seconds until a kubelet has shown the pod what the ConfigMap says, and that the agent has after that before it is restarted.
@@ -75,16 +75,10 @@ def _lacks(said: Mapping[str, Any], wanted: str) -> str:
 
 
 def _until(lacks: Callable[[], str], limit: float, attempted: str) -> None:
-    deadline = time.monotonic() + limit
-    while True:
+    def why() -> str:
         try:
-            why = lacks()
+            return lacks().rstrip(".")
         except PgherdError as error:
-            why = str(error)
-        if not why:
-            return
-        if time.monotonic() > deadline:
-            raise Unreachable(
-                f"{attempted}: not within {limit:g} s: {why.rstrip('.')}.", "See the log of the pod, and run again."
-            )
-        time.sleep(AGAIN)
+            return str(error).rstrip(".")
+
+    wait_for(why, limit, attempted, "See the log of the pod, and run again.", AGAIN)
