@@ -4,13 +4,7 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import tempfile
-import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 from pgherd.data import datadir
@@ -21,79 +15,48 @@ from pgherd.observe.node_state import NodeState, ask
 from pgherd.ports.run import LocalRunner
 from pgherd.ports.sql import connect
 from pgherd.programs.postgres import control_data
+from real_servers import REPMGR, VERSIONS, RealServers, installed, running
 
-VERSIONS = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-AS = {"user": "postgres", "group": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}
-pytestmark = pytest.mark.skipif(not VERSIONS, reason="PostgreSQL's programs are not installed here")
-REPMGR = """
-CREATE SCHEMA repmgr;
-CREATE FUNCTION repmgr.repmgrd_is_running() RETURNS bool LANGUAGE sql AS 'SELECT false';
-CREATE FUNCTION repmgr.get_upstream_last_seen() RETURNS int LANGUAGE sql AS 'SELECT -1';
-"""
-PORTS = {"old": 5511, "new": 5512, "twin": 5513, "good": 5514}
+pytestmark = installed
 
 
-class Servers:
+class Servers(RealServers):
     """Four of them in *place*: ``old`` was the primary of ``new`` and ``twin``; ``good`` is a standby of ``new``."""
 
-    def __init__(self, place: Path, programs: Path) -> None:
-        self.place, self.programs = place, programs
+    PORTS = {"old": 5511, "new": 5512, "twin": 5513, "good": 5514}
 
-    def run(self, program: str, *words: str) -> str:
-        """A program's answer."""
-        argv = [f"{self.programs}/{program}", *words]
-        done = subprocess.run(argv, capture_output=True, text=True, check=False, **AS)  # type: ignore[call-overload]
-        assert done.returncode == 0, done.stderr
-        return str(done.stdout + done.stderr)
-
-    def data(self, name: str) -> str:
-        return f"{self.place}/{name}"
-
-    def make(self) -> None:
+    def begin(self) -> None:
         """The old primary."""
         self.run("initdb", "-D", self.data("old"), "--no-sync", "-U", "postgres", "-A", "trust", "-k", "--locale=C")
         conf = "listen_addresses = ''\nfsync = off\nshared_buffers = 4MB\nwal_keep_size = 512MB\nhot_standby = on\n"
         (self.place / "old/postgresql.conf").write_text(f"{conf}unix_socket_directories = '{self.place}'\n")
         self.start("old")
-        self.sql("old", f"CREATE DATABASE {REPMGR_DATABASE}", "postgres")
-        self.sql("old", REPMGR)
-        self.sql("old", "CREATE TABLE public.rows (what text)")
+        self.sql("old", f"CREATE DATABASE {REPMGR_DATABASE}")
+        self.query("old", REPMGR)
+        self.query("old", "CREATE TABLE public.rows (what text)")
 
     def clone(self, source: str, name: str) -> None:
         """*name* streams from *source* then."""
-        there = f"host={self.place} port={PORTS[source]} user=postgres"
+        there = f"host={self.place} port={self.PORTS[source]} user=postgres"
         self.run("pg_basebackup", "-D", self.data(name), "-d", there, "-c", "fast", "--no-sync")
         datadir.make_standby(self.data(name), there, "")
         self.start(name)
         self.until(lambda: self.state(name).streaming)
 
-    def start(self, name: str) -> None:
-        self.run(
-            "pg_ctl", "-D", self.data(name), "-l", f"{self.place}/{name}.log", "-o", f"-p {PORTS[name]}", "-w", "start"
-        )
+    def query(self, name: str, text: str) -> None:
+        """A statement in the database that agents ask."""
+        self.sql(name, text, REPMGR_DATABASE)
 
-    def stop(self, name: str, how: str = "fast") -> None:
-        self.run("pg_ctl", "-D", self.data(name), "-m", how, "-w", "stop")
-
-    def login(self, name: str, database: str = REPMGR_DATABASE) -> dict[str, object]:
-        return {"host": str(self.place), "port": PORTS[name], "user": "postgres", "dbname": database}
-
-    def sql(self, name: str, text: str, database: str = REPMGR_DATABASE) -> None:
-        with connect(name, self.login(name, database)) as server:
-            server.run(text)
+    def asked(self, name: str) -> dict[str, object]:
+        """How agents' questions are put here."""
+        return self.login(name, "postgres", REPMGR_DATABASE)
 
     def state(self, name: str) -> NodeState:
-        with connect(name, self.login(name)) as server:
+        with connect(name, self.asked(name)) as server:
             return ask(name, server)
 
     def rows(self, name: str, what: str, number: int) -> None:
-        self.sql(name, f"INSERT INTO public.rows (what) SELECT '{what}' FROM generate_series(1, {number})")
-
-    def until(self, done: Callable[[], object]) -> None:
-        deadline = time.monotonic() + 30.0
-        while not done():
-            assert time.monotonic() < deadline, "not within its time"
-            time.sleep(0.05)
+        self.query(name, f"INSERT INTO public.rows (what) SELECT '{what}' FROM generate_series(1, {number})")
 
     def of_nobody(self, name: str) -> None:
         """Start it as a standby of nobody, as the start guard does, and let it read all that it has."""
@@ -103,7 +66,7 @@ class Servers:
 
     def served(self, name: str, source: str) -> str:
         """parted() of two that run."""
-        with connect(name, self.login(name)) as mine, connect(source, self.login(source)) as theirs:
+        with connect(name, self.asked(name)) as mine, connect(source, self.asked(source)) as theirs:
             found = ask(name, mine)
             return parted(found.position, found.timeline, Served(mine), theirs, ask(source, theirs).timeline)
 
@@ -113,29 +76,17 @@ class Servers:
         mine = datadir.judged(self.layout(name), control)
         assert mine.clean
         end = max(mine.checkpoint, lsn_to_int(control["Minimum recovery ending location"]))
-        with connect(source, self.login(source)) as theirs:
+        with connect(source, self.asked(source)) as theirs:
             return parted(end, mine.timeline, Stored(self.data(name)), theirs, ask(source, theirs).timeline)
 
     def layout(self, name: str) -> Layout:
         return debian(int(self.programs.parts[-2]), self.data(name))
 
-    def end(self) -> None:
-        for name in PORTS:
-            if (self.place / name / "postmaster.pid").exists():
-                self.stop(name, "immediate")
-
 
 @pytest.fixture(params=VERSIONS, ids=lambda path: path.parts[-3])
 def servers(request: pytest.FixtureRequest) -> Iterator[Servers]:
-    with tempfile.TemporaryDirectory(dir="/tmp") as made:
-        if AS:
-            shutil.chown(made, "postgres", "postgres")
-        found = Servers(Path(made), request.param.parent)
-        try:
-            found.make()
-            yield found
-        finally:
-            found.end()
+    with running(Servers, request.param) as found:
+        yield found
 
 
 def apart(servers: Servers, ends: str) -> None:
@@ -155,7 +106,7 @@ def apart(servers: Servers, ends: str) -> None:
 
 
 def written(servers: Servers, name: str) -> int:
-    with connect(name, servers.login(name)) as server:
+    with connect(name, servers.asked(name)) as server:
         return lsn_to_int(server.rows("SELECT pg_current_wal_flush_lsn()::text AS lsn")[0]["lsn"])
 
 
@@ -170,7 +121,7 @@ def test_a_twin_is_seen_whatever_its_control_file_says(servers: Servers, ends: s
     servers.stop("twin")
     assert servers.stored("twin", "new").startswith(OWN)
     if ends == "fast":
-        source = f"host={servers.place} port={PORTS['new']} user=postgres dbname=postgres"
+        source = f"host={servers.place} port={servers.PORTS['new']} user=postgres dbname=postgres"
         said = servers.run("pg_rewind", "-D", servers.data("twin"), f"--source-server={source}", "--dry-run")
         assert "no rewind required" in said
 

@@ -4,14 +4,8 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import fields
-from pathlib import Path
 
 import pytest
 from pgherd.model import AGENT_ROLE, MONITOR_ROLE, REPMGR_DATABASE
@@ -21,23 +15,15 @@ from pgherd.observe.server_state import ServerState
 from pgherd.observe.views import PostgresView
 from pgherd.ports.sql import connect
 from pgherd.promotion.handover import FLUSH
+from real_servers import REPMGR, VERSIONS, RealServers, installed, running
 
-VERSIONS = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-AS = {"user": "postgres", "group": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}
-pytestmark = pytest.mark.skipif(not VERSIONS, reason="PostgreSQL's programs are not installed here")
-# What repmgr's extension has, as far as agents ask for it.
-REPMGR = """
-CREATE SCHEMA repmgr;
-CREATE FUNCTION repmgr.repmgrd_is_running() RETURNS bool LANGUAGE sql AS 'SELECT false';
-CREATE FUNCTION repmgr.get_upstream_last_seen() RETURNS int LANGUAGE sql AS 'SELECT -1';
-"""
+pytestmark = installed
 
 
-class Pair:
+class Pair(RealServers):
     """Two servers in *place*: ``a``, and ``b``, which streams from it."""
 
-    def __init__(self, place: Path, programs: Path) -> None:
-        self.place, self.programs = place, programs
+    PORTS = {"a": 5501, "b": 5502}
 
     def begin(self) -> None:
         place = self.place
@@ -46,7 +32,7 @@ class Pair:
         (place / "a/postgresql.conf").write_text(
             f"{conf}unix_socket_directories = '{place}'\ninclude_if_exists = 'own'\n"
         )
-        self.start("a", 5501)
+        self.start("a")
         self.sql("a", f"CREATE ROLE {MONITOR_ROLE} LOGIN IN ROLE pg_monitor")
         self.sql("a", f"CREATE ROLE {AGENT_ROLE} LOGIN REPLICATION IN ROLE pg_monitor")
         self.sql("a", f"CREATE DATABASE {REPMGR_DATABASE}")
@@ -72,26 +58,11 @@ class Pair:
         for name, own in (("a", ""), ("b", f"primary_conninfo = '{source}'\n")):
             (place / name / "standby.signal").touch()
             (place / name / "own").write_text(own)
-        self.start("a", 5501)
-        self.start("b", 5502)
+        self.start("a")
+        self.start("b")
         self.until(lambda: self.monitor("b").streaming)
         self.sql("a", "SELECT pg_promote()")
         self.until(lambda: self.monitor("b").timeline == 2)
-
-    def run(self, program: str, *words: str) -> None:
-        argv = [f"{self.programs}/{program}", *words]
-        subprocess.run(argv, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **AS)  # type: ignore[call-overload]
-
-    def start(self, name: str, port: int) -> None:
-        data = f"{self.place}/{name}"
-        self.run("pg_ctl", "-D", data, "-l", f"{data}.log", "-o", f"-p {port}", "-w", "start")
-
-    def login(self, name: str, role: str, database: str) -> dict[str, object]:
-        return {"host": str(self.place), "port": {"a": 5501, "b": 5502}[name], "user": role, "dbname": database}
-
-    def sql(self, name: str, text: str, database: str = "postgres") -> None:
-        with connect(name, self.login(name, "postgres", database)) as server:
-            server.run(text)
 
     def monitor(self, name: str, database: str = "postgres") -> PostgresView:
         """As a pgpool's host and the status see it."""
@@ -103,29 +74,11 @@ class Pair:
         with connect(name, self.login(name, AGENT_ROLE, REPMGR_DATABASE)) as server:
             return ask(name, server)
 
-    def until(self, done: Callable[[], object]) -> None:
-        deadline = time.monotonic() + 30.0
-        while not done():
-            assert time.monotonic() < deadline, "not within its time"
-            time.sleep(0.05)
-
-    def end(self) -> None:
-        for name in ("b", "a"):
-            if (self.place / name / "postmaster.pid").exists():
-                self.run("pg_ctl", "-D", f"{self.place}/{name}", "-m", "immediate", "stop")
-
 
 @pytest.fixture(scope="module", params=VERSIONS, ids=lambda path: path.parts[-3])
 def pair(request: pytest.FixtureRequest) -> Iterator[Pair]:
-    with tempfile.TemporaryDirectory(dir="/tmp") as made:
-        if AS:
-            shutil.chown(made, "postgres", "postgres")
-        found = Pair(Path(made), request.param.parent)
-        try:
-            found.begin()
-            yield found
-        finally:
-            found.end()
+    with running(Pair, request.param) as found:
+        yield found
 
 
 def common(state: ServerState) -> dict[str, object]:
