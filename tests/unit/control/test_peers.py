@@ -41,6 +41,7 @@ from pgherd.options import Options
 from pgherd.ports.links import Links
 from pgherd.ports.peers import Peers
 from pgherd.ports.sql import PsycopgServer, open_connection
+from real_servers import AS, VERSIONS
 from scripted import ScriptedServer
 from states import SYSTEM
 from test_judged import Pair as Signed
@@ -49,7 +50,7 @@ from test_judged import made
 sys.path += [str(Path(__file__).parents[1] / "pgherd" / folder) for folder in ("observe", "promotion")]
 
 from test_seal import row
-from test_statements import AS, VERSIONS, Pair
+from test_statements import Pair
 
 # Every host has a loopback address of its own: certificates are for it, and all use one port.
 PLACES = {"pg1": 11, "pg2": 12, "pg3": 13, "w1": 14, "pool1": 15, "backup1": 16}
