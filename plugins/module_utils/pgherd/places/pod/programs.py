@@ -76,7 +76,9 @@ def _loaded() -> tuple[str, ...]:
 def _barman(server: str, locks: str) -> dict[str, Program]:
     # A backup counts once its last WAL file is here, which an idle primary would not fill.
     closes = f"{barman.PROGRAM} switch-wal --archive --archive-timeout 300 {server}"
-    steps = f"{barman.PROGRAM} backup {server} && {closes} && {barman.PROGRAM} check-backup {server} latest"
+    # Barman takes none before a first WAL file is here.
+    first = f"{barman.PROGRAM} list-backups --minimal {server} | grep -q . || {closes}"
+    steps = f"{{ {first}; }} && {barman.PROGRAM} backup {server} && {closes} && {barman.PROGRAM} check-backup {server} latest"
     # Barman's cron starts a receiver when it finds none, which nobody would restart: it has to make room.
     lock = f"{locks}/.{server}-receive-wal.lock"
     room = f"flock -n {lock} true || {barman.PROGRAM} -q receive-wal --stop {server}; flock {lock} true"
