@@ -51,6 +51,8 @@ class Options:
     agent_plain_listen: tuple[str, ...] = ()
     agent_clients: tuple[str, ...] = ()
     peer_port: int = 8767
+    # Pods. Empty: as the cluster is called.
+    namespace: str = ""
 
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> Options:

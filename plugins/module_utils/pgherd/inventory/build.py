@@ -53,7 +53,6 @@ CONTROL_ONLY = (
     "cluster_apt_repository",
     "cluster_packages_extra",
     # What shapes a cluster's objects in Kubernetes; see places/pod/objects/wishes.py.
-    "cluster_namespace",
     "cluster_domain",
     "cluster_image",
     "cluster_image_pull_policy",

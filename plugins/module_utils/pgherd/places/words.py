@@ -14,8 +14,9 @@ def words_of(cluster: Cluster) -> Words:
     """What puts cures for *cluster* into commands to type: each host's place has its own, and so has the control machine."""
     pods = {host.name for host in cluster.hosts if host.place == POD}
     deployed = {host.name for host in cluster.pgpools}
+    namespace = cluster.options.namespace or cluster.name
 
     def words(cure: Cure) -> str:
-        return in_a_pod(cure, cure.on in deployed) if cure.on in pods else on_host(cure)
+        return in_a_pod(cure, namespace, cure.on in deployed) if cure.on in pods else on_host(cure)
 
     return words

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 from pgherd.model import POD
+from pgherd.options import Options
 from pgherd.places.words import words_of
 from pgherd.ports.services import AGENT, PGPOOL, POSTGRES, RECEIVER, REPMGRD
 from pgherd.status.problem import SITE, START, STOP, Cure, log, psql, restart, server_log, wipe
@@ -42,16 +43,16 @@ def test_on_a_host(cure: Cure, command: str) -> None:
     ("cure", "command"),
     [
         (SITE, "ansible-playbook pgherd.cluster.site"),
-        (psql("pg1", "SELECT 1"), 'kubectl exec pg1 -- psql -c "SELECT 1"'),
-        (Cure("pgherd status", "pg1"), "kubectl exec pg1 -- pgherd status"),
-        (Cure(POSTGRES, "pg1", STOP, version="17"), "kubectl exec pg1 -- pgherd service stop postgres"),
-        (restart(REPMGRD, "pg1"), "kubectl exec pg1 -- pgherd service restart repmgrd"),
-        (log(POSTGRES, "pg1", 0), "kubectl logs pg1 --follow --tail=0"),
-        (log(AGENT, "pg1", 20), "kubectl logs pg1 --tail=20"),
+        (psql("pg1", "SELECT 1"), 'kubectl -n demo exec pg1 -- psql -c "SELECT 1"'),
+        (Cure("pgherd status", "pg1"), "kubectl -n demo exec pg1 -- pgherd status"),
+        (Cure(POSTGRES, "pg1", STOP, version="17"), "kubectl -n demo exec pg1 -- pgherd service stop postgres"),
+        (restart(REPMGRD, "pg1"), "kubectl -n demo exec pg1 -- pgherd service restart repmgrd"),
+        (log(POSTGRES, "pg1", 0), "kubectl -n demo logs pg1 --follow --tail=0"),
+        (log(AGENT, "pg1", 20), "kubectl -n demo logs pg1 --tail=20"),
         (restart(REPMGRD, "pg2"), "systemctl restart repmgrd"),
-        (restart(PGPOOL, "pool1"), "kubectl exec deploy/pool1 -- pgherd service restart pgpool"),
-        (log(PGPOOL, "pool1", 20), "kubectl logs deploy/pool1 --tail=20"),
-        (restart(RECEIVER, "backup1"), "kubectl exec backup1 -- pgherd service restart barman-receiver"),
+        (restart(PGPOOL, "pool1"), "kubectl -n demo exec deploy/pool1 -- pgherd service restart pgpool"),
+        (log(PGPOOL, "pool1", 20), "kubectl -n demo logs deploy/pool1 --tail=20"),
+        (restart(RECEIVER, "backup1"), "kubectl -n demo exec backup1 -- pgherd service restart barman-receiver"),
     ],
 )
 def test_where_some_are_pods(cure: Cure, command: str) -> None:
@@ -60,3 +61,5 @@ def test_where_some_are_pods(cure: Cure, command: str) -> None:
     barmans = tuple(replace(host, place=POD) for host in CLUSTER.barmans)
     found = replace(CLUSTER, nodes=nodes, pgpools=pools, barmans=barmans)
     assert words_of(found)(cure) == command
+    elsewhere = replace(found, options=Options(namespace="db"))
+    assert words_of(elsewhere)(cure) == command.replace("-n demo", "-n db")
