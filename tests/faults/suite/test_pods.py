@@ -152,5 +152,5 @@ def test_a_partition_between_two_pods_changes_nothing(breaking: Breaking, cluste
             trial.until_written(20)
             stays(trial, 25)
         finally:
-            for there in {machine(cluster, old), machine(cluster, other)}:
+            for there in sorted({machine(cluster, old), machine(cluster, other)}):
                 network.heal(there)

@@ -122,7 +122,7 @@ def parted(position: int, timeline: int, mine: Wal, theirs: Server, now: int) ->
     shared = next(
         (one for one in sorted(here.timelines & there.timelines, reverse=True) if _alike(one, here, there)), 0
     )
-    if shared < timeline in there.timelines:
+    if shared < timeline and timeline in there.timelines:
         return f"{OWN} {timeline}, which has another history than {theirs.name}'s"
     if not shared:
         return ""
