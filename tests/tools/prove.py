@@ -3,8 +3,9 @@
 """Runs what proves the project, step by step, and says what each step took and which failed.
 
 ``prove.py check`` is the part for every edit; ``package`` installs the built collection elsewhere; ``scenarios`` runs
-molecule on systemd hosts; ``more`` runs what guards no rule of safety or security, and writes docs/more.md. Steps after a
-failed one still run, except scenarios after a failed check. Ends with "N passed, M failed": tests where a step runs pytest,
+molecule on systemd hosts; ``more`` runs what guards no rule of safety or security, and writes docs/more.md. Where there are
+checks too, the scenario without faults runs beside them, which is mostly waiting. Steps after a failed one still run, except
+other scenarios after a failed check. Ends with "N passed, M failed": tests where a step runs pytest,
 otherwise steps. After scenarios it says where their minutes went.
 """
 
@@ -72,9 +73,11 @@ CHECK = (  # the longest first: two at a time
     step("docs", PYTHON, f"{TOOLS}/docs.py"),
 )
 PACKAGE = (step("package", f"{TOOLS}/package"),)
-SCENARIOS = (
+BESIDE = (
     step("images", PYTHON, LAB, "images"),
     step("scenario bookworm", "molecule", "test", "-s", "bookworm"),
+)
+SCENARIOS = (
     step("scenario faults", "molecule", "test", "-s", "faults", "--destroy=never"),
     step("scenario change", "molecule", "test", "-s", "change"),
 )
@@ -93,7 +96,7 @@ MORE = (
     step("scenario kubernetes", "molecule", "test", "-s", PODS),
 )
 # which are also their clusters' names
-SCENARIO_NAMES = tuple(sorted({one.command[3] for one in SCENARIOS + MORE if one.command[0] == "molecule"}))
+SCENARIO_NAMES = tuple(sorted({one.command[3] for one in BESIDE + SCENARIOS + MORE if one.command[0] == "molecule"}))
 
 
 def run(one: Step, together: bool = False) -> Result:
@@ -160,22 +163,28 @@ def count(report: Path) -> tuple[int, int]:
 def prove(parts: list[str]) -> list[Result]:
     """Run the named parts in order; returns what became of each step."""
     quick = [*(CHECK if "check" in parts else ()), *(PACKAGE if "package" in parts else ())]
-    with ThreadPoolExecutor(2) as pool:
-        results = list(pool.map(lambda one: run(one, together=True), quick))
-    for part, steps in (("scenarios", SCENARIOS), ("more", MORE)):
-        if part not in parts:
-            continue
-        if any(result.failed for result in results):
-            print(f"\n== {part}: not run, a check failed before", flush=True)
-            continue
-        clear(pods=part == "more")
-        try:
+    pods = "more" in parts
+    if pods or "scenarios" in parts:
+        clear(pods)
+    try:
+        with ThreadPoolExecutor(2) as two, ThreadPoolExecutor(1) as hosts:
+            beside = [hosts.submit(run, one) for one in BESIDE if "scenarios" in parts]
+            results = list(two.map(lambda one: run(one, together=True), quick))
+        failed = any(result.failed for result in results)
+        results += [one.result() for one in beside]
+        for part, steps in (("scenarios", SCENARIOS), ("more", MORE)):
+            if part not in parts:
+                continue
+            if failed:
+                print(f"\n== {part}: not run, a check failed before", flush=True)
+                continue
             found = list(map(run, steps))
-        finally:
-            clear(pods=part == "more")
-        if part == "more":
-            record(found)
-        results += found
+            if part == "more":
+                record(found)
+            results += found
+    finally:
+        if pods or "scenarios" in parts:
+            clear(pods)
     return results
 
 

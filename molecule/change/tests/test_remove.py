@@ -116,6 +116,7 @@ def back(tree: Living, gone: str, host: dict[str, Any], before: dict[str, Node])
     return gone
 
 
+@pytest.mark.more
 def test_in_the_inventory_again_it_joins(tree: Living, gone: str, host: dict[str, Any], back: str) -> None:
     row = tree.records()[gone]
     assert (row["active"], row["node_id"], row["type"]) == (True, host["node_id"], "standby")

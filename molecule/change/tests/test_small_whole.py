@@ -4,9 +4,11 @@
 
 from __future__ import annotations
 
+import pytest
 from living import MISSED, Living, until
 
 
+@pytest.mark.more
 def test_a_pgpool_and_a_barman_are_added(running: Living) -> None:
     before = running.look()
     for group, name in (("pgpool", "pool1"), ("barman", "backup1")):
