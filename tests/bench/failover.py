@@ -43,6 +43,11 @@ STEPS = {
     "fenced": r"switchover: .*is fenced, \d+ sessions",
     "drained": r"switchover: .*has all WAL",
     "stopped": r"switchover: .*(is down|does not stop)$",
+    # Of a server that is restarted in place: systemd's lines, and the guard's between them.
+    "ended": r"postgresql@.*: Main process exited",
+    "starting": r"^Starting .*postgresql@",
+    "allowed": r"^guard: .*starts",
+    "started": r"^Started .*postgresql@",
     "noticed": r"unable to (ping|connect|reconnect)|not reachable|does not answer|NOTICE: .*node.*down",
     "decided": r"promote: considered",
     "sealed": r"promote: sealed",
@@ -184,9 +189,9 @@ def once(system: System, name: str, directory: Path, ways: tuple[str, ...] = ("p
 
 
 def _said(place: Place, host: str, since: float) -> list[tuple[float, str]]:
-    """What repmgrd and the agent of a host have said, and a module that hands over there."""
+    """What a host's services have said, and a module that hands over there."""
     handed = [(at, line) for at, line in place.log(host, since) if "switchover: " in line]
-    return [*place.log(host, since, "agent", "repmgrd"), *handed]
+    return [*place.log(host, since, "agent", "repmgrd", "postgres"), *handed]
 
 
 def steps(trial: Trial) -> dict[str, float]:
@@ -197,6 +202,8 @@ def steps(trial: Trial) -> dict[str, float]:
         times = [at for at, line in lines if at >= trial.broken_at and re.search(pattern, line)]
         if times:
             found[step] = min(times) - trial.broken_at
+    if "starting" in found and "allowed" in found:
+        found["guard's part"] = found["allowed"] - found["starting"]
     for way, verdict in trial.verdicts.items():
         found[f"write by {way}"] = verdict.gaps.ended - trial.broken
     return found
@@ -233,12 +240,11 @@ def show(name: str, runs: list[Run]) -> None:
         print(f"  through {way:7} median {statistics.median(gaps):6.2f} s  worst {max(gaps):6.2f} s   ({each})")
     failovers = " ".join(str(run.failovers) for run in runs)
     print(f"  lost {sum(run.lost for run in runs)}, failovers {failovers}")
-    for step in (*STEPS, *(f"write by {way}" for way in runs[0].gaps)):
+    for step in (*STEPS, *(f"write by {way}" for way in runs[0].gaps), "guard's part"):
         times = [run.steps[step] for run in runs if step in run.steps]
         if times:
-            print(
-                f"    {step:18} {statistics.median(times):6.2f} s after the fault  (in {len(times)} of {len(runs)} runs)"
-            )
+            after = "after the fault" if step != "guard's part" else "from the start of the service to its word"
+            print(f"    {step:18} {statistics.median(times):6.2f} s {after}  (in {len(times)} of {len(runs)} runs)")
     for run in runs:
         for problem in run.problems:
             print(f"  PROBLEM {problem}")
