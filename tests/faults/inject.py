@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -125,14 +126,34 @@ def thaw(cluster: Cluster, host: str) -> None:
 
 def storm(cluster: Cluster, host: str, loops: int) -> None:
     """So many loops that do nothing but start processes take a host's processors, beside its services and outside of their
-    control groups. All of a lab's hosts share this machine's."""
+    control groups; each process has a network namespace of its own, and the kernel takes those down one after the other. All of a
+    lab's hosts share this machine's."""
     file = f"{cluster.place.kept()}/{STORM}"
     script = f"""
 mkdir -p {cluster.place.kept()}
-printf 'while :; do /bin/true; done' > {file}
+printf 'while :; do unshare --net /bin/true; done' > {file}
 for loop in $(seq {loops}); do setsid sh {file} </dev/null >/dev/null 2>&1 & done
 """
     cluster.sh(host, script)
+
+
+@contextmanager
+def short_of_memory(pause: float = 0.5) -> Iterator[None]:
+    """This machine forgets what it has read of files, every so many seconds: programs and data are read from disk again and
+    again, as where there is too little memory."""
+    over = threading.Event()
+
+    def forget() -> None:
+        while not over.wait(pause):
+            Path("/proc/sys/vm/drop_caches").write_text("1\n")
+
+    thread = threading.Thread(target=forget)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def calm(cluster: Cluster, host: str) -> None:

@@ -19,11 +19,12 @@ fault = pytest.mark.fault
 LOOPS, SECONDS, LATE = 25, 60, 60.0
 
 
-@fault("F39", "every node is out of breath, and clients take every connection of the primary")
+@fault("F39", "every node is out of breath and short of memory, and clients take every connection of the primary")
 def test_a_slow_machine_is_no_reason_to_kill(breaking: Breaking, cluster: Cluster) -> None:
     with breaking(settle=180, fence=LATE) as trial, ExitStack() as ends:
         trial.now()
         ends.enter_context(inject.exhausted(cluster, trial.first_primary))
+        ends.enter_context(inject.short_of_memory())
         for node in cluster.nodes:
             ends.callback(inject.calm, cluster, node)
             inject.storm(cluster, node, LOOPS)
