@@ -10,11 +10,13 @@ from typing import Any
 
 from .fitting import fits, keys
 from .hosts import safe
+from .pod_secrets import FILE, source
 
 # The grammar of a quantity, without exponents; of an image's name; of a label's key and value.
 _QUANTITY = re.compile(r"[0-9]+(\.[0-9]+)?(m|k|[KMGTPE]i?)?")
 _IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]*")
 _DOMAIN = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
+_KEY = re.compile(r"[-._a-zA-Z0-9]+")
 _LABEL_KEY = re.compile(r"([a-z0-9.-]+/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 
 
@@ -67,11 +69,32 @@ def _seconds(variable: str, value: Any) -> Iterator[str]:
         yield f"{variable} is 10 to 86400 seconds, not {safe(str(value))}; mend it."
 
 
+def _password_secrets(variable: str, value: Mapping[str, Any]) -> Iterator[str]:
+    for role, wanted in value.items():
+        name, key = source(str(role), wanted)
+        if isinstance(wanted, Mapping) and set(wanted) - {"name", "key"}:
+            yield f"{variable}: {safe(str(role))} has the name of a Secret and a key in it, name and key; mend it."
+        elif not FILE.fullmatch(str(role)):
+            yield f"{variable}: {safe(str(role))} is not letters, digits, _ and - alone; use cluster_passwords for it."
+        elif not _DOMAIN.fullmatch(name):
+            yield f"{variable}: {safe(name) or 'nothing'} is not a Secret's name; mend it."
+        elif not _KEY.fullmatch(key):
+            yield f"{variable}: {safe(key)} is not a key of a Secret; mend it."
+
+
+def _secret_of_each(variable: str, value: Mapping[str, Any]) -> Iterator[str]:
+    for name, wanted in value.items():
+        if not _DOMAIN.fullmatch(str(wanted)):
+            yield f"{variable}: {safe(str(wanted))}, of {safe(str(name))}, is not a Secret's name; mend it."
+
+
 CHECKS: dict[str, Callable[[str, Any], Iterable[str]]] = {
     **dict.fromkeys(("cluster_domain", "cluster_storage_class"), fits(_DOMAIN, "a name of Kubernetes")),
     "cluster_image": fits(_IMAGE, "an image's name"),
     "cluster_image_pull_policy": _choice("IfNotPresent", "Always", "Never"),
-    "cluster_image_pull_secrets": fits(_DOMAIN, "a Secret's name"),
+    "cluster_password_secrets": _password_secrets,
+    "cluster_certificate_secrets": _secret_of_each,
+    **dict.fromkeys(("cluster_image_pull_secrets", "cluster_authority_secret"), fits(_DOMAIN, "a Secret's name")),
     "cluster_storage_access_mode": _choice("ReadWriteOnce", "ReadWriteOncePod"),
     "cluster_pod_spread": _choice("preferred", "required", "none"),
     **dict.fromkeys(
@@ -83,7 +106,7 @@ CHECKS: dict[str, Callable[[str, Any], Iterable[str]]] = {
         _resources,
     ),
     **dict.fromkeys(("cluster_pod_grace", "cluster_pod_timeout"), _seconds),
-    "cluster_pod_labels": _labels,
+    **dict.fromkeys(("cluster_pod_labels", "cluster_service_monitor_labels"), _labels),
     "cluster_pod_annotations": keys(_LABEL_KEY, "an annotation's name"),
     "cluster_pod_template": _template,
     "cluster_services": _services,

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ..model import POD, Cluster, Node, Peer
+from . import pod_secrets
 from .hosts import network, placed, safe
 from .variables import Host
 
@@ -73,7 +74,7 @@ def pod_problems(hosts: Sequence[Host], values: Mapping[str, Any]) -> list[str]:
     wanted = pods(hosts)
     counted = [f"{host.name}: {wrong}" for host in hosts for wrong in _replicas(host)]
     if not wanted:
-        return counted
+        return [*counted, *pod_secrets.problems((), (), values)]
     others = [host.name for host in hosts if host not in wanted]
     if others:
         return [
@@ -88,6 +89,7 @@ def pod_problems(hosts: Sequence[Host], values: Mapping[str, Any]) -> list[str]:
         *_services(wanted, values),
         *_version(values),
         *_directories(values),
+        *pod_secrets.problems([host.name for host in wanted], _prefixes(wanted), values),
     ]
 
 
@@ -154,13 +156,17 @@ def _sets(wanted: Sequence[Host]) -> Iterator[str]:
             )
 
 
+def _prefixes(wanted: Sequence[Host]) -> list[str]:
+    """The StatefulSets of the pods."""
+    named = [host for host in wanted if "pgpool" not in host.groups]
+    return list(dict.fromkeys(found[0] for host in named if (found := split(host.name))))
+
+
 def _services(wanted: Sequence[Host], values: Mapping[str, Any]) -> Iterator[str]:
     """Two services of one name."""
     cluster = str(values.get("cluster_name"))
     owners = {f"{cluster}-write": ["the service of the primary"], f"{cluster}-read": ["the service of standbys"]}
-    for prefix in dict.fromkeys(
-        found[0] for host in wanted if "pgpool" not in host.groups and (found := split(host.name))
-    ):
+    for prefix in _prefixes(wanted):
         owners.setdefault(prefix, []).append(f"the pods {prefix}-*")
     for host in wanted:
         if "pgpool" in host.groups:

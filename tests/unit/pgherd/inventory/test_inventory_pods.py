@@ -124,6 +124,7 @@ def test_the_names_that_certificates_have() -> None:
     assert pods.names(own, own.pgpools[0]) == ["pool", "db.example.org"]
 
 
+TLS = {name: f"{name}-tls" for name in ("pg-0", "pg-1", "pg-2", "eye-0", "pool", "barman-0")}
 MISTAKES = [
     # Which host instead of which, which variables, and what the one sentence begins with.
     (
@@ -168,6 +169,38 @@ MISTAKES = [
         {"cluster_wal_storage_size": "1Gi", "cluster_wal_directory": "/var/lib/postgresql/wal"},
         "cluster_wal_directory, /var/lib/postgresql/wal, is not below /var/lib/postgresql-wal",
     ),
+    ({}, {"cluster_password_secrets": {"nobody": "s"}}, "cluster_password_secrets: there is no role nobody"),
+    (
+        {},
+        {"cluster_password_secrets": {"repmgr": "s"}, "cluster_passwords": {"repmgr": "p"}},
+        "cluster_password_secrets: repmgr has a password in the variables too",
+    ),
+    (
+        {},
+        {"cluster_password_secrets": {"app": "s"}, "cluster_users": [{"name": "app", "password": "p"}]},
+        "cluster_password_secrets: app has a password in the variables too",
+    ),
+    ({}, {"cluster_authority_secret": "ca"}, "cluster_authority_secret: name the Secrets with the hosts' certificates"),
+    (
+        {},
+        {"cluster_certificate_secrets": {**TLS, "pg-0": "pool-tls"}},
+        "cluster_certificate_secrets: pool-tls is of more than one host",
+    ),
+    (
+        {},
+        {"cluster_certificate_secrets": {name: TLS[name] for name in ("pg-0", "pg-1", "pool", "barman-0")}},
+        "cluster_certificate_secrets names no Secret for pg-2, eye-0: ",
+    ),
+    (
+        {},
+        {"cluster_certificate_secrets": {**TLS, "db-7": "db-tls"}},
+        "cluster_certificate_secrets: db-7 is no host, nor a pod that a set here may get",
+    ),
+    (
+        {},
+        {"cluster_certificate_secrets": TLS, "cluster_ca_certificate": "/a"},
+        "cluster_ca_certificate: certificates come from cluster_certificate_secrets",
+    ),
     ({}, {"cluster_barman_directory": "/srv/b"}, "cluster_barman_directory, /srv/b, is not in /var/lib/barman"),
 ]
 
@@ -179,6 +212,20 @@ def test_one_sentence_for_each_mistake(hosts: dict[str, Host], values: dict[str,
     assert len(raised.value.problems) == 1, raised.value.problems
     assert raised.value.problems[0].startswith(begins)
     assert raised.value.problems[0].endswith(".")
+
+
+def test_secrets_of_ones_own_may_name_pods_to_come() -> None:
+    given = {"cluster_certificate_secrets": {**TLS, "pg-3": "pg-3-tls"}, "cluster_password_secrets": {"repmgr": "s"}}
+    assert made(**given) == made()
+
+
+@pytest.mark.parametrize("name", ["password_secrets", "certificate_secrets", "authority_secret"])
+def test_secrets_of_ones_own_are_for_pods(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"cluster_{name} is for pods, and no host is one; take it out"):
+        build(
+            [Host("a", ("postgres",), {"node_id": 1})],
+            {**DEFAULTS, "cluster_durability": "async", f"cluster_{name}": "ca" if "auth" in name else {"a": "b"}},
+        )
 
 
 def test_where_there_is_no_pod_nothing_of_pods_is_judged() -> None:
@@ -220,6 +267,14 @@ def test_replicas_are_not_for_hosts() -> None:
         ("cluster_services", {"write": {"type": "NodePort", "node_port": 30432}}, {"writes": {}}),
         ("cluster_services", {"pgpool": {"type": "LoadBalancer"}}, {"pgpool": {"type": "Ingress"}}),
         ("cluster_services", {"read": {"annotations": {"a": "b"}}}, {"read": {"port": 1}}),
+        ("cluster_service_monitor_labels", {"release": "prometheus"}, {"pgherd.io/set": "a"}),
+        ("cluster_authority_secret", "root-ca", "Root CA"),
+        ("cluster_certificate_secrets", {"pg-0": "pg-0-tls"}, {"pg-0": "a/b"}),
+        ("cluster_password_secrets", {"app": "login", "b": {"name": "x", "key": "password"}}, {"app": "a b"}),
+        ("cluster_password_secrets", {"app": {"name": "login"}}, {"app": {"key": "password"}}),
+        ("cluster_password_secrets", {}, {"app": {"name": "login", "field": "password"}}),
+        ("cluster_password_secrets", {}, {"ca.crt": "login"}),
+        ("cluster_password_secrets", {}, {"app": {"name": "login", "key": "a/b"}}),
         ("cluster_services", {"read": {"node_port": 30000}}, {"read": {"node_port": "x"}}),
     ],
 )

@@ -393,6 +393,7 @@ EFFECTS: list[tuple[str, Any, set[str], tuple[str, Any]]] = [
     ("barman_resources", {"requests": {"memory": "2Gi"}}, {"StatefulSet"}, (".requests.memory", "2Gi")),
     ("services", {"write": {"type": "NodePort", "node_port": 30432}}, {"Service"}, (".nodePort", 30432)),
     ("services", {"read": {"type": "LoadBalancer"}}, {"Service"}, (".spec.type", "LoadBalancer")),
+    ("service_monitor", True, {"ServiceMonitor"}, (".port", "agent")),
     ("services", {"pgpool": {"annotations": {"a": "b"}}}, {"Service"}, (".annotations.a", "b")),
     ("storage_access_mode", "ReadWriteOncePod", {"StatefulSet"}, (".accessModes[]", "ReadWriteOncePod")),
     ("storage_class", "fast", {"StatefulSet"}, (".storageClassName", "fast")),
@@ -441,8 +442,11 @@ def test_no_spread_where_none_is_wanted() -> None:
 
 def test_all_wishes_are_variables_and_have_an_effect() -> None:
     names = {item.name for item in fields(Wishes)}
-    assert {f"cluster_{name}" for name in names} <= set(CONTROL_ONLY)
-    assert names <= {effect[0] for effect in EFFECTS}
+    # Where it is, pods are told too.
+    assert {f"cluster_{name}" for name in names} - {"cluster_namespace"} <= set(CONTROL_ONLY)
+    # What these four do is below.
+    below = {"password_secrets", "certificate_secrets", "authority_secret", "service_monitor_labels"}
+    assert names <= {effect[0] for effect in EFFECTS} | below
 
 
 def test_who_is_counted_stands_in_the_description() -> None:
@@ -523,3 +527,130 @@ def test_pods_of_the_same_networks_have_one_line() -> None:
     for pgpool in world.pgpools:
         lines = texts.of_pgpool(world, pgpool)["pool_hba.conf"].splitlines()
         assert len(set(lines)) == len(lines)
+
+
+TLS = {host.name: f"{host.name}-tls" for host in HOSTS}
+LOGINS = {"repmgr": "logins", "app": {"name": "app-login", "key": "password"}, "barman": "logins"}
+
+
+def mounted(name: str, among: list[dict[str, Any]]) -> list[tuple[str, dict[str, str]]]:
+    """The Secrets that pods of a set mount, each with the keys that are taken, or none where all are, and how they are called."""
+    (volume,) = [item for item in templates(among)[name]["spec"]["volumes"] if item["name"] == "secrets"]
+    assert volume["projected"]["defaultMode"] == 0o440
+    sources = [item["secret"] for item in volume["projected"]["sources"]]
+    # A pod says what is missing, and waits; another's that is missing does not keep it.
+    assert [item.get("optional", False) for item in sources] == [False, *(True for _ in sources[1:])]
+    return [(item["name"], {one["key"]: one["path"] for one in item.get("items", ())}) for item in sources]
+
+
+def test_passwords_of_the_users_secrets_are_mounted_and_in_no_secret_of_ours() -> None:
+    found = made(cluster_password_secrets=LOGINS)
+    assert mounted("pg", found) == [("demo-nodes", {}), ("logins", {"repmgr": "repmgr"})]
+    assert mounted("pool", found) == [("demo-pgpool", {}), ("app-login", {"password": "app"})]
+    assert mounted("barman", found) == [("demo-barman", {}), ("logins", {"barman": "barman"})]
+    held = {
+        item["metadata"]["name"]: json.loads(base64.b64decode(item["data"]["passwords.json"]))
+        for item in found
+        if item["kind"] == "Secret"
+    }
+    assert not any(role in passwords for passwords in held.values() for role in LOGINS)
+    assert set(held["demo-nodes"]) == {AGENT_ROLE, "pgherd_monitor"}
+
+
+def test_no_password_of_the_users_secrets_has_to_be_known() -> None:
+    world, given = cluster(), secrets(cluster())
+    for role in LOGINS:
+        del given["passwords"][role]
+    wishes = Wishes.of({**VALUES, "cluster_password_secrets": LOGINS})
+    assert objects(world, wishes, given) == made(cluster_password_secrets=LOGINS)
+
+
+def test_certificates_of_the_users_secrets() -> None:
+    found = made(cluster_certificate_secrets=TLS)
+    own = [(f"pg-{number}-tls", {"tls.crt": f"pg-{number}.crt", "tls.key": f"pg-{number}.key"}) for number in range(3)]
+    assert mounted("pg", found) == [("demo-nodes", {}), *own, ("pg-0-tls", {"ca.crt": "ca.crt"})]
+    assert mounted("pool", found) == [
+        ("demo-pgpool", {}),
+        ("pool-tls", {"tls.crt": "pool.crt", "tls.key": "pool.key"}),
+        ("pool-tls", {"ca.crt": "ca.crt"}),
+    ]
+    for item in found:
+        if item["kind"] == "Secret":
+            assert set(item["data"]) == {"passwords.json"}
+    for name in ("pg", "far"):
+        (authority,) = [item for item in templates(found)[name]["spec"]["volumes"] if item["name"] == "authority"]
+        assert authority["secret"]["secretName"] == f"{name}-0-tls"
+        assert authority["secret"]["optional"] is True
+    one_for_all = made(cluster_certificate_secrets=TLS, cluster_authority_secret="root")
+    assert all(mounted(name, one_for_all)[-1] == ("root", {"ca.crt": "ca.crt"}) for name in templates(one_for_all))
+
+
+def test_pods_to_come_make_none_anew() -> None:
+    """Their Secrets are mounted before they are there, in the order of their numbers."""
+    named = {"pg-10": "j", "pg-3": "d", **TLS}
+    found = made(cluster_certificate_secrets=named)
+    assert [name for name, _keys in mounted("pg", found)][1:-1] == ["pg-0-tls", "pg-1-tls", "pg-2-tls", "d", "j"]
+    world = build([*HOSTS, pod("pg-3", "postgres", node_id=6, upstream="pg-0")], {**DEFAULTS, **VALUES})
+    more = objects(world, Wishes.of({**VALUES, "cluster_certificate_secrets": named}), secrets(world))
+    assert templates(more) == templates(found)
+
+
+@pytest.mark.parametrize("given", [{"password_secrets": LOGINS}, {"certificate_secrets": TLS}], ids=["p", "c"])
+def test_what_is_the_users_is_taken_again(given: dict[str, Any]) -> None:
+    found = made(**{f"cluster_{name}": value for name, value in given.items()})
+    for name, template in templates(found).items():
+        there = containers(template)
+        host = name if name in ("pool", "other") else "$(POD_NAME)"
+        renew = there["renew"]
+        assert renew["command"] == ["/usr/bin/pgherd", "own", "--again", "--host", host]
+        assert renew["volumeMounts"] == there["own"]["volumeMounts"]
+        assert renew["securityContext"] == there["own"]["securityContext"]
+        assert [who for who in there if any(one["name"] == "secrets" for one in there[who]["volumeMounts"])] == [
+            "own",
+            "renew",
+        ]
+    # By the API no pod reads one.
+    assert one("Role", "demo", found) == one("Role", "demo")
+
+
+def test_nobody_finds_out_a_password_by_its_digest() -> None:
+    """Without a key among the contents, a salt is."""
+    world, wishes = cluster(), Wishes.of({**VALUES, "cluster_certificate_secrets": TLS})
+    found = [objects(world, wishes, {**secrets(world), "salt": salt}) for salt in ("a", "b")]
+    notes = [template["metadata"]["annotations"] for all_ in found for template in (templates(all_)["pg"],)]
+    assert notes[0] != notes[1]
+
+
+def test_metrics_are_found_by_names_that_certificates_have() -> None:
+    found = made(cluster_service_monitor=True, cluster_service_monitor_labels={"release": "x"}, cluster_domain="k8s.io")
+    monitors = {item["metadata"]["name"]: item for item in found if item["kind"] == "ServiceMonitor"}
+    assert set(monitors) == {f"demo-{name}" for name in templates()}
+    for name in templates():
+        item = monitors[f"demo-{name}"]
+        assert item["apiVersion"] == "monitoring.coreos.com/v1"
+        assert item["metadata"]["labels"]["release"] == "x"
+        wanted = item["spec"]["selector"]["matchLabels"].items()
+        services = [one for one in found if one["kind"] == "Service" and wanted <= one["metadata"]["labels"].items()]
+        assert [one["metadata"]["name"] for one in services] == [name]
+        (endpoint,) = item["spec"]["endpoints"]
+        assert endpoint["port"] in [port["name"] for port in services[0]["spec"]["ports"]]
+        assert (endpoint["scheme"], endpoint["path"]) == ("https", "/metrics")
+    (nodes,), (pool,) = (monitors[f"demo-{name}"]["spec"]["endpoints"] for name in ("pg", "pool"))
+    assert nodes["tlsConfig"] == {"ca": {"secret": {"name": "demo-nodes", "key": "ca.crt"}}}
+    assert [one["replacement"] for one in nodes["relabelings"]] == ["$1.pg.demo.svc.k8s.io:8765"]
+    assert pool["tlsConfig"] == {
+        "ca": {"secret": {"name": "demo-pgpool", "key": "ca.crt"}},
+        "serverName": "pool.demo.svc.k8s.io",
+    }
+    theirs = made(cluster_service_monitor=True, cluster_certificate_secrets=TLS)
+    (endpoint,) = one("ServiceMonitor", "demo-barman", theirs)["spec"]["endpoints"]
+    assert endpoint["tlsConfig"]["ca"]["secret"]["name"] == "barman-0-tls"
+
+
+def test_an_address_of_ones_own_is_not_found() -> None:
+    hosts = [
+        replace(host, variables={**host.variables, "address": "x.y"}) if host.name == "pg-1" else host for host in HOSTS
+    ]
+    world = build(hosts, {**DEFAULTS, **VALUES})
+    with pytest.raises(ConfigError, match=r"pg-\*: an address of yours stands there"):
+        objects(world, Wishes.of({**VALUES, "cluster_service_monitor": True}))

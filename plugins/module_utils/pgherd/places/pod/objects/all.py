@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ....model import Cluster, Peer, Pgpool
-from . import config, guards, rights, secret, service
+from . import config, guards, monitor, rights, secret, service
 from .naming import component, sets
 from .wishes import Wishes
 from .workload import deployment, stateful_set
@@ -30,7 +30,7 @@ def objects(
     kinds: dict[str, list[Peer]] = {}
     for host in cluster.hosts:
         kinds.setdefault(component(host), []).append(host)
-    digests = {what: secret.digest(cluster, hosts, known) for what, hosts in kinds.items()}
+    digests = {what: secret.digest(cluster, wishes, hosts, known) for what, hosts in kinds.items()}
     digests.update(kept or {})
     found = [
         config.config_map(told or cluster, wishes),
@@ -51,6 +51,8 @@ def objects(
         else:
             found.append(service.headless(cluster, wishes, hosts))
             workloads.append(stateful_set(cluster, wishes, hosts, digest))
+        if wishes.service_monitor:
+            found.append(monitor.monitor(cluster, wishes, hosts))
     # As data that is nobody else's: no part of one is a part of another, or of what was given.
     plain: list[dict[str, Any]] = json.loads(json.dumps([*found, *guards.budgets(cluster, wishes), *workloads]))
     return plain

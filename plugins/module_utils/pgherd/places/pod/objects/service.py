@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ....model import Cluster, Node, Peer
-from .naming import PGPOOL, POSTGRES, READ, ROLE, built, component, labels, set_of
+from .naming import PGPOOL, POSTGRES, READ, ROLE, SET, built, component, labels, set_of
 from .wishes import Wishes
 
 
@@ -29,7 +29,10 @@ def headless(cluster: Cluster, wishes: Wishes, hosts: Sequence[Peer]) -> dict[st
         "selector": labels(cluster, what, name),
         "ports": ports,
     }
-    return built("Service", cluster, wishes, name, what=what, spec=spec)
+    made = built("Service", cluster, wishes, name, what=what, spec=spec)
+    # By which a ServiceMonitor finds it.
+    made["metadata"]["labels"][SET] = name
+    return made
 
 
 def write(cluster: Cluster, wishes: Wishes) -> dict[str, Any]:
@@ -49,6 +52,7 @@ def pgpool(cluster: Cluster, wishes: Wishes, host: Peer) -> dict[str, Any]:
     selector = labels(cluster, PGPOOL, host.name)
     made = _for_clients(cluster, wishes, "pgpool", host.name, PGPOOL, selector, cluster.pgpool_port)
     made["spec"]["ports"].append(_port("agent", cluster.options.agent_port))
+    made["metadata"]["labels"][SET] = host.name
     return made
 
 

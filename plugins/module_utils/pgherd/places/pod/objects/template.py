@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: pgherd contributors
-"""The template of a pod, which all kinds share: a container that takes its own secrets, one that runs everything, and beside a
-data node one that alone may speak to the API server."""
+"""The template of a pod, which all kinds share: a container that takes its own secrets, one that runs everything, beside a data
+node one that alone may speak to the API server, and one that takes secrets again where they are the user's."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from typing import Any
 from ....errors import ConfigError
 from ....model import COMMAND, Cluster, Node, Peer, Pgpool
 from ....render.conf_barman import PASSFILE
+from .existing import authority, renews, sources
 from .merge import merged, weaknesses
-from .naming import BARMAN, MAIN, PGPOOL, POSTGRES, SECRETS, WITNESS, component, labels, secret_name, set_of, texts
+from .naming import BARMAN, MAIN, PGPOOL, POSTGRES, SECRETS, WITNESS, component, labels, set_of, texts
 from .volumes import mounts, volumes
 from .wishes import Wishes
 
@@ -40,7 +41,7 @@ def template(cluster: Cluster, wishes: Wishes, hosts: Sequence[Peer], secrets: s
             "labels": {**texts(wishes.pod_labels), **labels(cluster, what, name)},
             **({"annotations": notes} if notes else {}),
         },
-        "spec": _spec(cluster, wishes, hosts[0]),
+        "spec": _spec(cluster, wishes, hosts),
     }
     found = merged(made, wishes.pod_template)
     wrong = weaknesses(found)
@@ -51,8 +52,9 @@ def template(cluster: Cluster, wishes: Wishes, hosts: Sequence[Peer], secrets: s
     return dict(found)
 
 
-def _spec(cluster: Cluster, wishes: Wishes, host: Peer) -> dict[str, Any]:
-    what = component(host)
+def _spec(cluster: Cluster, wishes: Wishes, hosts: Sequence[Peer]) -> dict[str, Any]:
+    host, what = hosts[0], component(hosts[0])
+    known = sources(cluster, wishes, hosts), authority(cluster, wishes, hosts)
     spec: dict[str, Any] = {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
@@ -71,7 +73,7 @@ def _spec(cluster: Cluster, wishes: Wishes, host: Peer) -> dict[str, Any]:
         # Addresses are whole names. With the usual five dots, those with four, a pgpool's, would first be looked for in all
         # domains that a pod searches, its machine's too, and a question that nobody answers there takes seconds.
         "dnsConfig": {"options": [{"name": "ndots", "value": "2"}]},
-        "volumes": volumes(what, cluster.name, secret_name(cluster, what)),
+        "volumes": volumes(what, cluster.name, *known),
         **_spread(cluster, wishes, what),
     }
     if what == POSTGRES:
@@ -79,11 +81,19 @@ def _spec(cluster: Cluster, wishes: Wishes, host: Peer) -> dict[str, Any]:
         api = _container(wishes, what, "api", ["api", "--host", _named(host)])
         api["securityContext"].update(runAsUser=API_USER, runAsGroup=API_USER)
         api["env"].append(_env("POD_NAMESPACE", "metadata.namespace"))
-        api["resources"] = {"requests": {"cpu": "5m", "memory": "24Mi"}, "limits": {"memory": "96Mi"}}
+        api["resources"] = _little()
         spec["containers"].append(api)
+    if renews(wishes):
+        renew = _container(wishes, what, "renew", ["own", "--again", "--host", _named(host)])
+        spec["containers"].append({**renew, "resources": _little()})
     if wishes.image_pull_secrets:
         spec["imagePullSecrets"] = [{"name": name} for name in wishes.image_pull_secrets]
     return spec
+
+
+def _little() -> dict[str, Any]:
+    """For a container beside the main one."""
+    return {"requests": {"cpu": "5m", "memory": "24Mi"}, "limits": {"memory": "96Mi"}}
 
 
 def _named(host: Peer) -> str:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ....inventory.pods import DATA, WAL
@@ -53,11 +54,15 @@ def claims(wishes: Wishes, what: str) -> dict[str, tuple[str, str]]:
     return {"data": (DATA, wishes.storage_size), **own}
 
 
-def volumes(what: str, config: str, secret: str) -> list[dict[str, Any]]:
-    """All volumes of a pod of component *what* but its claims. *config*, *secret*: the ConfigMap and the Secret."""
+def volumes(what: str, config: str, sources: Sequence[dict[str, Any]], authority: str) -> list[dict[str, Any]]:
+    """All volumes of a pod of component *what* but its claims. *config*: the ConfigMap. *sources*: see existing.sources().
+    *authority*: the Secret with the authority."""
+    own: dict[str, Any] = {"secret": {"secretName": sources[0]["secret"]["name"], "defaultMode": _MODE}}
+    if len(sources) > 1:
+        own = {"projected": {"defaultMode": _MODE, "sources": list(sources)}}
     found: list[dict[str, Any]] = [
         {"name": "config", "configMap": {"name": config}},
-        {"name": "secrets", "secret": {"secretName": secret, "defaultMode": _MODE}},
+        {"name": "secrets", **own},
         {"name": "own", "emptyDir": {"medium": "Memory", "sizeLimit": "4Mi"}},
         {"name": "shared-memory", "emptyDir": {"medium": "Memory"}},
         *({"name": name, "emptyDir": {}} for name in _OF[what]),
@@ -66,7 +71,12 @@ def volumes(what: str, config: str, secret: str) -> list[dict[str, Any]]:
         found += [
             {
                 "name": "authority",
-                "secret": {"secretName": secret, "items": [{"key": "ca.crt", "path": "ca.crt"}], "defaultMode": _MODE},
+                "secret": {
+                    "secretName": authority,
+                    "items": [{"key": "ca.crt", "path": "ca.crt"}],
+                    "defaultMode": _MODE,
+                    **({"optional": True} if authority != sources[0]["secret"]["name"] else {}),
+                },
             },
             {"name": "token", "projected": {"defaultMode": _MODE, "sources": _TOKEN_SOURCES}},
         ]
@@ -86,10 +96,11 @@ _TOKEN_SOURCES: list[dict[str, Any]] = [
 
 
 def mounts(wishes: Wishes, what: str, container: str) -> list[dict[str, Any]]:
-    """What a *container* of a pod of component *what* sees of its volumes. Only `own`, which takes out what is its pod's, sees
-    the Secret; only `api`, which speaks to the API server, sees the token; and neither sees the claim."""
+    """What a *container* of a pod of component *what* sees of its volumes. Only `own`, which takes out what is its pod's, and
+    `renew`, which does that again, see Secrets; only `api`, which speaks to the API server, sees the token; none of these sees
+    the claim."""
     read_only = {"config": CONFIG}
-    if container == "own":
+    if container in ("own", "renew"):
         return [*_read_only({**read_only, "secrets": SECRETS}), *_writable({"own": OWN})]
     if container == "api":
         read_only = {**read_only, "authority": TLS_DIRECTORY, "token": TOKEN}

@@ -31,6 +31,11 @@ class Wishes:
     pgpool_resources: Mapping[str, Any] = field(default_factory=dict)
     barman_resources: Mapping[str, Any] = field(default_factory=dict)
     services: Mapping[str, Any] = field(default_factory=dict)
+    service_monitor: bool = False
+    service_monitor_labels: Mapping[str, Any] = field(default_factory=dict)
+    password_secrets: Mapping[str, Any] = field(default_factory=dict)
+    certificate_secrets: Mapping[str, Any] = field(default_factory=dict)
+    authority_secret: str = ""
     storage_size: str = "10Gi"
     storage_class: str = ""
     storage_access_mode: str = "ReadWriteOnce"
