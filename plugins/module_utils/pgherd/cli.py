@@ -72,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     own = commands.add_parser("own", help="in a pod's first container: leave it what of a Secret is its own")
     _named(own, CONFIG_FILE)
     own.add_argument("--secrets", default="/secrets", metavar="DIR", help="where it is mounted (%(default)s)")
+    own.add_argument("--again", action="store_true", help="stay, and do it again whenever the Secret has changed")
     own.set_defaults(run=_own)
     api = commands.add_parser("api", help="in a pod's own container: speak to Kubernetes' API server for it")
     _named(api, CONFIG_FILE)
@@ -235,9 +236,8 @@ def _pod(options: argparse.Namespace) -> int:
 
 def _own(options: argparse.Namespace) -> int:
     from .places.chosen import own_secrets
-    from .status.report import read_cluster
 
-    return own_secrets(read_cluster(options.cluster), options.host, options.secrets)
+    return own_secrets(options.cluster, options.host, options.secrets, options.again)
 
 
 def _api(options: argparse.Namespace) -> int:

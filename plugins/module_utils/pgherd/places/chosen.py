@@ -89,13 +89,13 @@ def run_pod(cluster: Cluster, name: str, limit: float, config: str = "") -> int:
     return main(cluster, name, limit, config or CONFIG)
 
 
-def own_secrets(cluster: Cluster, name: str, secrets: str) -> int:
-    """Leave what of the Secret mounted at *secrets* is the pod's called *name* where its processes find it. Raises
-    PgherdError."""
-    _a_pod(cluster, name)
-    from .pod.first import own
+def own_secrets(config: str, name: str, secrets: str, again: bool) -> int:
+    """Leave what of the Secret mounted at *secrets* is the pod's called *name*, by the description in the file *config*, where
+    its processes find it; with *again* whenever it has changed, until SIGTERM. Raises PgherdError."""
+    _a_pod(read(config).cluster, name)
+    from .pod.owned import own, renew
 
-    return own(cluster, name, secrets)
+    return renew(config, name, secrets) if again else own(config, name, secrets)
 
 
 def run_api(name: str, say: Say, config: str) -> int:

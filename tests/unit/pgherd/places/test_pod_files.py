@@ -83,6 +83,12 @@ def test_a_pod_takes_what_is_its_own(name: str, form: str) -> None:
     assert [path for path, item in found.items() if item.secret] == ["/etc/pgherd/tls/server.key", files.PASSWORDS]
 
 
+def test_a_users_password_ends_before_the_lines_end() -> None:
+    given = {**KEYS, files.ALL: json.dumps(EVERY).encode(), REPMGR_ROLE: b" theirs \n"}
+    found = {item.path: item.text for item in own(CLUSTER, "pg1", given)}
+    assert json.loads(found[files.PASSWORDS])[REPMGR_ROLE] == " theirs "
+
+
 @pytest.mark.parametrize(
     ("without", "why"),
     [
@@ -111,6 +117,8 @@ def test_what_is_missing_is_named(without: str, why: str) -> None:
         ("pool1", {"/etc/pgpool2/pool_hba.conf": "old"}, [("reload", "pgpool")]),
         ("pool1", {"/etc/pgpool2/pgpool.conf": "port = 1\n"}, [("restart", "pgpool")]),
         ("pool1", {CLUSTER_FILE: "old"}, []),
+        # pgpool's own password is known to a process that never reads it again.
+        ("pool1", {"/etc/pgpool2/pool_passwd": "pgpool_check:old\n"}, [("restart", "pgpool")]),
         ("backup1", {"/etc/barman.d/demo.conf": "old"}, [("restart", "barman-receiver")]),
         ("backup1", {CLUSTER_FILE: "old"}, []),
     ],
@@ -190,3 +198,53 @@ def test_a_changed_description_is_written_and_told_once(tmp_path: Path, monkeypa
         part.tick(3.0)
     assert read(str(there)).cluster.port == 5433
     assert len(fits) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "loaded", "known"),
+    [
+        ("pg1", None, [("reload", "postgres")]),
+        ("pool1", None, []),
+        ("pool1", "same", []),
+        ("pool1", "older", [("restart", "pgpool")]),
+        ("backup1", None, []),
+    ],
+)
+def test_who_has_to_know_of_a_certificate(
+    name: str, loaded: str | None, known: list[tuple[str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "server.crt").write_text("same")
+    (tmp_path / "loaded").mkdir()
+    if loaded:
+        (tmp_path / "loaded/server.crt").write_text(loaded)
+    monkeypatch.setattr(files, "SERVER_CERT_FILE", str(tmp_path / "server.crt"))
+    monkeypatch.setattr(files.pgpool, "LOADED", str(tmp_path / "loaded"))
+    assert files.certified(CLUSTER, name) == known
+
+
+def test_renewed_secrets_are_written_and_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config, passwords, certificate = (tmp_path / name for name in ("cluster.json", "passwords.json", "server.crt"))
+    config.write_text(text(CLUSTER))
+    passwords.write_text(json.dumps(EVERY))
+    certificate.write_text("first")
+    real, read_passwords = files.files, files.passwords
+    monkeypatch.setattr(files, "passwords", lambda: read_passwords(str(passwords)))
+    monkeypatch.setattr(
+        files, "files", lambda *given: [replace(item, path=f"{tmp_path}/root{item.path}") for item in real(*given)]
+    )
+    services = Told("postgres")
+    owned = [str(passwords), str(certificate)]
+    part = FilesPart("pg1", services, lambda _cluster: None, str(config), owned)  # type: ignore[arg-type]
+    part.tick(0.0)
+    services.told.clear()
+    part.tick(1.0)
+    assert services.told == []
+    certificate.write_text("another")
+    part.tick(2.0)
+    assert services.told == [("reload", "postgres")]
+    passwords.write_text(json.dumps({**EVERY, REPMGR_ROLE: "renewed"}))
+    part.tick(3.0)
+    assert "renewed" in (tmp_path / "root/var/lib/postgresql/.pgpass").read_text()
+    services.told.clear()
+    part.tick(4.0)
+    assert services.told == []

@@ -21,6 +21,7 @@ from ...model import (
     CONFIG_FILE,
     MONITOR_PASSFILE,
     PCP_USER,
+    PGPOOL_ROLE,
     POSTGRES_PASSFILE,
     SERVER_CERT_FILE,
     SERVER_KEY_FILE,
@@ -28,6 +29,7 @@ from ...model import (
     Cluster,
     Node,
     Peer,
+    Pgpool,
 )
 from ...ports.directories import around
 from ...ports.services import PGPOOL, POSTGRES, RECEIVER, REPMGRD
@@ -112,7 +114,7 @@ def _secret(cluster: Cluster, host: Peer, passwords: Mapping[str, str]) -> Itera
     except KeyError as error:
         raise PgherdError(
             f"write the files of {host.name}: the password of {error.args[0]} is not in this pod.",
-            "Passwords come with a pod's start: have it made anew, with a Secret that has it.",
+            "It comes out of the pod's Secrets: run the site playbook, or put it into the Secret that is yours.",
         ) from error
     places = {
         "monitor.pgpass": MONITOR_PASSFILE,
@@ -146,7 +148,7 @@ def own(cluster: Cluster, name: str, found: Mapping[str, bytes]) -> list[PodFile
     wanted = {"ca.crt": CA_FILE, f"{name}.crt": SERVER_CERT_FILE, f"{name}.key": SERVER_KEY_FILE}
     try:
         given = {str(role): str(text) for role, text in json.loads(found.get(ALL, b"{}")).items()}
-        given.update({key: found[key].decode() for key in roles_of(cluster, name) if key in found})
+        given.update({key: texts.password(found[key]) for key in roles_of(cluster, name) if key in found})
         kept = {key: found[key].decode() for key in wanted if key in found}
     except (ValueError, AttributeError) as error:
         raise PgherdError(f"read the Secret of {name}: {type(error).__name__}: {error}.") from error
@@ -181,10 +183,36 @@ def effects(
         return [("restart", RECEIVER)] if {BARMAN_MAIN, server_file(cluster)} & {*before} else []
     if not any(os.path.dirname(path) == pgpool.DIRECTORY for path in before):
         return []
-    old = before.get(pgpool.CONFIGURATION)
-    new = next((item.text for item in wanted if item.path == pgpool.CONFIGURATION), "")
-    again = old is not None and needs_restart(parse_configuration(old), parse_configuration(new))
+    new = {item.path: item.text for item in wanted}
+    old, entries = before.get(pgpool.CONFIGURATION), before.get(pgpool.PASSWORDS)
+    again = old is not None and bool(
+        needs_restart(parse_configuration(old), parse_configuration(new.get(pgpool.CONFIGURATION, "")))
+    )
+    # Sessions read it anew; the process that looks for the primary does not.
+    again = again or (entries is not None and _own_entry(entries) != _own_entry(new.get(pgpool.PASSWORDS, "")))
     return [("restart" if again else "reload", PGPOOL)]
+
+
+def _own_entry(text: str) -> str | None:
+    return pgpool.password_entries(text.splitlines()).get(PGPOOL_ROLE)
+
+
+def certified(cluster: Cluster, name: str) -> list[tuple[str, str]]:
+    """The same where the pod's certificate, its key or the authority is another one. Agents, repmgr and Barman see it by
+    themselves."""
+    host = host_of(cluster, name)
+    if isinstance(host, Node):
+        return [("reload", POSTGRES)]
+    # pgpool reads it at its start alone, and ends its sessions for that.
+    return [("restart", PGPOOL)] if isinstance(host, Pgpool) and _differs(SERVER_CERT_FILE, pgpool.LOADED) else []
+
+
+def _differs(path: str, loaded: str) -> bool:
+    """Whether the file at *path* is not as its copy in the directory *loaded*; not where there is none."""
+    try:
+        return _bytes(path) != _bytes(os.path.join(loaded, os.path.basename(path)))
+    except OSError:
+        return False
 
 
 def read_secret(directory: str = SECRETS) -> dict[str, bytes]:

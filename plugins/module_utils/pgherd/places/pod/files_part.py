@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: pgherd contributors
-"""The agent's part in a pod that writes the pod's files anew when the mounted description has changed, and has them read."""
+"""The agent's part in a pod that writes the pod's files anew when the mounted description or the pod's secrets have changed, and
+has them read."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from ...data.datadir import SIGNAL
 from ...description import Description, read
 from ...errors import PgherdError
 from ...layout import layout, version_of
-from ...model import SERVER_CERT_FILE, Cluster, Node
+from ...model import CA_FILE, SERVER_CERT_FILE, SERVER_KEY_FILE, Cluster, Node
 from ...ports.run import LocalRunner
 from ...ports.services import PGPOOL, RUNNING, Services
 from ...programs import pgpool
@@ -58,33 +59,39 @@ def copy_what_pgpool_reads() -> None:
 
 class FilesPart(Replaceable):
     """Looks whether the description at *path* is another one, and *fits*, which raises for one that is not for this pod. Its
-    files stay as they are while it is not."""
+    files stay as they are while it is not. Also looks at what `pgherd own` leaves, which is renewed: passwords, and *owned*."""
 
     name = "files"
     interval = 1.0
 
     def __init__(
-        self, host: str, services: Services, fits: Callable[[Cluster], object], path: str = files.CONFIG
+        self,
+        host: str,
+        services: Services,
+        fits: Callable[[Cluster], object],
+        path: str = files.CONFIG,
+        owned: Sequence[str] = (files.PASSWORDS, SERVER_CERT_FILE, SERVER_KEY_FILE, CA_FILE),
     ) -> None:
         self._host = host
         self._services = services
         self._fits = fits
         self._path = path
-        self._seen: tuple[int, ...] = ()
+        self._owned = owned
+        self._seen: tuple[tuple[int, ...], ...] = ()
         # What is left to be done for what was written.
         self._left: list[tuple[str, str]] = []
 
     def tick(self, now: float) -> Sequence[Decision]:
         """See part.Part."""
-        try:
-            found = os.stat(self._path)
-        except OSError as error:
-            raise PgherdError(f"look at {self._path}: {error.strerror}.") from error
-        signature = found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+        described, *owned = signature = (_signature(self._path), *map(_signature, self._owned))
+        if not described:
+            raise PgherdError(f"look at {self._path}: there is no such file.")
         if signature != self._seen:
             self._fits(read(self._path).cluster)
-            effects = write(self._host, self._path)[1]
-            self._left += [effect for effect in effects if effect not in self._left]
+            cluster, effects = write(self._host, self._path)
+            if owned != [*self._seen[1:]]:
+                effects = [*effects, *files.certified(cluster, self._host)]
+            self._left = list(dict.fromkeys([*self._left, *effects]))
             self._seen = signature
         decisions = []
         while self._left:
@@ -104,3 +111,14 @@ class FilesPart(Replaceable):
         """See part.Replaceable: what was written is known."""
         if isinstance(before, FilesPart):
             self._seen, self._left = before._seen, before._left
+
+
+def _signature(path: str) -> tuple[int, ...]:
+    """Tells what is at *path* from what was; empty where nothing is. Raises PgherdError."""
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return ()
+    except OSError as error:
+        raise PgherdError(f"look at {path}: {error.strerror}.") from error
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns

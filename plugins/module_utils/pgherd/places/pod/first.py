@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: pgherd contributors
-"""What a pod runs as process 1, and what comes before it in a container of its own."""
+"""What a pod runs as process 1."""
 
 from __future__ import annotations
 
@@ -44,13 +44,6 @@ def main(cluster: Cluster, name: str, limit: float, config: str = files.CONFIG) 
     serve(supervisor, SERVICES)
     supervisor.run(first(programs, _filled(cluster, name)), limit)
     output.drain()
-    return 0
-
-
-def own(cluster: Cluster, name: str, secrets: str = files.SECRETS) -> int:
-    """Leave what of the Secret mounted at *secrets* is the pod's called *name* where its processes find it."""
-    for path in files.write(files.own(cluster, name, files.read_secret(secrets))):
-        say(f"own: {path}")
     return 0
 
 

@@ -16,6 +16,11 @@ DESCRIPTION = "cluster.json"
 USER = "postgres"
 
 
+def password(content: bytes) -> str:
+    """The password in what a Secret's key holds, without the line's end that editors put behind it. Raises ValueError."""
+    return content.decode().rstrip("\r\n")
+
+
 def commands() -> dict[str, str]:
     """How repmgr has services started and stopped: process 1 is asked."""
     server = {f"service_{verb}_command": POSTGRES for verb in ("start", "stop", "restart", "reload")}
