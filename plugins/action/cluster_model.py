@@ -12,6 +12,7 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.errors import ConfigError, PgherdError
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.inventory.build import GROUPS, build
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.inventory.pod_secrets import CERTIFICATES
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.inventory.variables import Host, unknown_variables
 from ansible_collections.pgherd.cluster.plugins.plugin_utils._cluster import (
     AUTHORITY,
@@ -54,7 +55,7 @@ class ActionModule(ActionBase):
             place = str(values["cluster_secrets_directory"])
             remember("cluster_model", plain(cluster.to_dict()))
             remember("cluster_secrets_path", place)
-            leave(f"authority of {place}", {name: values[name] for name in AUTHORITY})
+            leave(f"authority of {place}", {name: values[name] for name in (*AUTHORITY, CERTIFICATES)})
             # What stands there and is wrong is said before any host is asked; nothing is made yet.
             secret_store = SecretStore(place, forecast=True)
             secret_store.kept(())

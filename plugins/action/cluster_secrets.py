@@ -17,9 +17,9 @@ from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.nodes.recogn
 from ansible_collections.pgherd.cluster.plugins.plugin_utils._cluster import (
     AUTHORITY,
     certificates,
+    kept_passwords,
     model,
     password_names,
-    passwords,
     recognised,
     secrets_place,
 )
@@ -49,7 +49,7 @@ class ActionModule(ActionBase):
             _recognise(cluster, secret_store, said, variables)
             recognised(variables)
             keep(secrets_place(variables), bool(self._task.check_mode))
-            passwords(secret_store, variables)
+            kept_passwords(secret_store, variables)
             # What ends soon has been told before any host was asked.
             certificates(secret_store, cluster, recall(f"authority of {secrets_place(variables)}"))
         except PgherdError as error:

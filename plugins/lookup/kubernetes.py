@@ -17,7 +17,7 @@ options:
   _terms:
     description:
       - V(way) is how Kubernetes is reached and what is looked at there, as a dictionary with C(namespace), C(kubeconfig),
-        C(context), C(timeout), C(selectors), C(config) and C(secret).
+        C(context), C(timeout), C(selectors), C(config), C(secret), and C(monitored), whether there are ServiceMonitors.
       - V(namespace) is the Namespace, V(secrets) the Secrets, V(objects) all others in the order in which they are applied.
       - V(config) is the ConfigMap with the description in a O(stage).
       - V(digest) is the SHA-256 of the description in that O(stage), or of the one that V(objects) have. V(digests) are those

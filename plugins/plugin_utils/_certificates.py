@@ -130,11 +130,17 @@ def judge_authority(ca: tuple[str, str], where: str, key_at: str, cure: str) -> 
 
 
 def judge_host(
-    own: tuple[str, str], at: tuple[str, str], authority: tuple[str, str], address: str, renewed: bool
+    own: tuple[str, str],
+    at: tuple[str, str],
+    authority: tuple[str, str],
+    address: str,
+    renewed: bool,
+    files: tuple[str, str] | None = None,
 ) -> list[str]:
-    """What will be wrong soon with a host's *own* certificate and key (PEM, in the files *at*) below the *authority* (PEM, and
-    its file), in sentences. The host is reached at *address*; *renewed*: its certificate is made anew in time. Raises
-    ConfigError for what is wrong now, and would else be found on the hosts, one after the other."""
+    """What will be wrong soon with a host's *own* certificate and key (PEM, *at* two places, of which *files* are copies where
+    they are no files themselves) below the *authority* (PEM, and its place), in sentences. The host is reached at *address*;
+    *renewed*: its certificate is made anew in time. Raises ConfigError for what is wrong now, and would else be found on the
+    hosts, one after the other."""
     where, whose = at[0], authority[1]
     found, key, known = (
         read_certificates(own[0], where),
@@ -142,8 +148,9 @@ def judge_host(
         read_certificates(authority[0], whose),
     )
     path = chain(found[0], [*found[1:], *known])
-    wrong = _wrong_host(path, key, known, where, whose)
-    why = "" if wrong else refused(*at, pem(known), address)
+    other = "put another there." if files else "name another in cluster_ca_certificate."
+    wrong = _wrong_host(path, key, known, where, whose, other)
+    why = "" if wrong else refused(*(files or at), pem(known), address)
     if why:
         wrong = [
             f"{where} will not be accepted: {why}; put one there for the name {address}, by the authority in {whose}."
@@ -171,7 +178,12 @@ def _ends(certificate: x509.Certificate, where: str, whose: str, renewed: bool, 
 
 
 def _wrong_host(
-    path: Sequence[x509.Certificate], key: Any, authority: Sequence[x509.Certificate], where: str, whose: str
+    path: Sequence[x509.Certificate],
+    key: Any,
+    authority: Sequence[x509.Certificate],
+    where: str,
+    whose: str,
+    other: str,
 ) -> list[str]:
     cure = "put another there."
     if signer(path[:1], key) is None:
@@ -182,7 +194,6 @@ def _wrong_host(
     wrong = _out_of_time(path[0], where, cure)
     if path[0].signature_hash_algorithm is None:
         wrong.append(f"{where} was signed by a key that is neither RSA nor EC, and with it logins fail; {cure}")
-    other = "name another in cluster_ca_certificate."
     return wrong + [sentence for one in path[1:] for sentence in _wrong_authority(one, whose, other)]
 
 

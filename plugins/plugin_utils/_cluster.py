@@ -9,6 +9,7 @@ from typing import Any
 
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.errors import ConfigError
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.inventory import pods
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.inventory.pod_secrets import CERTIFICATES, PASSWORDS
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.layout import version_of
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.model import PCP_USER, POD, SYSTEM_ROLES, Cluster
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.host.files.base import (
@@ -50,16 +51,34 @@ def store(variables: Mapping[str, Any], forecast: bool) -> SecretStore:
 
 
 def password_names(variables: Mapping[str, Any]) -> tuple[list[str], dict[str, Any]]:
-    """Whose passwords there are: pgherd's own roles', PCP's user's, the user's roles'; and those of them that are given."""
+    """Whose passwords are here: pgherd's own roles', PCP's user's, the user's roles', but for those in Secrets of the user's; and
+    those of them that are given."""
     users = given(variables, "cluster_users")
     known = {user["name"]: user.get("password") for user in users}
     known.update(given(variables, "cluster_passwords"))
-    return [*SYSTEM_ROLES, PCP_USER, *(user["name"] for user in users)], known
+    names = [*SYSTEM_ROLES, PCP_USER, *(user["name"] for user in users)]
+    return [name for name in names if name not in given(variables, PASSWORDS)], known
+
+
+def kept_passwords(secret_store: SecretStore, variables: Mapping[str, Any]) -> dict[str, str]:
+    """Clear passwords by role name, but for those in Secrets of the user's."""
+    return secret_store.passwords(*password_names(variables))
 
 
 def passwords(secret_store: SecretStore, variables: Mapping[str, Any]) -> dict[str, str]:
-    """Clear passwords by role name."""
-    return secret_store.passwords(*password_names(variables))
+    """Clear passwords by role name. Raises ConfigError where the user's Secrets were not read in this run."""
+    elsewhere = recall(read_from(variables)) if given(variables, PASSWORDS) else {}
+    return {**kept_passwords(secret_store, variables), **elsewhere}
+
+
+def read_from(variables: Mapping[str, Any]) -> str:
+    """As what the passwords in Secrets of the user's are left to the rest of this run."""
+    return f"passwords in Secrets of {secrets_place(variables)}"
+
+
+def authority_read(variables: Mapping[str, Any]) -> str:
+    """As what the authority in Secrets of the user's is left to the rest of this run."""
+    return f"authority in Secrets of {secrets_place(variables)}"
 
 
 def authority(secret_store: SecretStore, variables: Mapping[str, Any]) -> tuple[str, str]:
@@ -68,13 +87,18 @@ def authority(secret_store: SecretStore, variables: Mapping[str, Any]) -> tuple[
 
 
 def known_authority(secret_store: SecretStore, variables: Mapping[str, Any]) -> tuple[str, str]:
-    """The same where a host's variables are at hand, which are not asked: cluster_model has left the paths to this run."""
-    return authority(secret_store, recall(f"authority of {variables['cluster_secrets_path']}"))
+    """The same where a host's variables are at hand, which are not asked: cluster_model has left the paths to this run. One that
+    is in Secrets of the user's is '' where they were not read in this run."""
+    said = recall(f"authority of {variables['cluster_secrets_path']}")
+    return (str(recall(authority_read(variables), "")), "") if said.get(CERTIFICATES) else authority(secret_store, said)
 
 
 def certificates(secret_store: SecretStore, cluster: Cluster, variables: Mapping[str, Any]) -> list[str]:
-    """Make those of all hosts that are missing or of no use any more, and judge all. Returns what will be wrong soon, in
+    """Make those of all hosts that are missing or of no use any more, and judge all; none where Secrets of the user's have them.
+    Returns what will be wrong soon, in
     sentences. Raises ConfigError with all that is wrong now."""
+    if variables.get(CERTIFICATES):
+        return []
     own = [str(variables.get(name) or "") for name in AUTHORITY]
     ca = authority(secret_store, variables)
     secret_store.judge_authority(ca, *own)

@@ -36,9 +36,9 @@ from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.render impor
 from ansible_collections.pgherd.cluster.plugins.plugin_utils._certificates import authority_keys
 from ansible_collections.pgherd.cluster.plugins.plugin_utils._cluster import (
     certificate_names,
+    kept_passwords,
     known_authority,
     model,
-    passwords,
     store,
 )
 from ansible_collections.pgherd.cluster.plugins.plugin_utils._living import FLAG
@@ -60,13 +60,13 @@ class Wanted:
             raise ConfigError(["No host of the inventory is a pod; set place: pod for those that are."])
         # Raw in variables, with their templates resolved in hostvars. Of a pod that is out of this run nothing is known.
         every = [variables["hostvars"][name] for name in found]
-        self._mine = next((one for one in every if "cluster_model" in one), every[0])
+        self.mine = next((one for one in every if "cluster_model" in one), every[0])
         self._forecast = bool(variables.get("ansible_check_mode"))
-        self.cluster = model(self._mine)
+        self.cluster = model(self.mine)
         self._values = {
-            name: given(self._mine, name) for name in specification() if "{{" not in str(self._default(name))
+            name: given(self.mine, name) for name in specification() if "{{" not in str(self._default(name))
         }
-        self._wishes = Wishes.of(self._values)
+        self.wishes = Wishes.of(self._values)
 
     @staticmethod
     def _default(name: str) -> Any:
@@ -76,19 +76,20 @@ class Wanted:
     def way(self) -> dict[str, Any]:
         """By what Kubernetes is reached, '' where kubectl's own way is meant, and what is found there by what; see the lookup."""
         return {
-            "namespace": self._wishes.namespace,
+            "namespace": self.wishes.namespace,
             "kubeconfig": str(self._values["cluster_kubeconfig"] or ""),
             "context": str(self._values["cluster_kube_context"] or ""),
             "timeout": int(self._values["cluster_pod_timeout"]),
             "selectors": [f"{key}={value}" for key, value in common(self.cluster).items()],
             "config": self.cluster.name,
             "secret": secret_name(self.cluster, POSTGRES),
+            "monitored": self.wishes.service_monitor,
         }
 
     @property
     def namespace(self) -> dict[str, Any]:
         """The namespace, for where there is none."""
-        return namespace(self.cluster, self._wishes)
+        return namespace(self.cluster, self.wishes)
 
     def told(
         self, configs: Sequence[Mapping[str, Any]] = (), stage: Mapping[str, Any] | None = None, leaving: str = ""
@@ -110,28 +111,29 @@ class Wanted:
 
     def config(self, told_: Cluster) -> dict[str, Any]:
         """The ConfigMap with the description *told_*."""
-        return config_map(told_, self._wishes)
+        return config_map(told_, self.wishes)
 
     def objects(self, secret: bool, configs: Objects = (), secrets: Objects = ()) -> list[dict[str, Any]]:
         """The Secrets, with *secret*, else all others, in the order in which they are applied. *configs*: see told(); *secrets*:
         what there is, see kept(). Raises PgherdError."""
-        secret_store = store(self._mine, self._forecast)
-        ca = known_authority(secret_store, self._mine)
+        secret_store = store(self.mine, self._forecast)
         hosts = [item.name for item in self.cluster.hosts]
-        known = {
-            "passwords": passwords(secret_store, self._mine),
-            "authority": ca[0],
-            "hosts": {name: secret_store.host(name, certificate_names(self.cluster, name), ca) for name in hosts},
-        }
-        found = objects(self.cluster, self._wishes, known, self.told(configs))
+        known: dict[str, Any] = {"passwords": kept_passwords(secret_store, self.mine)}
+        if self.wishes.certificate_secrets:
+            known.update(authority="", hosts={}, salt=secret_store.salt())
+        else:
+            ca = known_authority(secret_store, self.mine)
+            made = {name: secret_store.host(name, certificate_names(self.cluster, name), ca) for name in hosts}
+            known.update(authority=ca[0], hosts=made)
+        found = objects(self.cluster, self.wishes, known, self.told(configs))
         same = kept([item for item in found if item["kind"] == "Secret"], secrets)
         if same:
-            found = objects(self.cluster, self._wishes, known, self.told(configs), same)
+            found = objects(self.cluster, self.wishes, known, self.told(configs), same)
         return [item for item in found if (item["kind"] == "Secret") == secret]
 
     def growth(self, sets: Objects, claims: Objects) -> Growth:
         """What of the *claims* and StatefulSets *sets* that are there is to change. Raises ConfigError."""
-        wanted = [item for item in objects(self.cluster, self._wishes) if item["kind"] == "StatefulSet"]
+        wanted = [item for item in objects(self.cluster, self.wishes) if item["kind"] == "StatefulSet"]
         return growth(wanted, sets, claims)
 
     def refused(self, configs: Objects, secrets: Objects, sets: Objects = (), claims: Objects = ()) -> list[str]:
@@ -143,18 +145,20 @@ class Wanted:
             found += refused_changes(before, self.cluster)
         for secret in secrets:
             there = base64.b64decode((secret.get("data") or {}).get("ca.crt") or "").decode()
-            here = known_authority(store(self._mine, self._forecast), self._mine)[0]
-            if there and not given(self._mine, FLAG) and not authority_keys(there) & authority_keys(here):
+            here = known_authority(store(self.mine, self._forecast), self.mine)[0]
+            elsewhere = bool(self.wishes.certificate_secrets)
+            place = "your Secrets" if elsewhere else self.mine["cluster_secrets_path"]
+            if there and not given(self.mine, FLAG) and not authority_keys(there) & authority_keys(here):
                 found.append(
-                    f"The pods of cluster {self.cluster.name} in the namespace {self._wishes.namespace} have another authority "
-                    f"than the one in {self._mine['cluster_secrets_path']}: put the right secrets there, or, to give the cluster "
+                    f"The pods of cluster {self.cluster.name} in the namespace {self.wishes.namespace} have another authority "
+                    f"than the one in {place}: put the right secrets there, or, to give the cluster "
                     f"new ones, run with -e {FLAG}=true."
                 )
-            elif there and not given(self._mine, FLAG) and not self._knows(secret):
+            elif (there or elsewhere) and not given(self.mine, FLAG) and not self._knows(secret):
                 found.append(
-                    f"The namespace {self._wishes.namespace} holds another cluster called {self.cluster.name}: "
+                    f"The namespace {self.wishes.namespace} holds another cluster called {self.cluster.name}: "
                     f"none of its "
-                    f"passwords is one of {self._mine['cluster_secrets_path']}. Choose another cluster_name or "
+                    f"passwords is one of {self.mine['cluster_secrets_path']}. Choose another cluster_name or "
                     f"cluster_namespace, or put that cluster's secrets there; to give it new ones, run with -e {FLAG}=true."
                 )
         return [*found, *self.growth(sets, claims).refused]
@@ -163,7 +167,7 @@ class Wanted:
         """Whether a password in the *secret* of the namespace is one that is kept here, or none is there to be compared."""
         text = base64.b64decode((secret.get("data") or {}).get(PASSWORDS) or "").decode()
         theirs = json.loads(text) if text else {}
-        ours = passwords(store(self._mine, self._forecast), self._mine)
+        ours = kept_passwords(store(self.mine, self._forecast), self.mine)
         both = [role for role in SYSTEM_ROLES if role in theirs and role in ours]
         return not both or any(theirs[role] == ours[role] for role in both)
 
@@ -177,7 +181,7 @@ def kept(wanted: Objects, secrets: Objects) -> dict[str, str]:
     for item in wanted:
         known = there.get(item["metadata"]["name"])
         old, new = (known or {}).get("data") or {}, item["data"]
-        if not {"ca.crt", PASSWORDS} <= set(old) or any(old[key] != new[key] for key in old if key in new):
+        if not {*new} & {"ca.crt", PASSWORDS} <= {*old} or any(old[key] != new[key] for key in old if key in new):
             continue
         mark = ((known or {})["metadata"].get("annotations") or {}).get(SECRETS)
         if mark:

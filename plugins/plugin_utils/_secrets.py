@@ -154,6 +154,12 @@ class SecretStore:
     def _at(self, name: str) -> str:
         return os.path.join(os.path.abspath(os.path.expanduser(self._directory)), name)
 
+    def salt(self) -> str:
+        """What digests of secrets have besides; made once."""
+        if not self._read("salt"):
+            self._write("salt", secrets.token_hex(32) + "\n", "a salt")
+        return self._read("salt") or PLACEHOLDER
+
     def ssh_pair(self) -> tuple[str, str]:
         """Private and public key, in OpenSSH's formats, for the postgres users of the nodes; made once."""
         if not self._read("ssh.key"):
