@@ -13,7 +13,7 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.errors import PgherdError, Unreachable
 from ansible_collections.pgherd.cluster.plugins.plugin_utils._cluster import authority_read, read_from
-from ansible_collections.pgherd.cluster.plugins.plugin_utils._existing import decoded, judged, names
+from ansible_collections.pgherd.cluster.plugins.plugin_utils._existing import decoded, judged, names, why
 from ansible_collections.pgherd.cluster.plugins.plugin_utils._kubernetes import Wanted
 from ansible_collections.pgherd.cluster.plugins.plugin_utils._run import leave
 
@@ -47,7 +47,7 @@ class ActionModule(ActionBase):
         said = self._execute_module(module_name="kubernetes.core.k8s_info", module_args=args, task_vars=variables)
         if said.get("failed") or "resources" not in said:
             raise Unreachable(
-                f"read the Secret {name} in the namespace {way['namespace']}: {said.get('msg') or 'no answer'}.",
+                f"read the Secret {name} in the namespace {way['namespace']}: {why(str(said.get('msg') or ''))}.",
                 "Let whoever runs this playbook get Secrets there, by cluster_kubeconfig and cluster_kube_context.",
             )
         return decoded(said["resources"])

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.pod i
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.pod.objects import existing
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.pod.objects.naming import sets
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.pod.objects.wishes import Wishes
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.text import printable
 from ansible_collections.pgherd.cluster.plugins.plugin_utils._certificates import judge_host
 
 # By Secret what it holds, by key; None where there is no such Secret.
@@ -143,6 +145,13 @@ def _judge(
             with open(path, "w", encoding="utf-8") as stream:
                 stream.write(text)
         return judge_host(own, at, authority, address, renewed=True, files=files)
+
+
+def why(message: str) -> str:
+    """What the API server said, of what kubernetes.core says that it said, without its headers."""
+    found = re.search(r'"message": ?"((?:[^"\\]|\\.)*)"', message)
+    text = found[1].replace('\\"', '"') if found else message.strip().partition("\n")[0]
+    return printable(text[:300]).rstrip(". ") or "no answer"
 
 
 def decoded(resources: Any) -> Mapping[str, bytes] | None:

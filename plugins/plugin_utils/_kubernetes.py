@@ -181,7 +181,8 @@ def kept(wanted: Objects, secrets: Objects) -> dict[str, str]:
     for item in wanted:
         known = there.get(item["metadata"]["name"])
         old, new = (known or {}).get("data") or {}, item["data"]
-        if not {*new} & {"ca.crt", PASSWORDS} <= {*old} or any(old[key] != new[key] for key in old if key in new):
+        shared = {"ca.crt", PASSWORDS} & set(new)
+        if not shared <= set(old) or any(old[key] != new[key] for key in old if key in new):
             continue
         mark = ((known or {})["metadata"].get("annotations") or {}).get(SECRETS)
         if mark:

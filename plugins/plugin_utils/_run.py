@@ -37,7 +37,7 @@ def believe(what: str, value: Any) -> Any:
 
 def leave(what: str, value: Any) -> None:
     """Leave the *value*, plain data, to the rest of this run under the name *what*."""
-    with open(_file(what, None), "w", encoding="utf-8") as stream:
+    with open(_file(what, None), "w", encoding="utf-8", opener=_private) as stream:
         json.dump(value, stream)
 
 
@@ -50,6 +50,10 @@ def recall(what: str, otherwise: Any = None) -> Any:
         if otherwise is not None:
             return otherwise
         raise ConfigError([f"{what} is not known in this run; let role pgherd.cluster.cluster come first."]) from error
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def removal_of(node: str) -> str:

@@ -242,10 +242,26 @@ def test_nothing_is_given_out_that_was_not_read(given: dict[str, Any]) -> None:
     assert ask(given, "secrets")
 
 
+# As kubernetes.core 6 has it, of Kubernetes 1.31.
+FORBIDDEN = (
+    "Exception '403\nReason: Forbidden\nHTTP response headers: HTTPHeaderDict({'Content-Length': '129'})\n"
+    'HTTP response body: {"kind": "Status", "message": "secrets \\"logins\\" is forbidden: User \\"x\\"", "code": 403}\n'
+    "Original traceback: ..."
+)
+
+
 @pytest.mark.parametrize(
     ("said", "why"),
     [
-        ("Forbidden: no", r"read the Secret logins in the namespace db: Forbidden: no.*Let whoever runs this"),
+        (
+            FORBIDDEN,
+            r'^read the Secret logins in the namespace db: secrets "logins" is forbidden: User "x".\s+Let whoever runs',
+        ),
+        (
+            "No route to host.\nTraceback",
+            r"^read the Secret logins in the namespace db: No route to host.\s+Let whoever runs",
+        ),
+        ("", r"^read the Secret logins in the namespace db: no answer.\s+Let whoever runs this"),
         (None, "the password of repmgr is to be in the Secret logins, which is not in the namespace db; make it there"),
     ],
 )
