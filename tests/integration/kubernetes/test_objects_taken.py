@@ -41,6 +41,11 @@ MORE: dict[str, Any] = {
     "cluster_wal_storage_size": "1Gi",
     "cluster_wal_directory": "/var/lib/postgresql-wal/wal",
     "cluster_agent_plain_listen": ["0.0.0.0"],
+    "cluster_password_secrets": {"repmgr": "logins", "app": {"name": "app-login", "key": "password"}},
+    "cluster_certificate_secrets": {
+        name: f"{name}-tls" for name in ("pg-0", "pg-1", "pg-2", "pg-3", "far-0", "eye-0", "pool", "barman-0")
+    },
+    "cluster_authority_secret": "roots",
 }
 
 
