@@ -158,7 +158,8 @@ def own(cluster: Cluster, name: str, found: Mapping[str, bytes]) -> list[PodFile
     ]
     if missing:
         raise PgherdError(
-            f"take what is {name}'s out of its Secret: there is no {', no '.join(missing)}.", "Run the site playbook."
+            f"take what is {name}'s out of its Secret: there is no {', no '.join(missing)}.",
+            "Run the site playbook, or put it into the Secret that is yours.",
         )
     return [
         *(PodFile(wanted[key], text, secret=key.endswith(".key")) for key, text in kept.items()),
