@@ -47,6 +47,9 @@ if __name__ == "__main__":
             "slow": stubborn(place, (signal.SIGTERM, 60.0)),
             "parent": shell(f"sleep 0.5 & echo $! > {place}/orphan", again=NEVER),
             "job": shell(f"sleep 0.3; ! test -e {place}/refuse || exit 3", again=NEVER, once=True),
+            "member": shell(
+                "exec sleep 1000", before=(("/bin/sh", "-c", f"until test -e {place}/registered; do sleep 0.1; done"),)
+            ),
             "missing": Program(("/no/such/program",), again=NEVER),
         }
     )

@@ -139,13 +139,13 @@ class Upkeep:
         if self._tracker.lasts("repmgrd off its upstream", now, lost) >= OFF_UPSTREAM:
             self._tracker.lasts("repmgrd off its upstream", now, False)
             self._say(f"repmgrd: restarted: it has not reached its upstream for {mine.upstream_seen_age} s")
-            self._services.restart(REPMGRD)
+            self._services.restart(REPMGRD, wait=False)
         # It says who it is once, into memory that a restarted postmaster makes anew, and does not always say it again.
         unknown = self._tracker.lasts("repmgrd unknown", now, not mine.repmgrd) >= OFF_UPSTREAM
         if unknown and self._services.state(REPMGRD) == RUNNING:
             self._tracker.lasts("repmgrd unknown", now, False)
             self._say("repmgrd: restarted: it runs, and the server does not know it")
-            self._services.restart(REPMGRD)
+            self._services.restart(REPMGRD, wait=False)
 
 
 def _holds(path: str, cluster: Cluster) -> bool:

@@ -34,8 +34,9 @@ class Services(Protocol):
     def stop(self, name: str, timeout: float = 120.0) -> None:
         """Stop it; wait at most *timeout* seconds. It stays so until it is started."""
 
-    def restart(self, name: str, timeout: float = 120.0) -> None:
-        """Stop and start it."""
+    def restart(self, name: str, timeout: float = 120.0, wait: bool = True) -> None:
+        """Stop and start it; without *wait* nothing is waited for that may take any time, such as what has to be there before it
+        starts."""
 
     def reload(self, name: str) -> None:
         """Make it read its configuration again."""

@@ -245,7 +245,8 @@ class Repmgrd:
         assert name == REPMGRD
         return RUNNING if self.active else STOPPED
 
-    def restart(self, _name: str) -> None:
+    def restart(self, _name: str, wait: bool = True) -> None:
+        assert not wait, "it looks after the fence too"
         self.restarts += 1
 
 

@@ -37,6 +37,7 @@ from pgherd.ports.services import (
     REPMGRD,
     RUNNING,
     SCHEDULE,
+    STARTING,
     STOPPED,
 )
 from world import CLUSTER
@@ -178,6 +179,27 @@ def test_an_agent_that_ends_leaves_the_server_alone(running: Pod) -> None:
     until(lambda: running.services.process(AGENT) not in (0, agent))
     running.services.restart(AGENT)
     assert running.services.process(POSTGRES) == server
+
+
+def test_a_restart_need_not_be_waited_for(pod: Pod) -> None:
+    """It is not up before something is there that may never come: a repmgrd whose node nobody has registered."""
+    registered = pod.place / "registered"
+    registered.touch()
+    pod.services.start("member")
+    before = pod.services.process("member")
+    registered.unlink()
+    pod.services.restart("member", wait=False)
+    until(lambda: status(before) == ("", 0))
+    assert (pod.services.state("member"), pod.services.process("member")) == (STARTING, 0)
+    # Again while it waits, and it is one that comes up.
+    pod.services.restart("member", wait=False)
+    registered.touch()
+    until(lambda: pod.services.state("member") == RUNNING)
+    assert pod.services.process("member") not in (0, before)
+    # One that is stopped before it has ended stays so.
+    pod.services.restart("member", wait=False)
+    pod.services.stop("member")
+    assert pod.services.state("member") == STOPPED
 
 
 def test_a_stop_is_a_shutdown_and_lasts(running: Pod) -> None:

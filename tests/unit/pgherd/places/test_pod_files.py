@@ -19,7 +19,7 @@ from pgherd.places.host.files.facts import HostFacts
 from pgherd.places.pod import files
 from pgherd.places.pod.files import PodFile, effects, own, roles_of, write
 from pgherd.places.pod.files_part import FilesPart
-from pgherd.ports.services import RUNNING, STOPPED
+from pgherd.ports.services import POSTGRES, REPMGRD, RUNNING, STARTING, STOPPED
 from pgherd.render.conf_cluster import text
 from test_pod_texts import without_commands
 from world import CLUSTER
@@ -32,6 +32,7 @@ RENDERED = {
     "backup1": (base, barman),
 }
 CONF = "/etc/postgresql/17/main"
+RELOAD, RESTART = ("reload", POSTGRES), ("restart", REPMGRD)
 
 
 @pytest.mark.parametrize("name", list(RENDERED))
@@ -144,19 +145,60 @@ def test_files_are_written_whole_and_once(tmp_path: Path) -> None:
 
 
 class Told:
-    """Services of which one runs."""
+    """Services in *states*, the others stopped; *begun*: what of them has a process of its own."""
 
-    def __init__(self, running: str) -> None:
-        self.running, self.told = running, []  # type: ignore[var-annotated]
+    def __init__(self, states: dict[str, str], begun: tuple[str, ...] = ()) -> None:
+        self.states, self.begun = states, begun
+        self.told: list[tuple[str, str]] = []
 
     def state(self, name: str) -> str:
-        return RUNNING if name == self.running else STOPPED
+        return self.states.get(name, STOPPED)
+
+    def process(self, name: str) -> int:
+        return int(name in self.begun)
 
     def reload(self, name: str) -> None:
         self.told.append(("reload", name))
 
-    def restart(self, name: str) -> None:
+    def restart(self, name: str, wait: bool = True) -> None:
+        assert not wait, "it may wait for what this part writes next"
         self.told.append(("restart", name))
+
+
+@pytest.mark.parametrize(
+    ("states", "begun", "told", "later"),
+    [
+        ({POSTGRES: RUNNING, REPMGRD: RUNNING}, (POSTGRES, REPMGRD), [RELOAD, RESTART], []),
+        ({POSTGRES: RUNNING}, (POSTGRES,), [RELOAD], []),
+        # What waits to be started reads what is there then.
+        ({POSTGRES: RUNNING, REPMGRD: STARTING}, (POSTGRES,), [RELOAD], []),
+        # What has read, and is not up, is told when it is; the others do not wait for that.
+        ({POSTGRES: STARTING, REPMGRD: RUNNING}, (POSTGRES, REPMGRD), [RESTART], [RELOAD]),
+        ({POSTGRES: STARTING}, (), [], []),
+        ({}, (), [], []),
+    ],
+)
+def test_who_is_told_that_files_have_changed(
+    states: dict[str, str],
+    begun: tuple[str, ...],
+    told: list[tuple[str, str]],
+    later: list[tuple[str, str]],
+    tmp_path: Path,
+) -> None:
+    config = tmp_path / "cluster.json"
+    config.write_text(text(CLUSTER))
+    services = Told(states, begun)
+    part = FilesPart("pg1", services, lambda _cluster: None, str(config))  # type: ignore[arg-type]
+    found = config.stat()
+    part._seen = found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+    part._left = [RELOAD, RESTART]
+    part.tick(0.0)
+    assert services.told == told
+    services.told.clear()
+    services.states = dict.fromkeys(states, RUNNING)
+    part.tick(1.0)
+    part.tick(2.0)
+    assert services.told == later
 
 
 def test_a_changed_description_is_written_and_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,7 +221,7 @@ def test_a_changed_description_is_written_and_told_once(tmp_path: Path, monkeypa
             cluster, name, wanted, {path.partition("/root")[2]: old for path, old in before.items()}
         ),
     )
-    services = Told("postgres")
+    services = Told({POSTGRES: RUNNING})
     fits: list[Cluster] = []
     part = FilesPart("pg1", services, fits.append, str(config))  # type: ignore[arg-type]
     part.tick(0.0)

@@ -80,8 +80,9 @@ class SystemdServices:
         """See Services.stop."""
         self._do("stop", name, timeout)
 
-    def restart(self, name: str, timeout: float = 120.0) -> None:
-        """See Services.restart."""
+    def restart(self, name: str, timeout: float = 120.0, wait: bool = True) -> None:
+        """See Services.restart. No unit of ours waits for anything at its start but PostgreSQL's and pgpool's, and sudo's rules
+        name this command alone: it is waited for without *wait* too."""
         self._do("restart", name, timeout)
 
     def reload(self, name: str) -> None:

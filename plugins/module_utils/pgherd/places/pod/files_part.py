@@ -16,7 +16,7 @@ from ...errors import PgherdError
 from ...layout import layout, version_of
 from ...model import CA_FILE, SERVER_CERT_FILE, SERVER_KEY_FILE, Cluster, Node
 from ...ports.run import LocalRunner
-from ...ports.services import PGPOOL, RUNNING, Services
+from ...ports.services import PGPOOL, RUNNING, STARTING, Services
 from ...programs import pgpool
 from ...programs.postgres import control_data, control_limits
 from . import files
@@ -94,15 +94,27 @@ class FilesPart(Replaceable):
             self._left = list(dict.fromkeys([*self._left, *effects]))
             self._seen = signature
         decisions = []
-        while self._left:
-            verb, service = self._left[0]
-            if self._services.state(service) == RUNNING:
-                if service == PGPOOL and verb == "reload":
-                    copy_what_pgpool_reads()
-                getattr(self._services, verb)(service)
+        for effect in tuple(self._left):
+            verb, service = effect
+            state = self._services.state(service)
+            if state == STARTING and self._services.process(service):
+                # It has read what was there before, and is not up yet: it is told when it is.
+                continue
+            if state == RUNNING:
+                self._tell(verb, service)
                 decisions.append(Decision(f"{verb} {service}: its files have changed"))
-            self._left.pop(0)
+            self._left.remove(effect)
         return decisions
+
+    def _tell(self, verb: str, service: str) -> None:
+        """Have a *service* that runs go by its files. Nothing is waited for: what has to be there before it starts, such as the
+        node's registration, may need what this part writes next."""
+        if verb == "restart":
+            self._services.restart(service, wait=False)
+            return
+        if service == PGPOOL:
+            copy_what_pgpool_reads()
+        self._services.reload(service)
 
     def close(self) -> None:
         """See part.Part."""

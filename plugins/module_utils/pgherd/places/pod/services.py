@@ -49,9 +49,9 @@ class PodServices:
         """See Services.stop."""
         self._ask("stop", name, timeout=timeout)
 
-    def restart(self, name: str, timeout: float = 120.0) -> None:
+    def restart(self, name: str, timeout: float = 120.0, wait: bool = True) -> None:
         """See Services.restart."""
-        self._ask("restart", name, timeout=timeout)
+        self._ask("restart", name, timeout=timeout, wait=wait)
 
     def reload(self, name: str) -> None:
         """See Services.reload."""

@@ -96,10 +96,19 @@ class Supervisor:
             if not self._changed.wait_for(lambda: child.state in (STOPPED, FAILED), timeout):
                 raise Unreachable(f"stop {name}: it has not ended after {timeout:g} s.")
 
-    def restart(self, name: str, timeout: float = 120.0) -> None:
-        """See Services.restart."""
-        self.stop(name, timeout)
-        self.start(name, timeout)
+    def restart(self, name: str, timeout: float = 120.0, wait: bool = True) -> None:
+        """See Services.restart. Without *wait* it is started when it has ended, if nobody stops it before."""
+        if wait:
+            self.stop(name, timeout)
+            self.start(name, timeout)
+            return
+        with self._changed:
+            child = self._child(name)
+            if self._ending:
+                raise PgherdError(f"restart {name}: this pod is ending.")
+            child.stop(time.monotonic())
+            child.start(time.monotonic())
+            self._wake()
 
     def reload(self, name: str) -> None:
         """See Services.reload."""
