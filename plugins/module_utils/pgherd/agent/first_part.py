@@ -77,7 +77,8 @@ class FirstPart(Replaceable):
         seen = self._view()
         if seen is not None and seen.mine is not None:
             self.interval = LATER
-            return self._register(seen) if seen.mine.in_recovery else self._adopt(seen)
+            found = self._register(seen) if seen.mine.in_recovery else self._adopt(seen)
+            return [*found, *self._grow(seen)]
         if self._here.services.state(POSTGRES) == RUNNING:
             self.interval = LATER
             return self._unexplained()
@@ -149,7 +150,8 @@ class FirstPart(Replaceable):
         self._said = ""
         if record is None or seen.mine is None:
             return ()
-        alone = beginning.without_others(self._here.cluster, me, seen.mine.system_id, record)
+        there = (self._here.cluster, me, seen.mine.system_id, record, seen.mine.timeline)
+        alone = beginning.without_others(*there) and not self._has_grown(seen, record)
         self._unshared = time.monotonic() + 2 * LATER if alone else float("-inf")
         if not beginning.adopts(me, seen.primary, record):
             return ()
@@ -158,6 +160,16 @@ class FirstPart(Replaceable):
         if found.system_id != seen.mine.system_id:
             return ()
         return (Decision(f"the record says now that the cluster is there: system identifier {found.system_id}"),)
+
+    def _has_grown(self, seen: NodeSeen, record: Initialization | None) -> bool:
+        return beginning.grows(self._here.cluster, self._here.me, seen.survey.states, record)
+
+    def _grow(self, seen: NodeSeen) -> Sequence[Decision]:
+        """Have a record say so that others have copies, which was restored from before they had: by it the guard of whom it names
+        would start a primary without having asked them."""
+        if not self._has_grown(seen, self._read()) or not self._record.grow().grown:
+            return ()
+        return (Decision("the record says again that others were cloned, which it did not: an older one was restored"),)
 
     def _unexplained(self) -> Sequence[Decision]:
         """Of a server that runs, and is no standby of anybody: say where nobody knows what its data are."""

@@ -15,6 +15,8 @@ from typing import Optional
 
 from ..data.datadir import CLUSTER, NONE, OTHER
 from ..model import Cluster
+from ..objects.identity import newcomer_name
+from ..observe.node_state import NodeState
 from ..ports.initialization import Initialization
 from .directory_state import UNREADABLE, DirectoryState
 from .first import strange
@@ -23,6 +25,8 @@ from .peer_evidence import NodeEvidence
 # LEAVE: there are data, and others decide about them. BEGIN, END: the record is to say that this node begins, or what it has
 # made. MAKE: initdb. START: what it has made. CLONE: a copy of the *target*'s data. WAIT: nothing for now.
 LEAVE, BEGIN, MAKE, END, START, CLONE, WAIT = "leave", "begin", "make", "end", "start", "clone", "wait"
+# The one that initdb makes; each promotion makes the next.
+FIRST_TIMELINE = 1
 
 
 @dataclass(frozen=True)
@@ -147,10 +151,15 @@ def another(me: str, system_id: str, record: Initialization | None) -> str:
     )
 
 
-def without_others(cluster: Cluster, me: str, system_id: str, record: Initialization | None) -> tuple[str, ...]:
-    """The other data nodes, where the *record* says that none of them can have anything of the data with *system_id* that *me*
-    has made: nobody has begun to be cloned. Nothing where it does not say so."""
-    if record is None or record.grown or (record.by, record.system_id) != (me, system_id):
+def without_others(
+    cluster: Cluster, me: str, system_id: str, record: Initialization | None, timeline: int = FIRST_TIMELINE
+) -> tuple[str, ...]:
+    """The other data nodes, where the *record* says that none of them can have anything of the data with *system_id*, on
+    *timeline*, that *me* has made: nobody has begun to be cloned. Nothing where it does not say so, or where a promotion has been:
+    then it is an older copy of the record."""
+    if record is None or record.grown or timeline > FIRST_TIMELINE:
+        return ()
+    if (record.by, record.system_id) != (me, system_id):
         return ()
     return tuple(node.name for node in cluster.data_nodes if node.name != me)
 
@@ -159,6 +168,22 @@ def adopts(me: str, primary: str, record: Initialization) -> bool:
     """Whether *me*, whose server runs, has the *record* say which cluster is there, which it does not. *primary*: the real one.
     Also where somebody has begun: with that word and no identifier, an empty node of that name would make a second cluster."""
     return primary == me and not record.system_id
+
+
+def grows(cluster: Cluster, me: str, states: Mapping[str, NodeState], record: Initialization | None) -> bool:
+    """Whether the *record* says that nobody else has anything of the data of *me*, whose server runs, and the nodes' *states* show
+    that somebody has, or had: an older copy of the record was restored, and has to say so again. Whom it names has made the data:
+    any other has a copy."""
+    mine = states.get(me)
+    if mine is None or record is None or record.grown or record.system_id != mine.system_id:
+        return False
+    if me != record.by or mine.timeline > FIRST_TIMELINE:
+        return True
+    others = {node.name for node in cluster.data_nodes if node.name != me}
+    stream = {name for node in others for name in (node, newcomer_name(node))}
+    running = {name for name, state in states.items() if state.system_id == mine.system_id}
+    known = running | set(mine.members or ())
+    return mine.streaming or bool(others & known or stream & set(mine.senders))
 
 
 def unexplained(me: str, record: Initialization | None) -> str:

@@ -32,7 +32,7 @@ POSITIONS = 1.0
 def decide(here: Here, evidence: Evidence = NOTHING) -> StartVerdict:
     """How the server here may start now: as it is, or as a standby. Raises Conflict when it must not at all."""
     local = datadir.local(here.layout, here.runner)
-    evidence = _of_the_record(here, local.system_id, evidence)
+    evidence = _of_the_record(here, local, evidence)
     decision, survey = _decide(here.cluster, here.me, local, here.links, evidence)
     if decision.done not in (START, STANDBY):
         raise decision.conflict or PgherdError(f"start {here.me}: {decision.why}")
@@ -57,7 +57,7 @@ def as_it_is(here: Here, evidence: Evidence = NOTHING) -> StartVerdict | None:
     return None if decision.as_standby else decision
 
 
-def _of_the_record(here: Here, system_id: str, evidence: Evidence) -> Evidence:
+def _of_the_record(here: Here, local: datadir.Local, evidence: Evidence) -> Evidence:
     """The *evidence*, and what the record says besides, where there is one: that no other node can have anything of the data
     here. One that cannot be read now says nothing: what keeps it may be down while nodes start. Raises PgherdError where it is of
     another cluster than these data."""
@@ -67,9 +67,9 @@ def _of_the_record(here: Here, system_id: str, evidence: Evidence) -> Evidence:
         found = here.record.read()
     except Unreachable:
         return evidence
-    if wrong := another_cluster(here.me, system_id, found):
+    if wrong := another_cluster(here.me, local.system_id, found):
         raise PgherdError(wrong)
-    alone = without_others(here.cluster, here.me, system_id, found)
+    alone = without_others(here.cluster, here.me, local.system_id, found, local.timeline)
     return replace(evidence, empty=alone) if alone else evidence
 
 

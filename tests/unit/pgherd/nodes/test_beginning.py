@@ -22,6 +22,7 @@ from pgherd.nodes.beginning import (
     adopts,
     another,
     decide,
+    grows,
     sources,
     unexplained,
     without_others,
@@ -294,6 +295,47 @@ def test_before_a_clone_nobody_else_has_anything(
     me: str, system_id: str, record: Initialization | None, others: tuple[str, ...]
 ) -> None:
     assert without_others(DEMO, me, system_id, record) == others
+
+
+def test_a_record_of_before_is_none_after_a_promotion() -> None:
+    assert without_others(DEMO, "a", US, A_DONE, 1) == ("b", "c")
+    assert without_others(DEMO, "a", US, A_DONE, 2) == ()
+
+
+ALONE = NodeState(False, 1, US, name="a")
+BELOW = NodeState(True, 1, US, name="b", receiver="streaming", upstream="a")
+
+
+@pytest.mark.parametrize(
+    ("what", "me", "states", "record", "does"),
+    [
+        ("nobody has been cloned", "a", [ALONE], A_DONE, False),
+        ("one streams", "a", [ALONE, BELOW], A_DONE, True),
+        ("one runs", "a", [ALONE, replace(BELOW, receiver="")], A_DONE, True),
+        ("one is another cluster's", "a", [ALONE, replace(BELOW, system_id=THEM)], A_DONE, False),
+        ("a witness is a cluster of its own", "a", [ALONE, NodeState(False, 1, THEM, name="w")], A_DONE, False),
+        ("one that cannot be asked streams", "a", [replace(ALONE, senders={"b": ""})], A_DONE, True),
+        ("a new one does", "a", [replace(ALONE, senders={"(new) c": ""})], A_DONE, True),
+        ("Barman does", "a", [replace(ALONE, senders={"barman_receive_wal": ""})], A_DONE, False),
+        ("it is admitted alone", "a", [replace(ALONE, members={"a": "1"})], A_DONE, False),
+        ("one that is gone was admitted", "a", [replace(ALONE, members={"a": "1", "c": "2"})], A_DONE, True),
+        ("all are gone, and one was promoted", "a", [replace(ALONE, timeline=2)], A_DONE, True),
+        ("a copy sees it", "b", [BELOW], A_DONE, True),
+        ("a copy was promoted", "b", [NodeState(False, 2, US, name="b")], A_DONE, True),
+        ("it follows one that cannot be asked", "a", [replace(BELOW, name="a")], A_DONE, True),
+        ("it is made a standby of nobody, alone", "a", [NodeState(True, 1, US, name="a")], A_DONE, False),
+        ("it says so", "a", [ALONE, BELOW], replace(A_DONE, grown=True), False),
+        ("it has no identifier: the primary writes all", "a", [ALONE, BELOW], A_BEGUN, False),
+        ("it says nothing", "a", [ALONE, BELOW], NOBODY, False),
+        ("it cannot be read", "a", [ALONE, BELOW], UNREAD, False),
+        ("it is of another cluster", "b", [replace(BELOW, system_id=THEM)], A_DONE, False),
+        ("its own server does not answer", "a", [BELOW], A_DONE, False),
+    ],
+)
+def test_a_record_from_before_the_first_copy_grows_again(
+    what: str, me: str, states: list[NodeState], record: Initialization | None, does: bool
+) -> None:
+    assert grows(DEMO, me, {state.name: state for state in states}, record) is does, what
 
 
 def test_a_copy_is_made_from_a_standby_that_streams() -> None:

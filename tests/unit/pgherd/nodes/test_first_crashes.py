@@ -22,6 +22,7 @@ import pytest
 from here import here_of
 from pgherd.agent import first_part
 from pgherd.agent.first_part import FirstPart
+from pgherd.agent.seen import NodeSeen
 from pgherd.data import clone, datadir, incarnation, rejoin_marker
 from pgherd.errors import Conflict
 from pgherd.nodes import guard, start
@@ -164,9 +165,7 @@ def lives(world: World) -> None:
     here = world.here()
     if look(here).kind == "cluster":
         local = datadir.local(here.layout, here.runner)
-        verdict = guard.decide(
-            here.cluster, here.me, local, Survey(), start._of_the_record(here, local.system_id, NOTHING)
-        )
+        verdict = guard.decide(here.cluster, here.me, local, Survey(), start._of_the_record(here, local, NOTHING))
         # As a standby of nobody it would be new no longer.
         assert verdict.done in (START, REFUSE), verdict.why
         assert verdict.done == REFUSE or local.fresh or world.me == "w1"
@@ -293,12 +292,47 @@ def test_killed_after_each_step(new: Callable[..., World], me: str, lost: bool) 
         assert world.made == (made if whole_data else made + 1), said
 
 
+def seen(*states: NodeState) -> NodeSeen:
+    """A look of pg1, which is the primary."""
+    return NodeSeen(0.0, "pg1", Survey({state.name: state for state in states}), "pg1")
+
+
+def test_a_record_that_was_restored_from_before_the_copies_says_so_again(new: Callable[..., World]) -> None:
+    """Until it does, whoever made the cluster would start as a primary without having asked those who have copies."""
+    world, mine, restored = (
+        new(),
+        NodeState(False, 1, "7", name="pg1"),
+        '{"by": "pg1", "system_id": "7", "grown": false}',
+    )
+    (world.base / "record").write_text(restored)
+    looks = [
+        seen(mine),
+        seen(mine, NodeState(True, 1, "7", name="pg2", receiver="streaming", upstream="pg1")),
+        seen(mine),
+    ]
+    part = Part(world.here(), world, lambda: looks[0])  # type: ignore[arg-type]
+    assert (part.tick(0.0), part.unshared) == ([], True)
+    looks.pop(0)
+    (decision,) = part.tick(1.0)
+    assert "the record says again that others were cloned" in decision.text
+    assert (world.read(), part.unshared) == (Initialization("pg1", "7", True), False)
+    looks.pop(0)
+    assert (part.tick(2.0), part.unshared) == ([], False)
+    # A look is enough for the fence, also while the record cannot be written.
+    (world.base / "record").write_text(restored)
+    looks.insert(0, seen(mine, NodeState(True, 1, "7", name="pg2")))
+    world.steps, world.dies = [], 1
+    with pytest.raises(Killed):
+        part.tick(3.0)
+    assert not part.unshared
+
+
 def test_a_primary_that_is_killed_while_it_writes_the_record(new: Callable[..., World]) -> None:
     """The record was lost. Another node is promoted then, and whoever began to write it has lost its claim, and is alone."""
     mine = NodeState(False, 1, "7", name="pg1")
     for dies in range(1, 5):
         world = new("pg1", dies)
-        part = Part(world.here(), world, lambda: SimpleNamespace(mine=mine, primary="pg1"))  # type: ignore[arg-type,return-value]
+        part = Part(world.here(), world, lambda: seen(mine))  # type: ignore[arg-type]
         with suppress(Killed):
             part.tick(0.0)
         found = decide(world.here().cluster, "pg1", DirectoryState("none"), world.read(), {"pg2": None, "pg3": None})
@@ -332,6 +366,6 @@ def test_the_guard_refuses_what_the_record_does_not_know_yet(new: Callable[..., 
     (world.base / "record").write_text('{"by": "pg1", "system_id": "", "grown": false}')
     here = world.here()
     local = datadir.local(here.layout, here.runner)
-    verdict = guard.decide(here.cluster, here.me, local, Survey(), start._of_the_record(here, local.system_id, NOTHING))
+    verdict = guard.decide(here.cluster, here.me, local, Survey(), start._of_the_record(here, local, NOTHING))
     assert verdict.done == REFUSE
     assert isinstance(verdict.conflict, Conflict)
