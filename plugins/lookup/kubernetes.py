@@ -17,12 +17,19 @@ options:
   _terms:
     description:
       - V(way) is how Kubernetes is reached and what is looked at there, as a dictionary with C(namespace), C(kubeconfig),
-        C(context), C(timeout), C(selectors), C(config), C(secret), and C(monitored), whether there are ServiceMonitors.
+        C(context), C(timeout), C(selectors), C(config), C(record), C(secret), and C(monitored), whether there are
+        ServiceMonitors.
       - V(namespace) is the Namespace, V(secrets) the Secrets, V(objects) all others in the order in which they are applied.
-      - V(config) is the ConfigMap with the description in a O(stage).
+      - V(before) is O(configs), or an empty list where nothing has begun by it, and it may be replaced; by O(records),
+        O(claims) and O(pods).
+      - V(config) is the ConfigMap with the description in a O(stage), or with the one that V(objects) have. Kubernetes refuses
+        it where the one that is there is not O(there) any more.
+      - V(overtaken) says that O(configs) is not what this run has written before O(stage), empty where it is. V(unwritten) is a
+        sentence for what was O(said) when V(config) could not be applied.
       - V(digest) is the SHA-256 of the description in that O(stage), or of the one that V(objects) have. V(digests) are those
         of all that pods may have been given in this run so far.
-      - V(refused) are sentences that say why O(configs), O(secrets), O(sets) and O(claims) may not become what is wanted.
+      - V(refused) are sentences that say why O(configs), O(secrets), O(records), O(sets), O(claims) and O(pods) may not become
+        what is wanted.
       - V(unapplied) says why O(leaving) may not be taken out of pods that go by O(configs), empty where it may.
       - V(growth) says which of O(claims) are to have which size, by name in C(claims), and which of O(sets) are to be made anew
         for that, as a list C(anew).
@@ -36,6 +43,24 @@ options:
     type: list
     elements: dict
     default: []
+  there:
+    description: The cluster's ConfigMap as it was last seen, in a list; an empty one where there is none.
+    type: list
+    elements: dict
+    default: []
+  records:
+    description: The ConfigMap in which pods note that the cluster was initialised, in a list; an empty one where there is none.
+    type: list
+    elements: dict
+    default: []
+  last:
+    description: The digest of what this run has written before O(stage); empty where that is one of V(digests).
+    type: str
+    default: ""
+  said:
+    description: What a task has said that failed.
+    type: str
+    default: ""
   stage:
     description: One of RV(pgherd.cluster.cluster_counting#module:stages).
     type: dict
@@ -83,11 +108,14 @@ _raw:
   type: raw
 """
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleError
 from ansible.plugins.lookup import LookupBase
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.errors import PgherdError
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.model import Cluster
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.pod.objects.begun import begun
 from ansible_collections.pgherd.cluster.plugins.plugin_utils._kubernetes import Wanted, digest, missing, stuck
 from ansible_collections.pgherd.cluster.plugins.plugin_utils._rollout import told as told_to_pods
 from ansible_collections.pgherd.cluster.plugins.plugin_utils._specification import plain
@@ -98,28 +126,8 @@ class LookupModule(LookupBase):
 
     def run(self, terms: list[str], variables: Any = None, **kwargs: Any) -> list[Any]:
         """Return what the first term names as one term."""
-        said = plain(kwargs)
         try:
-            wanted = Wanted(variables)
-            configs = said.get("configs") or ()
-            if terms[0] in ("objects", "secrets"):
-                return [wanted.objects(terms[0] == "secrets", configs, said.get("secrets") or ())]
-            if terms[0] in ("config", "digest"):
-                told = wanted.told(configs, said.get("stage"), str(said.get("leaving") or ""))
-                return [wanted.config(told) if terms[0] == "config" else digest(told)]
-            if terms[0] == "digests":
-                return [wanted.digests(*told_to_pods(variables, [node.name for node in wanted.cluster.data_nodes]))]
-            if terms[0] in ("refused", "unapplied"):
-                return [_against(wanted, terms[0], configs, said)]
-            if terms[0] == "growth":
-                grown = wanted.growth(said.get("sets") or (), said.get("claims") or ())
-                return [{"claims": dict(grown.claims), "anew": list(grown.anew)}]
-            if terms[0] in ("waits", "stuck"):
-                pods, sets = said.get("pods") or (), said.get("sets") or ()
-                if terms[0] == "stuck":
-                    return [stuck(pods, sets)]
-                return [list(missing(wanted.cluster, pods, sets, bool(said.get("ready"))))]
-            return [{"way": wanted.way, "namespace": wanted.namespace}[terms[0]]]
+            return [ANSWERS[terms[0]](Wanted(variables), variables, _Said(plain(kwargs)))]
         except PgherdError as error:
             raise AnsibleError(str(error)) from error
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -129,8 +137,63 @@ class LookupModule(LookupBase):
             ) from error
 
 
-def _against(wanted: Wanted, term: str, configs: Any, said: Any) -> Any:
-    """What speaks against giving pods that go by *configs* what is wanted, or against taking a node out of them."""
-    if term == "unapplied":
-        return wanted.unapplied(configs, str(said.get("leaving") or ""))
-    return wanted.refused(configs, said.get("secrets") or (), said.get("sets") or (), said.get("claims") or ())
+class _Said:
+    """The options that were given."""
+
+    def __init__(self, given: Mapping[str, Any]) -> None:
+        self._given = given
+        self.stage, self.ready = given.get("stage"), bool(given.get("ready"))
+        self.leaving, self.said = str(given.get("leaving") or ""), str(given.get("said") or "")
+
+    def __getitem__(self, name: str) -> Any:
+        return self._given.get(name) or ()
+
+    def these(self, *names: str) -> list[Any]:
+        """The lists of those names."""
+        return [self[name] for name in names]
+
+
+def _growth(wanted: Wanted, _variables: Any, said: _Said) -> dict[str, Any]:
+    grown = wanted.growth(*said.these("sets", "claims"))
+    return {"claims": dict(grown.claims), "anew": list(grown.anew)}
+
+
+def _told(wanted: Wanted, said: _Said) -> Cluster:
+    return wanted.told(said["configs"], said.stage, said.leaving)
+
+
+def _digests(wanted: Wanted, variables: Any, _said: _Said) -> list[str]:
+    return wanted.digests(*_of_this_run(wanted, variables))
+
+
+def _overtaken(wanted: Wanted, variables: Any, said: _Said) -> str:
+    if said["last"]:
+        return wanted.overtaken(said["configs"], str(said["last"]))
+    before, stages = _of_this_run(wanted, variables)
+    return wanted.overtaken(said["configs"], wanted.digests(before, stages)[stages.index(said["stage"])])
+
+
+def _of_this_run(wanted: Wanted, variables: Any) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    return told_to_pods(variables, [node.name for node in wanted.cluster.data_nodes])
+
+
+BEGUN = ("configs", "records", "claims", "pods")
+ANSWERS: dict[str, Callable[[Wanted, Any, _Said], Any]] = {
+    "way": lambda wanted, _variables, _said: wanted.way,
+    "namespace": lambda wanted, _variables, _said: wanted.namespace,
+    "objects": lambda wanted, _variables, said: wanted.objects(False, *said.these("configs", "secrets")),
+    "secrets": lambda wanted, _variables, said: wanted.objects(True, *said.these("configs", "secrets")),
+    "before": lambda _wanted, _variables, said: list(said["configs"]) if begun(*said.these(*BEGUN)) else [],
+    "config": lambda wanted, _variables, said: wanted.config(_told(wanted, said), said["there"]),
+    "digest": lambda wanted, _variables, said: digest(_told(wanted, said)),
+    "digests": _digests,
+    "overtaken": _overtaken,
+    "unwritten": lambda wanted, _variables, said: wanted.unwritten(said.said),
+    "refused": lambda wanted, _variables, said: wanted.refused(
+        *said.these("configs", "secrets", "sets", "claims", "records", "pods")
+    ),
+    "unapplied": lambda wanted, _variables, said: wanted.unapplied(said["configs"], said.leaving),
+    "growth": _growth,
+    "waits": lambda wanted, _variables, said: list(missing(wanted.cluster, *said.these("pods", "sets"), said.ready)),
+    "stuck": lambda _wanted, _variables, said: stuck(*said.these("pods", "sets")),
+}

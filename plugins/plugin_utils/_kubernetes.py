@@ -7,6 +7,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -15,18 +16,25 @@ from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.members.pods
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.members.pods import told, unapplied
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.model import SYSTEM_ROLES, Cluster, Pgpool
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.pod.objects.all import objects
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.pod.objects.begun import (
+    begun,
+    gone,
+    versioned,
+)
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.pod.objects.claims import Growth, growth
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.pod.objects.config import (
     config_map,
     namespace,
 )
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.pod.objects.naming import (
+    COMPONENT,
     MAIN,
     POSTGRES,
     ROLE,
     SECRETS,
     SET,
     common,
+    record_name,
     secret_name,
 )
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.pod.objects.secret import PASSWORDS
@@ -47,7 +55,8 @@ from ansible_collections.pgherd.cluster.plugins.plugin_utils._run import recall,
 from ansible_collections.pgherd.cluster.plugins.plugin_utils._specification import given, plain, specification
 
 Objects = Sequence[Mapping[str, Any]]
-COMPONENT = "app.kubernetes.io/component"
+# In what kubernetes.core says when the API server refuses a version that was changed since: a status, whose code is HTTP's.
+CONFLICT = re.compile(r'"code":\s*409\b')
 
 
 class Wanted:
@@ -82,6 +91,7 @@ class Wanted:
             "timeout": int(self._values["cluster_pod_timeout"]),
             "selectors": [f"{key}={value}" for key, value in common(self.cluster).items()],
             "config": self.cluster.name,
+            "record": record_name(self.cluster),
             "secret": secret_name(self.cluster, POSTGRES),
             "monitored": self.wishes.service_monitor,
         }
@@ -109,9 +119,30 @@ class Wanted:
         given_out = [self.told(configs), *(self.told(stage=stage) for stage in stages)]
         return [digest(cluster) for cluster in given_out]
 
-    def config(self, told_: Cluster) -> dict[str, Any]:
-        """The ConfigMap with the description *told_*."""
-        return config_map(told_, self.wishes)
+    def config(self, told_: Cluster, there: Objects) -> dict[str, Any]:
+        """The ConfigMap with the description *told_*, for where it is as it was seen *there*, in a list of one or none."""
+        return versioned(config_map(told_, self.wishes), there)
+
+    def overtaken(self, configs: Objects, last: str) -> str:
+        """Why the ConfigMap *configs* is not the one with the digest *last*, which this run has written; '' where it is, and in
+        check mode, which writes none."""
+        texts = [str((config.get("data") or {}).get(DESCRIPTION) or "") for config in configs]
+        if self._forecast or [hashlib.sha256(text.encode()).hexdigest() for text in texts] == [last]:
+            return ""
+        return self._overtaken()
+
+    def unwritten(self, said: str) -> str:
+        """One sentence for a ConfigMap that could not be written, by what kubernetes.core has *said*."""
+        if CONFLICT.search(said):
+            return self._overtaken()
+        return f"Write the ConfigMap {self.cluster.name} in the namespace {self.wishes.namespace}: {said}"
+
+    def _overtaken(self) -> str:
+        return (
+            f"Another run, or a person, has changed the ConfigMap {self.cluster.name} in the namespace {self.wishes.namespace} "
+            "since this run looked at it. It says who is counted, so this run has left it as it is. Run again when nobody else "
+            "does."
+        )
 
     def objects(self, secret: bool, configs: Objects = (), secrets: Objects = ()) -> list[dict[str, Any]]:
         """The Secrets, with *secret*, else all others, in the order in which they are applied. *configs*: see told(); *secrets*:
@@ -136,13 +167,23 @@ class Wanted:
         wanted = [item for item in objects(self.cluster, self.wishes) if item["kind"] == "StatefulSet"]
         return growth(wanted, sets, claims)
 
-    def refused(self, configs: Objects, secrets: Objects, sets: Objects = (), claims: Objects = ()) -> list[str]:
-        """Why what is there may not become what is wanted, in sentences: by the ConfigMap and the Secret that the namespace has,
-        as lists of one or none, and the StatefulSets and claims."""
+    def refused(
+        self,
+        configs: Objects,
+        secrets: Objects,
+        sets: Objects = (),
+        claims: Objects = (),
+        records: Objects = (),
+        pods: Objects = (),
+    ) -> list[str]:
+        """Why what is there may not become what is wanted, in sentences: by the ConfigMap, the Secret and the record that the
+        namespace has, as lists of one or none, and the StatefulSets, claims and pods."""
         found: list[str] = []
         before = described(configs)
-        if before:
-            found += refused_changes(before, self.cluster)
+        if begun(configs, records, claims, pods):
+            found += (
+                refused_changes(before, self.cluster) if before else [gone(self.cluster, self.wishes, records, claims)]
+            )
         for secret in secrets:
             there = base64.b64decode((secret.get("data") or {}).get("ca.crt") or "").decode()
             here = known_authority(store(self.mine, self._forecast), self.mine)[0]
@@ -156,10 +197,11 @@ class Wanted:
                 )
             elif (there or elsewhere) and not given(self.mine, FLAG) and not self._knows(secret):
                 found.append(
-                    f"The namespace {self.wishes.namespace} holds another cluster called {self.cluster.name}: "
-                    f"none of its "
-                    f"passwords is one of {self.mine['cluster_secrets_path']}. Choose another cluster_name or "
-                    f"cluster_namespace, or put that cluster's secrets there; to give it new ones, run with -e {FLAG}=true."
+                    f"The namespace {self.wishes.namespace} holds another cluster called {self.cluster.name}, or all "
+                    "passwords of this one are to change: none that is there is one of "
+                    f"{self.mine['cluster_secrets_path']}. If it is another, choose another cluster_name or "
+                    "cluster_namespace. If it is this one, put its secrets there; if they are lost, or are all to change, run "
+                    f"with -e {FLAG}=true (docs/kubernetes.md says what happens)."
                 )
         return [*found, *self.growth(sets, claims).refused]
 

@@ -5,7 +5,8 @@
 *postgres_found*: what a host held before. *postgres_way*: nodes are brought up in this run, and in which stages who is electable
 changes. *postgres_files*: its configuration was written, or was to be. *postgres_state*: its server afterwards. The fact
 *repmgr_node*: whether it was left as a member. Each is what one host said of itself, and goes by that host's name, whatever name
-it said. *kubernetes_config*, asked from the control machine: the ConfigMap that pods went by before.
+it said. Asked from the control machine, *kubernetes_config*: the ConfigMap that pods went by before; *kubernetes_record*,
+*kubernetes_claims*, *kubernetes_found*: the record of their cluster, its claims and the pods that there were.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.nodes.instance import Instance
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.nodes.rollout import Rollout
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.pod.objects.begun import begun
 from ansible_collections.pgherd.cluster.plugins.plugin_utils._cluster import model, plain
 
 
@@ -62,6 +64,10 @@ def told(variables: Mapping[str, Any], names: Iterable[str]) -> tuple[list[dict[
     """What this run has begun with where it tells pods of a description, as a list of one or none, and the stages that it has
     gone through since, or is about to. *names*: of the nodes."""
     hostvars = variables["hostvars"]
-    here = hostvars["localhost"].get("kubernetes_config") or {}
+    seen = [
+        plain((hostvars["localhost"].get(f"kubernetes_{name}") or {}).get("resources") or [])
+        for name in ("config", "record", "claims", "found")
+    ]
     ways = [hostvars[name]["postgres_way"] for name in names if name in hostvars and "postgres_way" in hostvars[name]]
-    return plain(here.get("resources") or []), plain((ways[0].get("stages") or []) if ways else [])
+    # Where nothing has begun by it, it may become anything.
+    return seen[0] if begun(*seen) else [], plain((ways[0].get("stages") or []) if ways else [])

@@ -18,6 +18,7 @@ from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.inventory.bu
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.inventory.variables import Host
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.members.pods import refused
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.model import Cluster
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.pod.objects.begun import begun
 from ansible_collections.pgherd.cluster.plugins.plugin_utils import _cluster, _run
 from ansible_collections.pgherd.cluster.plugins.plugin_utils._kubernetes import missing, stuck
 
@@ -36,6 +37,20 @@ def cluster(**values: Any) -> Cluster:
 
 
 MODEL = cluster()
+MADE = "2026-11-30T10:00:00Z"
+RECORD = {"metadata": {"name": "demo-record"}, "data": {"by": "pg-0", "system_id": "7", "grown": "true"}}
+
+
+def described(by: Cluster, made: str = MADE, **meta: Any) -> dict[str, Any]:
+    """A ConfigMap as Kubernetes shows it."""
+    known = {"name": "demo", "uid": "u-1", "resourceVersion": "77", "creationTimestamp": made, **meta}
+    return {"metadata": known, "data": {"cluster.json": json.dumps(by.to_dict())}}
+
+
+def claim(name: str, made: str = MADE, what: str = "postgres", **spec: Any) -> dict[str, Any]:
+    labels = {"app.kubernetes.io/component": what}
+    sized = {"resources": {"requests": {"storage": "10Gi"}}, **spec}
+    return {"metadata": {"name": name, "creationTimestamp": made, "labels": labels}, "spec": sized}
 
 
 @pytest.fixture
@@ -114,7 +129,8 @@ def test_another_cluster_of_the_same_name_is_refused(task: dict[str, Any], tmp_p
 
     others = {role: f"{password}?" for role, password in there.items()}
     (sentence,) = ask(task, "refused", secrets=with_(others))
-    assert sentence.startswith("The namespace db holds another cluster called demo: none of its passwords")
+    assert sentence.startswith("The namespace db holds another cluster called demo, or all passwords of this one")
+    assert "run with -e cluster_new_secrets=true" in sentence
     # One that was changed is no other cluster.
     assert ask(task, "refused", secrets=with_({**others, "repmgr": there["repmgr"]})) == []
     for host in HOSTS:
@@ -158,14 +174,15 @@ def test_claims_grow(task: dict[str, Any]) -> None:
     assert grown == {**nothing, "claims": {"data-backup-0": "20Gi"}}
     for name in HOSTS:
         task["hostvars"][name]["cluster_storage_size"] = "5Gi"
-    (sentence,) = ask(task, "refused", sets=sets, claims=claims)
+    (sentence,) = ask(task, "refused", sets=sets, claims=claims, configs=[described(MODEL)])
     assert sentence == "cluster_storage_size is 5Gi, and the claim data-pg-0 has 10Gi: claims cannot shrink; set 10Gi."
     assert ask(task, "growth") == nothing
 
 
 def test_what_pods_go_by_is_read(task: dict[str, Any]) -> None:
     other = replace(MODEL, durability="async").to_dict()
-    (sentence,) = ask(task, "refused", configs=[{"data": {"cluster.json": json.dumps(other)}}])
+    there = {"configs": [{"data": {"cluster.json": json.dumps(other)}}]}
+    (sentence,) = ask(task, "refused", **there, records=[RECORD])
     assert sentence.startswith("cluster_durability is async in this cluster")
 
 
@@ -187,10 +204,111 @@ def test_who_is_counted_stays_until_a_stage_comes(task: dict[str, Any]) -> None:
     digests = [hashlib.sha256(item.encode()).hexdigest() for item in (found, *texts)]
     # What the run has registered so far: nodes are asked before there is a stage.
     task["hostvars"]["localhost"]["kubernetes_config"] = {"resources": there}
+    task["hostvars"]["localhost"]["kubernetes_record"] = {"resources": [RECORD]}
     assert ask(task, "digests") == digests[:1]
     task["hostvars"]["pg-1"]["postgres_way"] = {"stages": stages}
     assert ask(task, "digests") == digests
     assert [ask(task, "digest", stage=stage) for stage in stages] == digests[1:]
+    # A stage comes after what this run has written before it, and after nothing else.
+    written = [[{"data": {"cluster.json": one}}] for one in (found, *texts)]
+    after = [[ask(task, "overtaken", configs=one, stage=stage) == "" for one in written] for stage in stages]
+    assert after == [[True, False, False], [False, True, False]]
+    assert ask(task, "overtaken", configs=written[2], stage=stages[0], last=digests[2]) == ""
+    sentence = ask(task, "overtaken", configs=[], stage=stages[0])
+    assert sentence.startswith("Another run, or a person, has changed the ConfigMap demo in the namespace db")
+    for host in HOSTS:
+        task["hostvars"][host]["ansible_check_mode"] = True
+    assert ask({**task, "ansible_check_mode": True}, "overtaken", configs=[], stage=stages[0]) == ""
+
+
+def test_what_another_run_has_changed_is_refused(task: dict[str, Any]) -> None:
+    """Kubernetes compares what is applied with what is there."""
+    there = described(MODEL)
+    found = ask(task, "config", configs=[there], there=[there])["metadata"]
+    assert (found["name"], found["uid"], found["resourceVersion"]) == ("demo", "u-1", "77")
+    # Where there is none, one that was made meanwhile has another version.
+    found = ask(task, "config")["metadata"]
+    assert (found.get("uid"), found["resourceVersion"]) == (None, "1")
+    with pytest.raises(AnsibleError, match="as it is"):
+        ask(task, "config", there=[{"metadata": {"name": "demo"}}])
+    # Files for others have no version, nor has what is a part of all objects.
+    (whole,) = [item for item in ask(task, "objects", configs=[there]) if item["kind"] == "ConfigMap"]
+    assert "resourceVersion" not in whole["metadata"]
+    status = '{"kind":"Status","status":"Failure","reason":"Conflict","code":409}'
+    sentence = ask(task, "unwritten", said=f"Failed to apply object: b'{status}'")
+    assert sentence.startswith("Another run, or a person, has changed the ConfigMap demo in the namespace db")
+    assert sentence.endswith("Run again when nobody else does.")
+    said = 'Failed to apply object: b\'{"reason":"Forbidden","code":403}\''
+    assert ask(task, "unwritten", said=said) == f"Write the ConfigMap demo in the namespace db: {said}"
+
+
+ROLE = {"metadata": {"name": "pg-0", "labels": {"pgherd.io/role": "standby"}}}
+PLAIN = {"metadata": {"name": "pg-0", "labels": {}}}
+NOTED = described(MODEL, annotations={"pgherd.io/initialized": "true"})
+EARLIER, AFTER = "2026-11-30T09:59:59Z", "2026-11-30T10:00:01Z"
+HELD = {"dataSourceRef": {"kind": "VolumeSnapshot", "name": "of-yesterday"}}
+EMPTY: dict[str, Any] = {"metadata": {"name": "demo", "creationTimestamp": MADE}}
+
+
+@pytest.mark.parametrize(
+    ("what", "config", "records", "claims", "pods", "may_have_begun"),
+    [
+        ("nothing is there", None, [], [], [], False),
+        ("the run ended before there were pods", described(MODEL), [], [], [], False),
+        ("pods wait", described(MODEL), [], [claim("data-pg-0"), claim("data-pg-1", AFTER)], [PLAIN], False),
+        ("Barman's claim is older", described(MODEL), [], [claim("data-backup-0", EARLIER, "barman")], [], False),
+        ("there is a record", described(MODEL), [RECORD], [], [], True),
+        ("one that says nothing is one", described(MODEL), [{"metadata": {"name": "demo-record"}}], [], [], True),
+        ("the record was removed", NOTED, [], [], [], True),
+        ("a claim is older", described(MODEL), [], [claim("data-pg-0", EARLIER)], [], True),
+        ("a claim has no time", described(MODEL), [], [claim("data-pg-0", "")], [], True),
+        ("a claim was made from a snapshot", described(MODEL), [], [claim("data-pg-0", AFTER, **HELD)], [], True),
+        ("a pod says what it is", described(MODEL), [], [claim("data-pg-0")], [ROLE], True),
+        ("the ConfigMap is gone", None, [RECORD], [claim("data-pg-0")], [], True),
+        ("so is the record", None, [], [claim("data-pg-0")], [], True),
+        ("both, and the claims have no label", None, [], [{"metadata": {"name": "data-pg-0"}, "spec": {}}], [], True),
+        ("the ConfigMap says nothing", EMPTY, [], [claim("data-pg-0", AFTER)], [], True),
+        ("of Barman alone", None, [], [claim("data-backup-0", what="barman")], [], False),
+    ],
+)
+def test_a_description_is_replaced_where_nothing_has_begun(
+    what: str,
+    config: dict[str, Any] | None,
+    records: list[dict[str, Any]],
+    claims: list[dict[str, Any]],
+    pods: list[dict[str, Any]],
+    may_have_begun: bool,
+) -> None:
+    configs = [config] if config else []
+    assert begun(configs, records, claims, pods) is may_have_begun, what
+
+
+def test_a_run_that_ended_early_is_no_obstacle(task: dict[str, Any]) -> None:
+    """It left a description of other nodes, and another durability, by which nothing has begun."""
+    more = [replace(MODEL.nodes[2], name=f"pg-{number}", id=number + 1, address=f"pg-{number}") for number in (3, 4)]
+    left = described(replace(MODEL, nodes=(*MODEL.nodes, *more), durability="async"))
+    there: dict[str, Any] = {"configs": [left], "claims": [claim("data-pg-0"), claim("data-pg-4")], "pods": [PLAIN]}
+    assert ask(task, "before", **there) == ask(task, "refused", **there) == []
+    assert len(ask(task, "refused", **there, records=[RECORD])) == 2
+    assert ask(task, "before", **there, records=[RECORD]) == [left]
+    # The whole run goes by that, also when the pods have begun meanwhile.
+    known = {"config": [left], "record": [], "claims": there["claims"], "found": there["pods"]}
+    for name, resources in known.items():
+        task["hostvars"]["localhost"][f"kubernetes_{name}"] = {"resources": resources}
+    assert ask(task, "digests") == [ask(task, "digest", configs=[])]
+
+
+@pytest.mark.parametrize("there", [[], [EMPTY]])
+def test_a_description_that_is_gone_is_not_made_up(task: dict[str, Any], there: list[dict[str, Any]]) -> None:
+    """In a cluster that lives: who is counted would change past all stages."""
+    (sentence,) = ask(task, "refused", configs=there, records=[RECORD])
+    assert sentence.startswith("The namespace db holds a cluster demo (ConfigMap demo-record), and the ConfigMap demo")
+    assert "kubectl -n db exec pg-0 -c node -- cat /etc/pgherd/cluster.json" in sentence
+    claims = [claim("data-pg-0"), claim("data-pg-1")]
+    (sentence,) = ask(task, "refused", configs=there, claims=claims)
+    assert "(claims data-pg-0, data-pg-1)" in sentence
+    assert sentence.endswith("If nobody needs what the claims hold, delete them instead.")
+    assert ask(task, "refused", configs=[described(MODEL)], records=[RECORD], claims=claims) == []
 
 
 def test_who_is_removed_is_in_the_description_still(task: dict[str, Any]) -> None:

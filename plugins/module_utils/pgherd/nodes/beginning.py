@@ -155,8 +155,8 @@ def without_others(
     cluster: Cluster, me: str, system_id: str, record: Initialization | None, timeline: int = FIRST_TIMELINE
 ) -> tuple[str, ...]:
     """The other data nodes, where the *record* says that none of them can have anything of the data with *system_id*, on
-    *timeline*, that *me* has made: nobody has begun to be cloned. Nothing where it does not say so, or where a promotion has been:
-    then it is an older copy of the record."""
+    *timeline*, that *me* has made: nobody has begun to be cloned. Nothing where it does not say so, or where a promotion has
+    been: then it is an older copy of the record."""
     if record is None or record.grown or timeline > FIRST_TIMELINE:
         return ()
     if (record.by, record.system_id) != (me, system_id):
@@ -171,9 +171,9 @@ def adopts(me: str, primary: str, record: Initialization) -> bool:
 
 
 def grows(cluster: Cluster, me: str, states: Mapping[str, NodeState], record: Initialization | None) -> bool:
-    """Whether the *record* says that nobody else has anything of the data of *me*, whose server runs, and the nodes' *states* show
-    that somebody has, or had: an older copy of the record was restored, and has to say so again. Whom it names has made the data:
-    any other has a copy."""
+    """Whether the *record* says that nobody else has anything of the data of *me*, whose server runs, and the nodes' *states*
+    show that somebody has, or had: an older copy of the record was restored, and has to say so again. Whom it names has made the
+    data: any other has a copy."""
     mine = states.get(me)
     if mine is None or record is None or record.grown or record.system_id != mine.system_id:
         return False

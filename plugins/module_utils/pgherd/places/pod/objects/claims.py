@@ -12,7 +12,7 @@ from fractions import Fraction
 from typing import Any
 
 from ....errors import ConfigError
-from .naming import BARMAN
+from .naming import BARMAN, COMPONENT
 
 Object = Mapping[str, Any]
 # Of Kubernetes' quantities (apimachinery, resource.Quantity).
@@ -79,7 +79,7 @@ def _size(spec: Object) -> str:
 
 
 def _variable(volume: str, item: Object) -> str:
-    if (item["metadata"].get("labels") or {}).get("app.kubernetes.io/component") == BARMAN:
+    if (item["metadata"].get("labels") or {}).get(COMPONENT) == BARMAN:
         return "cluster_barman_storage_size"
     return "cluster_wal_storage_size" if volume == "wal" else "cluster_storage_size"
 

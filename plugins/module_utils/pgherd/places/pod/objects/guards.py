@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from ....model import Cluster
-from .naming import BARMAN, PGPOOL, POSTGRES, WITNESS, built, common, labels
+from .naming import BARMAN, COMPONENT, PGPOOL, POSTGRES, WITNESS, built, common, labels
 from .wishes import Wishes
 
 
@@ -15,7 +15,7 @@ def budgets(cluster: Cluster, wishes: Wishes) -> list[dict[str, Any]]:
     """One at a time of all that vote, and one at a time of each pgpool's pods."""
     voters = {
         "matchLabels": common(cluster),
-        "matchExpressions": [{"key": "app.kubernetes.io/component", "operator": "In", "values": [POSTGRES, WITNESS]}],
+        "matchExpressions": [{"key": COMPONENT, "operator": "In", "values": [POSTGRES, WITNESS]}],
     }
     found = [(f"{cluster.name}-nodes", POSTGRES, voters)]
     found += [

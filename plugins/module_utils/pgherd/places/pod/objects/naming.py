@@ -16,6 +16,8 @@ POSTGRES, WITNESS, PGPOOL, BARMAN = "postgres", "witness", "pgpool", "barman"
 ROLE, READ, SET = "pgherd.io/role", "pgherd.io/read", "pgherd.io/set"
 # What a pod's Secret held when it was made.
 SECRETS = "pgherd.io/secrets"
+# Of which kind of host an object is.
+COMPONENT = "app.kubernetes.io/component"
 # The main container of every pod.
 MAIN = "node"
 
@@ -60,7 +62,7 @@ def labels(cluster: Cluster, what: str = "", of: str = "") -> dict[str, str]:
     """The same of one component *what*, and of one set *of* pods."""
     return {
         **common(cluster),
-        **({"app.kubernetes.io/component": what} if what else {}),
+        **({COMPONENT: what} if what else {}),
         **({SET: of} if of else {}),
     }
 

@@ -13,7 +13,7 @@ from ....model import COMMAND, Cluster, Node, Peer, Pgpool
 from ....render.conf_barman import PASSFILE
 from .existing import authority, renews, sources
 from .merge import merged, weaknesses
-from .naming import BARMAN, MAIN, PGPOOL, POSTGRES, SECRETS, WITNESS, component, labels, set_of, texts
+from .naming import BARMAN, COMPONENT, MAIN, PGPOOL, POSTGRES, SECRETS, WITNESS, component, labels, set_of, texts
 from .volumes import mounts, volumes
 from .wishes import Wishes
 
@@ -158,7 +158,7 @@ def _spread(cluster: Cluster, wishes: Wishes, what: str) -> dict[str, Any]:
         "topologyKey": "kubernetes.io/hostname",
         "labelSelector": {
             "matchLabels": labels(cluster),
-            "matchExpressions": [{"key": "app.kubernetes.io/component", "operator": "In", "values": kinds}],
+            "matchExpressions": [{"key": COMPONENT, "operator": "In", "values": kinds}],
         },
     }
     if wishes.pod_spread == "required":
