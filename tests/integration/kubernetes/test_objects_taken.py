@@ -17,6 +17,7 @@ from pgherd.inventory.build import build
 from pgherd.inventory.variables import Host
 from pgherd.model import PCP_USER, SYSTEM_ROLES, Cluster
 from pgherd.places.pod.objects.all import objects
+from pgherd.places.pod.objects.begun import versioned
 from pgherd.places.pod.objects.config import namespace
 from pgherd.places.pod.objects.wishes import Wishes
 
@@ -127,6 +128,46 @@ def claimed(spec: dict[str, Any]) -> list[dict[str, Any]]:
     wanted = {mount["name"] for container in spec["containers"] for mount in container["volumeMounts"]}
     missing = sorted(wanted - {volume["name"] for volume in spec["volumes"]})
     return [{"name": name, "emptyDir": {}} for name in missing]
+
+
+def test_a_description_is_replaced_as_it_was_seen_alone(where: str) -> None:
+    """Of two runs at once the second is refused, whatever the first has done meanwhile."""
+    (plain,) = [item for item in all_of(where, {}) if item["kind"] == "ConfigMap"]
+    name = plain["metadata"]["name"]
+
+    def seen() -> list[dict[str, Any]]:
+        found = kubectl("-n", where, "get", "configmap", name, "-o", "json", "--ignore-not-found")
+        return [json.loads(found.stdout)] if found.stdout.strip() else []
+
+    def apply(text: str, there: list[dict[str, Any]]) -> subprocess.CompletedProcess[str]:
+        told = json.dumps(versioned({**plain, "data": {"cluster.json": text}}, there))
+        return kubectl("apply", "--server-side", "--force-conflicts", "--field-manager=pgherd", "-f", "-", told=told)
+
+    def says() -> list[str]:
+        return [one["data"]["cluster.json"] for one in seen()]
+
+    made = apply("first", [])
+    assert (made.returncode, says()) == (0, ["first"]), made.stderr
+    # It was made meanwhile.
+    assert apply("second", []).returncode
+    before = seen()
+    same = apply("first", before)
+    assert same.returncode == 0, same.stderr
+    assert seen()[0]["metadata"]["resourceVersion"] == before[0]["metadata"]["resourceVersion"]
+    changed = apply("third", before)
+    assert (changed.returncode, says()) == (0, ["third"]), changed.stderr
+    # It was changed meanwhile.
+    late = apply("fourth", before)
+    assert "Conflict" in late.stderr or "has been modified" in late.stderr
+    before = seen()
+    kubectl("-n", where, "delete", "configmap", name)
+    # It is gone.
+    assert apply("fifth", before).returncode
+    assert says() == []
+    # Made again, it is another one.
+    assert apply("sixth", []).returncode == 0
+    assert apply("seventh", before).returncode
+    assert says() == ["sixth"]
 
 
 RIGHTS = [

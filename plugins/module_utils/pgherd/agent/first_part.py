@@ -77,8 +77,8 @@ class FirstPart(Replaceable):
         seen = self._view()
         if seen is not None and seen.mine is not None:
             self.interval = LATER
-            found = self._register(seen) if seen.mine.in_recovery else self._adopt(seen)
-            return [*found, *self._grow(seen)]
+            done = self._register(seen) if seen.mine.in_recovery else self._adopt(seen)
+            return [*done, *self._grow(seen)]
         if self._here.services.state(POSTGRES) == RUNNING:
             self.interval = LATER
             return self._unexplained()
