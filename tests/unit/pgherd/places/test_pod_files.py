@@ -18,7 +18,7 @@ from pgherd.places.host.files import barman, base, cluster, pgpool, postgres, re
 from pgherd.places.host.files.facts import HostFacts
 from pgherd.places.pod import files
 from pgherd.places.pod.files import PodFile, effects, own, roles_of, write
-from pgherd.places.pod.files_part import FilesPart
+from pgherd.places.pod.files_part import FilesPart, _signature
 from pgherd.ports.services import POSTGRES, REPMGRD, RUNNING, STARTING, STOPPED
 from pgherd.render.conf_cluster import text
 from test_pod_texts import without_commands
@@ -188,9 +188,8 @@ def test_who_is_told_that_files_have_changed(
     config = tmp_path / "cluster.json"
     config.write_text(text(CLUSTER))
     services = Told(states, begun)
-    part = FilesPart("pg1", services, lambda _cluster: None, str(config))  # type: ignore[arg-type]
-    found = config.stat()
-    part._seen = found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+    part = FilesPart("pg1", services, lambda _cluster: None, str(config), ())  # type: ignore[arg-type]
+    part._seen = (_signature(str(config)),)
     part._left = [RELOAD, RESTART]
     part.tick(0.0)
     assert services.told == told
@@ -274,7 +273,7 @@ def test_renewed_secrets_are_written_and_told(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(
         files, "files", lambda *given: [replace(item, path=f"{tmp_path}/root{item.path}") for item in real(*given)]
     )
-    services = Told("postgres")
+    services = Told({POSTGRES: RUNNING})
     owned = [str(passwords), str(certificate)]
     part = FilesPart("pg1", services, lambda _cluster: None, str(config), owned)  # type: ignore[arg-type]
     part.tick(0.0)
