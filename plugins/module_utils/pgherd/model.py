@@ -347,9 +347,3 @@ class Cluster:
         )
         names = ", ".join(f'"{name}"' for name in listed)
         return f"ANY {needed} ({names})"
-
-    @property
-    def seals_needed(self) -> int:
-        """R: how many electable nodes other than the old primary must be sealed before a promotion. See quorum.py."""
-        standbys = len(self.electable) - 1
-        return max(standbys - self.sync_standbys + 1, standbys // 2 + 1)

@@ -12,6 +12,7 @@ from ..observe.topology import Topology
 from ..observe.views import NodeView, PostgresView
 from ..ports.services import AGENT
 from ..programs.postgres import parse_sync_names, shortage
+from ..quorum import seals_needed
 from .problem import (
     CRITICAL,
     SITE,
@@ -171,7 +172,7 @@ def durability(cluster: Cluster, topology: Topology) -> Iterator[Problem]:
     ready = [name for name in others if name in topology.sync_standbys()]
     missing = [name for name in others if name not in ready]
     cure = bring_back(topology, missing[0]) if missing else SITE
-    seals = cluster.seals_needed if needed and live.name in cluster.electable_names else 0
+    seals = seals_needed(cluster, live.name) if needed and live.name in cluster.electable_names else 0
     count = "" if seals == len(others) else f"{seals} of "
     failover = f"; a failover needs {count}{names(others)}" if len(ready) < seals else ""
     if len(ready) < needed:

@@ -19,6 +19,7 @@ from pgherd.places.host.files import cluster as description
 from pgherd.places.host.files.facts import HostFacts
 from pgherd.ports.hostfiles import File
 from pgherd.programs.postgres import parse_sync_names
+from pgherd.quorum import seals_needed
 from pgherd.render import conf_barman, conf_pgpool, conf_postgres
 
 DEFAULTS: dict[str, Any] = {
@@ -74,7 +75,7 @@ def test_tree() -> None:
     assert cluster.first_primary.name == "pg1"
     assert [cluster.depth(node.name) for node in cluster.nodes] == [0, 1, 2, 1, 2]
     assert cluster.synchronous_standby_names == 'ANY 1 ("pg1", "pg2", "pg4")'
-    assert cluster.seals_needed == 2
+    assert seals_needed(cluster, "pg1") == 2
     assert cluster.node("pg1").origins.known == "10.0.0.1"
     assert cluster.node("pg2").address == "pg2.example.org"
     assert cluster.node("pg3").address == "pg3"
