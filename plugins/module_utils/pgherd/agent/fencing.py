@@ -15,6 +15,7 @@ from ..data.postmaster import kill_postmaster
 from ..duties import fence
 from ..errors import PgherdError
 from ..model import SYSTEM_ROLES
+from ..objects.orders import set_read_only
 from ..observe.open_sessions import each
 from ..ports.here import Here
 from ..ports.sql import Server
@@ -106,8 +107,7 @@ class Fencing:
 
     def _write(self, server: Server, shut: bool) -> None:
         def write(_name: str, server: Server) -> bool:
-            server.run(f"ALTER SYSTEM SET default_transaction_read_only = {'on' if shut else 'off'}")
-            server.run("SELECT pg_reload_conf()")
+            set_read_only(server, shut)
             return True
 
         me = self._here.me

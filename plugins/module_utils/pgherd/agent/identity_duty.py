@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from ..data import incarnation
 from ..errors import PgherdError
+from ..objects import orders
 from ..objects.identity import SETTING, admit, newcomer_name, renamed
 from ..observe.identity import Admission, Marks, Row, admissions, may_take, newcomers, row_of
 from ..observe.node_state import NodeState, Survey
@@ -83,11 +84,10 @@ class IdentityDuty:
                         # Sealed since it was asked: whoever did that has it follow somebody again.
                         return
                     wanted = renamed(conninfo_, here.me, new)
-                    server.run(f"ALTER SYSTEM SET primary_conninfo = {literal(wanted)}")
-                    server.run("SELECT pg_reload_conf()")
+                    orders.point(server, wanted)
                 here.say(f"identity: {here.me} streams as {called}")
             else:
-                server.run("SELECT pg_reload_conf()")
+                orders.reload(server)
 
     def _may(self, note: incarnation.Note, mine: NodeState, survey: Survey, primary: str) -> bool:
         """Whether it may stand for its name: nobody else was ever admitted under it, or what was is replaced and enough others

@@ -18,6 +18,7 @@ from ..errors import PgherdError
 from ..model import lsn_to_int
 from ..nodes.rejoin import Rejoin
 from ..objects.identity import renamed
+from ..objects.orders import make_slot
 from ..observe.identity import newcomers
 from ..observe.node_state import NodeState, Survey
 from ..observe.primary import chain
@@ -29,7 +30,7 @@ from ..programs.repmgr import streaming_conninfo
 from ..promotion.command import SECOND_OPINION, last_primary
 from ..promotion.election import Missed, rank
 from ..promotion.promote import Promotion
-from ..promotion.seal import make_slot, move
+from ..promotion.seal import move
 from ..quorum import acknowledgers
 from .comparison import Comparison
 from .work import Work

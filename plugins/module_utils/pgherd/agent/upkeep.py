@@ -12,6 +12,7 @@ from ..duties import slots
 from ..errors import PgherdError
 from ..model import CLUSTER_FILE, REPMGR_DATABASE, Cluster, aliases
 from ..objects.identity import newcomer_name, renamed
+from ..objects.orders import drop_slot, make_slot
 from ..observe.node_state import NodeState, Survey
 from ..observe.tracker import Tracker
 from ..ports.here import Here
@@ -19,7 +20,7 @@ from ..ports.links import session
 from ..ports.services import REPMGRD, RUNNING
 from ..ports.sql import Server
 from ..programs.repmgr import record_primary, record_standby, streaming_conninfo
-from ..promotion.seal import make_slot, move
+from ..promotion.seal import move
 from ..render.conf_barman import place
 
 # Seconds from one look to the next.
@@ -88,7 +89,7 @@ class Upkeep:
         if change.action == "create":
             make_slot(server, change.name)
         elif change.action == "drop":
-            server.rows("SELECT pg_drop_replication_slot(%s)", (change.name,))
+            drop_slot(server, change.name)
         else:
             server.rows("SELECT pg_replication_slot_advance(%s, %s)", (change.name, change.lsn))
         if change.why:

@@ -6,6 +6,7 @@ stands still for all, and then nobody is to go."""
 from __future__ import annotations
 
 from ..model import Cluster
+from ..objects.orders import forget_read_only
 from ..observe.identity import unfit
 from ..observe.open_sessions import OpenSessions, counted, each
 from ..ports.links import LIMIT, Links
@@ -36,5 +37,5 @@ def hindrance(cluster: Cluster, me: str, links: Links) -> str:
 
 def _writes(_name: str, server: Server) -> bool:
     """Have the server write a file and flush it, the one that sealing will write. A standby has no fence to lose."""
-    server.run("ALTER SYSTEM RESET default_transaction_read_only")
+    forget_read_only(server)
     return True

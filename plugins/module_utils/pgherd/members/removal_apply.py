@@ -7,9 +7,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import closing
 
-from ..errors import Conflict, SqlError
+from ..errors import Conflict
 from ..model import AGENT_ROLE, Cluster
 from ..objects.identity import forget, sender_names
+from ..objects.orders import drop_idle_slot
 from ..observe.node_state import ask
 from ..observe.open_sessions import OpenSessions
 from ..observe.primary import only_primary
@@ -25,7 +26,6 @@ from .removal import RemovalFacts
 # Seconds: for nodes to answer, for one to stream from another, for the last session of the node to end.
 PATIENCE, STREAM, IDLE = 5.0, 20.0, 60.0
 
-SLOT = "SELECT active, active_pid FROM pg_replication_slots WHERE slot_name = %s AND slot_type = 'physical'"
 END_SENDERS = "SELECT pg_terminate_backend(pid) FROM pg_stat_replication WHERE application_name = ANY(%s)"
 
 
@@ -87,15 +87,7 @@ class RemovalExecutor:
 
     def _drop(self, name: str, slot: str, reader: str) -> str:
         with session(self._links, name) as server:
-            rows = server.rows(SLOT, (slot,))
-            if rows and rows[0]["active"]:
-                server.rows(END_SENDERS, (sender_names(reader),))
-                return f"{reader} still streams through it"
-            try:
-                if rows:
-                    server.rows("SELECT pg_drop_replication_slot(%s)", (slot,))
-            except SqlError as error:
-                # The agent there was quicker.
-                if error.sqlstate != "42704":
-                    raise
-        return ""
+            if drop_idle_slot(server, slot):
+                return ""
+            server.rows(END_SENDERS, (sender_names(reader),))
+        return f"{reader} still streams through it"

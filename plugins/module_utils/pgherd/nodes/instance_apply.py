@@ -12,6 +12,7 @@ from typing import Any
 from ..data import datadir, incarnation
 from ..data.clone import Staging
 from ..errors import PgherdError, Unreachable
+from ..objects.orders import reload
 from ..ports.here import Here
 from ..ports.services import POSTGRES
 from ..ports.sql import Server, connect
@@ -135,7 +136,7 @@ class InstanceExecutor:
 
     def _reread(self, server: Server) -> None:
         loaded = server.rows("SELECT pg_conf_load_time() AS at")[0]["at"]
-        server.run("SELECT pg_reload_conf()")
+        reload(server)
         deadline = time.monotonic() + 10
         while server.rows("SELECT pg_conf_load_time() AS at")[0]["at"] == loaded:
             if time.monotonic() > deadline:

@@ -18,12 +18,13 @@ from ..data.postmaster import stop_postmaster
 from ..data.rejoin_marker import alone, mark, marked, unmark
 from ..errors import Conflict, PgherdError, SqlError, Unreachable
 from ..model import REPMGR_DATABASE, Cluster, Node
+from ..objects import orders
 from ..objects.identity import MEMBERS_SQL, SETTING, parse_members, renamed
 from ..observe import gather as observe
 from ..observe.topology import Topology
 from ..ports.here import Here
 from ..ports.services import POSTGRES
-from ..ports.sql import PsycopgServer, Server, connect, literal, parse_conninfo
+from ..ports.sql import PsycopgServer, Server, connect, parse_conninfo
 from ..programs.postgres import control_data, newest_timeline
 from ..programs.repmgr import (
     Record,
@@ -31,9 +32,9 @@ from ..programs.repmgr import (
     agent_parameters,
     node_conninfo,
     node_parameters,
+    record_removed,
     records,
 )
-from ..promotion.seal import make_slot
 from . import instance
 from .instance import local_login
 from .instance_apply import STREAMING
@@ -47,7 +48,7 @@ BY_HAND = 60.0
 LOCAL_COMMIT = "-c synchronous_commit=local -c statement_timeout=10000"
 
 
-def session(cluster: Cluster, node: Node) -> AbstractContextManager[PsycopgServer]:
+def repmgr_session(cluster: Cluster, node: Node) -> AbstractContextManager[PsycopgServer]:
     """A session on *node* as repmgr's role, in its database, that does not wait for synchronous standbys."""
     return connect(node.name, {**node_parameters(cluster, node), "options": LOCAL_COMMIT})
 
@@ -67,7 +68,7 @@ def look(here: Here) -> NodeObservation:
     live = topology.live_primary()
     rows: tuple[Record, ...] = ()
     if live:
-        with session(cluster, cluster.node(live.name)) as server:
+        with repmgr_session(cluster, cluster.node(live.name)) as server:
             rows = registered(server)
     seen = NodeObservation(mine, topology, rows, interrupted=bool(marked()))
     if mine.role == "standby":
@@ -192,7 +193,7 @@ class NodeExecutor:
     def may_clone(self, upstream: str, wipe: bool) -> None:
         """Raise InTheWay where a copy of *upstream* would fail on what is here, its tablespaces' places among it, also of those
         that the inventory does not know. Touches nothing."""
-        with session(self._cluster, self._cluster.node(upstream)) as server:
+        with repmgr_session(self._cluster, self._cluster.node(upstream)) as server:
             rows = server.rows(LOCATIONS)
         self._staging.expect({str(row["location"]): str(row["name"]) for row in rows}, wipe)
 
@@ -291,21 +292,18 @@ class NodeExecutor:
         with connect(source.name, {**parse_conninfo(conninfo), **more}) as stream:
             stream.rows("IDENTIFY_SYSTEM")
         with connect(self._name, local_login(self._cluster, self._here.layout)) as server:
-            server.run(f"ALTER SYSTEM SET primary_conninfo = {literal(conninfo)}")
-            if slot:
-                server.run(f"ALTER SYSTEM SET primary_slot_name = {literal(slot)}")
-            server.run("SELECT pg_reload_conf()")
+            orders.point(server, conninfo, slot or None)
 
     def make_slot(self, upstream: str, slot: str) -> None:
         """Make the physical *slot* on *upstream*, holding WAL from now on, unless it is there."""
         with slot_session(self._cluster, self._cluster.node(upstream)) as server:
-            make_slot(server, slot)
+            orders.make_slot(server, slot)
 
     def leave_slot(self, slot: str) -> None:
         """Stream without *slot*, and drop it where it is."""
         with connect(self._name, local_login(self._cluster, self._here.layout)) as server:
             server.run("ALTER SYSTEM RESET primary_slot_name")
-            server.run("SELECT pg_reload_conf()")
+            orders.reload(server)
         self._wait(
             lambda: self._local("SELECT 'its receiver holds the slot' FROM pg_stat_wal_receiver WHERE slot_name <> ''"),
             f"let {self._name} stream without slot {slot}",
@@ -319,22 +317,19 @@ class NodeExecutor:
             self._wait(lambda node=node: self._drop(node, slot), f"drop slot {slot} on {name}")  # type: ignore[misc]
 
     def unregister(self, record: Record) -> None:
-        """Remove *record*, as ``repmgr standby unregister`` does, which needs the node itself to answer."""
+        """Remove *record* from the metadata."""
         live = observe.observe(replace(self._cluster, pgpools=(), barmans=())).live_primary()
         if not live:
             raise Unreachable(f"unregister {self._name}: no primary answers.", "Run again when there is one.")
-        with session(self._cluster, self._cluster.node(live.name)) as server:
-            server.run("DELETE FROM repmgr.nodes WHERE node_id = %s", (record.node_id,))
-            server.run(
-                "INSERT INTO repmgr.events (node_id, event, successful) VALUES (%s, %s, true)",
-                (record.node_id, f"{record.type}_unregister"),
-            )
+        primary = self._cluster.node(live.name)
+        with repmgr_session(self._cluster, primary) as server:
+            record_removed(server, record.node_id, primary.id)
 
     # Conditions: '' when met, else the reason why not.
 
     def _ready(self, node: Node) -> str:
         """Whether one can stream from *node*: it answers repmgr's role, is registered, and a standby streams itself."""
-        with session(self._cluster, node) as server:
+        with repmgr_session(self._cluster, node) as server:
             if not any(row.node_id == node.id for row in registered(server)):
                 return f"{node.name} is not registered yet"
             query = "SELECT 1 WHERE pg_is_in_recovery() AND NOT EXISTS (SELECT FROM pg_stat_wal_receiver)"
@@ -347,7 +342,7 @@ class NodeExecutor:
             " WHERE application_name = 'pg_basebackup' AND client_addr = inet_client_addr()"
             " UNION ALL SELECT 'its slot is still in use' FROM pg_replication_slots WHERE slot_name = %s AND active"
         )
-        with session(self._cluster, source) as server:
+        with repmgr_session(self._cluster, source) as server:
             rows = server.rows(query, (self._node.slot,))
         return str(rows[0]["reason"]) if rows else ""
 
@@ -363,15 +358,9 @@ class NodeExecutor:
     def _drop(self, node: Node, slot: str) -> str:
         try:
             with slot_session(self._cluster, node) as server:
-                query = "SELECT active FROM pg_replication_slots WHERE slot_name = %s AND slot_type = 'physical'"
-                rows = server.rows(query, (slot,))
-                if rows and rows[0]["active"]:
-                    return "somebody streams through it"
-                if rows:
-                    server.run("SELECT pg_drop_replication_slot(%s)", (slot,))
+                return "" if orders.drop_idle_slot(server, slot) else "somebody streams through it"
         except Unreachable:
             return ""
-        return ""
 
     def _wait(self, condition: Callable[[], str], attempted: str, cure: str = "") -> None:
         """Poll until *condition* is met. Raises Unreachable with the last reason after the timeout."""

@@ -28,6 +28,7 @@ from ..data.unfinished import backup_of, size, whole
 from ..errors import PgherdError
 from ..model import Node, int_to_lsn, lsn_to_int
 from ..objects.identity import admitted, renamed
+from ..objects.orders import make_slot
 from ..observe.identity import counted
 from ..observe.node_state import ask
 from ..ports.directories import as_owner
@@ -38,7 +39,6 @@ from ..ports.sql import conninfo
 from ..programs.postgres import control_data
 from ..programs.repmgr import record_standby, streaming_conninfo
 from ..programs.sessions import parameters
-from ..promotion.seal import make_slot
 from ..promotion.wait import says, streams, until
 from .first import broken, strange
 from .node_apply import NodeExecutor

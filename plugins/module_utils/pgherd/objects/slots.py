@@ -15,6 +15,7 @@ from typing import Any
 from ..errors import ConfigError, Conflict, PgherdError, SqlError
 from ..plan import Plan, Step
 from ..ports.sql import Server, quote
+from . import orders
 
 # Columns of pg_replication_slots that are shown, where the server's version has them. Not safe_wal_size: it moves with
 # every byte of WAL, so that a slot nobody touched would look changed.
@@ -163,7 +164,7 @@ class SlotExecutor:
     def create(self, slot: WantedSlot) -> None:
         """Make *slot*. Raises SqlError, with a cure where a logical slot was not ready in time: then none is left."""
         if slot.type == "physical":
-            self._server.rows("SELECT pg_create_physical_replication_slot(%s, %s)", [slot.name, slot.reserve])
+            orders.create_slot(self._server, slot.name, slot.reserve)
             return
         # The parameter failover exists from PostgreSQL 17 on.
         more = ", failover => true" if slot.failover else ""
@@ -187,7 +188,7 @@ class SlotExecutor:
 
     def drop(self, name: str) -> None:
         """Drop the slot called *name*. Raises SqlError."""
-        self._server.rows("SELECT pg_drop_replication_slot(%s)", [name])
+        orders.drop_slot(self._server, name)
 
     def set_failover(self, name: str, failover: bool) -> None:
         """Turn failover of a logical slot on or off: there is a replication command for it, but no SQL function."""

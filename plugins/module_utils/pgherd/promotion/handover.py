@@ -22,6 +22,7 @@ from contextlib import ExitStack, closing, suppress
 from ..errors import Conflict, PgherdError, SqlError, Unreachable
 from ..model import SYSTEM_ROLES, Cluster, int_to_lsn, lsn_to_int
 from ..objects.identity import sender_names
+from ..objects.orders import set_read_only
 from ..observe.node_state import ASKING, SENDERS, STOP_LOCK, ask
 from ..observe.tracker import primaries
 from ..ports.links import Links, session
@@ -151,8 +152,7 @@ class Handover:
         self._say(f"switchover: after {(time.monotonic() - self._began) * 1000:.0f} ms: {words}")
 
     def _fence(self, theirs: Server, shut: bool) -> None:
-        theirs.run(f"ALTER SYSTEM SET default_transaction_read_only = {'on' if shut else 'off'}")
-        theirs.run("SELECT pg_reload_conf()")
+        set_read_only(theirs, shut)
         if shut:
             ended = theirs.rows(END_SESSIONS, (list(SYSTEM_ROLES),))[0]["ended"]
             self._step(f"{self._primary} is fenced, {ended} sessions ended")

@@ -21,6 +21,7 @@ from ..data.rejoin_marker import STOPPED, STRAY, mark
 from ..data.twins import OWN
 from ..errors import Busy, Conflict, PgherdError, Unreachable
 from ..model import Cluster, int_to_lsn
+from ..objects import orders
 from ..observe.ask import LATE
 from ..observe.identity import Confirmed, unfit
 from ..observe.node_state import NodeState, Survey, ask
@@ -249,7 +250,7 @@ class Promotion:
         self._step(
             "compared", f"{best} holds more ({theirs.timeline}:{int_to_lsn(theirs.position)}), which is fetched first"
         )
-        sealing.point(mine, streaming_conninfo(self._cluster, node, source), "")
+        orders.point(mine, streaming_conninfo(self._cluster, node, source), "")
         deadline = time.monotonic() + CATCH_UP
         while (now := ask(self._me, mine)).reached < theirs.reached:
             if time.monotonic() > deadline:
@@ -263,8 +264,8 @@ class Promotion:
     def _ready(self) -> str:
         """Lift a fence that was left behind here, and let what follows take its time; the data directory."""
         mine = self._servers[self._me]
-        mine.run("ALTER SYSTEM RESET default_transaction_read_only")
-        mine.run("SELECT pg_reload_conf()")
+        orders.forget_read_only(mine)
+        orders.reload(mine)
         # This session began before the reload.
         mine.run("SET default_transaction_read_only = off")
         mine.run("SET statement_timeout = 0")
@@ -318,7 +319,7 @@ class Promotion:
             following = self._before[name]
             if not ask(name, server).in_recovery:
                 return
-            sealing.point(server, following.conninfo, following.slot)
+            orders.point(server, following.conninfo, following.slot)
 
         done, failed = self._each([name for name, following in self._before.items() if following.conninfo], back)
         self._step("let go", counted(list(done), failed))

@@ -9,12 +9,12 @@ from collections.abc import Callable, Collection, Mapping
 from ..errors import PgherdError
 from ..model import Cluster, aliases
 from ..objects.identity import renamed
+from ..objects.orders import make_slot, point
 from ..observe.identity import newcomers
 from ..observe.node_state import NodeState, ask
 from ..observe.open_sessions import counted, each
 from ..ports.sql import Server
 from ..programs.repmgr import record_primary, record_standby, streaming_conninfo
-from . import seal as sealing
 
 
 class Repointing:
@@ -51,7 +51,7 @@ class Repointing:
         if self._cluster.replication_slots:
             try:
                 for name in lost:
-                    sealing.make_slot(mine, self._cluster.node(name).slot)
+                    make_slot(mine, self._cluster.node(name).slot)
                     slots[name] = self._cluster.node(name).slot
             except PgherdError as error:
                 self._step("no slots", " ".join(str(error).split()))
@@ -59,7 +59,7 @@ class Repointing:
         def follow(name: str, server: Server) -> None:
             node = self._cluster.node(name)
             wanted = renamed(streaming_conninfo(self._cluster, node, me), name, name in strange)
-            sealing.point(server, wanted, slots.get(name, ""))
+            point(server, wanted, slots.get(name, ""))
 
         done, failed = each(self._servers, lost, follow)
         self._step("repointed", counted(list(done), failed))

@@ -13,16 +13,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..errors import Busy, Conflict, Unreachable
+from ..objects.orders import point
 from ..observe.node_state import SEAL_LOCK, NodeState, ask
-from ..ports.sql import Server, literal
+from ..ports.sql import Server
 
 # Seconds that a receiver has to end; tried: 0.1 to 0.3.
 STOP = 3.0
-# Whether a slot is there, and can hold WAL: one that is *useless* has lost some (max_slot_wal_keep_size), and nobody reads it.
-SLOT = (
-    "SELECT NOT active AND coalesce(wal_status = 'lost', false) AS useless FROM pg_replication_slots"
-    " WHERE slot_name = %s"
-)
 
 
 @dataclass(frozen=True)
@@ -53,8 +49,7 @@ def seal(
     limit = STOP if stop is None else stop
     if not ask(name, server).in_recovery:
         raise Conflict(f"Seal {name}", "a standby", "a primary: somebody else was quicker")
-    server.run("ALTER SYSTEM SET primary_conninfo = ''")
-    server.run("SELECT pg_reload_conf()")
+    point(server, "")
     deadline = time.monotonic() + limit
     while True:
         found = ask(name, server)
@@ -66,15 +61,8 @@ def seal(
         sleep(0.01)
 
 
-def point(server: Server, conninfo: str, slot: str) -> None:
-    """Have the standby stream from *conninfo* through *slot* ('' for none)."""
-    server.run(f"ALTER SYSTEM SET primary_conninfo = {literal(conninfo)}")
-    server.run(f"ALTER SYSTEM SET primary_slot_name = {literal(slot)}")
-    server.run("SELECT pg_reload_conf()")
-
-
 def move(name: str, server: Server, conninfo: str, slot: str) -> None:
-    """point(), outside of a promotion. Raises Conflict while one is at work on the node: it must stay sealed."""
+    """point() it, outside of a promotion. Raises Conflict while one is at work on the node: it must stay sealed."""
     lock(name, server)
     try:
         point(server, conninfo, slot)
@@ -85,15 +73,6 @@ def move(name: str, server: Server, conninfo: str, slot: str) -> None:
 def unlock(server: Server) -> None:
     """Give the lock of lock() back."""
     server.rows(f"SELECT pg_advisory_unlock({SEAL_LOCK})")
-
-
-def make_slot(server: Server, slot: str) -> None:
-    """Make the physical *slot*, holding WAL from now on, unless it is there. One that has lost WAL would keep none ever again."""
-    found = server.rows(SLOT, (slot,))
-    if found and found[0]["useless"]:
-        server.rows("SELECT pg_drop_replication_slot(%s)", (slot,))
-    if not found or found[0]["useless"]:
-        server.rows("SELECT pg_create_physical_replication_slot(%s, true)", (slot,))
 
 
 def still_locked(_name: str, server: Server) -> bool:

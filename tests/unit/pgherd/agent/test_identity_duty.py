@@ -334,7 +334,7 @@ def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, members: str, wipe: b
     server = ScriptedServer("pg1", [("query_to_xml", [{"members": f"<m>{members}</m>"}])] if members else [])
     monkeypatch.setattr(node_apply, "slot_session", lambda *_: nullcontext(server))
     asked = ScriptedServer("pg1", [("pg_tablespace_location", [])])
-    monkeypatch.setattr(node_apply, "session", lambda *_: nullcontext(asked))
+    monkeypatch.setattr(node_apply, "repmgr_session", lambda *_: nullcontext(asked))
     executor.clone("pg1", wipe)
     assert rejoin_marker.marked() == ""
     return (data / "postgresql.auto.conf").read_text().splitlines()[1:]
@@ -362,7 +362,7 @@ def test_nothing_is_noted_of_data_that_stay(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(executor, "_wait", lambda *_: None)
     rows = [{"location": str(tmp_path / "ts2"), "name": "ts2"}]
     server = ScriptedServer("pg1", [("pg_tablespace_location", rows)])
-    monkeypatch.setattr(node_apply, "session", lambda *_: nullcontext(server))
+    monkeypatch.setattr(node_apply, "repmgr_session", lambda *_: nullcontext(server))
     monkeypatch.setattr(rejoin_marker, "MARK", str(tmp_path / "note"))
     with pytest.raises(InTheWay, match="ts2 is, holds notes: move that away"):
         executor.clone("pg1", wipe=True)

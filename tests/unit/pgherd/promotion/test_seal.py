@@ -106,13 +106,6 @@ def test_held_asks_for_all_three() -> None:
     assert not seal.still_locked("pg2", server)
 
 
-def test_point() -> None:
-    server = ScriptedServer(
-        "pg2", [("primary_conninfo = 'host=pg1'", []), ("primary_slot_name = 's'", []), ("reload", [])]
-    )
-    seal.point(server, "host=pg1", "s")
-
-
 def test_a_node_is_moved_under_the_lock() -> None:
     steps = [
         ("pg_try_advisory_lock", [{"taken": True, "conninfo": "", "slot": ""}]),
@@ -128,24 +121,6 @@ def test_a_locked_node_is_not_moved() -> None:
     server = ScriptedServer("pg2", [("lock", [{"taken": False, "conninfo": "", "slot": ""}])])
     with pytest.raises(Conflict):
         seal.move("pg2", server, "host=pg1", "")
-
-
-@pytest.mark.parametrize(
-    ("there", "done"),
-    [
-        ([], ["create"]),
-        ([{"useless": False}], []),
-        # What it has lost it would go on lacking, and it would keep nothing for whom it is for.
-        ([{"useless": True}], ["drop", "create"]),
-    ],
-)
-def test_a_slot_that_is_there_is_made_again_only_where_it_keeps_nothing(
-    there: list[dict[str, bool]], done: list[str]
-) -> None:
-    calls = {"create": ("pg_create_physical", []), "drop": ("pg_drop_replication_slot", [])}
-    server = ScriptedServer("pg2", [("wal_status = 'lost'", there), *(calls[name] for name in done)])
-    seal.make_slot(server, "s")
-    server.finish()
 
 
 def test_the_question_reads_the_timeline_from_the_wal_files() -> None:
