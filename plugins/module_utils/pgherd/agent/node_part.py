@@ -29,6 +29,7 @@ from ..observe.sessions import Sessions
 from ..observe.tracker import Tracker
 from ..pools.watch import Asker
 from ..ports.here import Here
+from ..ports.wait import last_look
 from ..programs.sessions import local_parameters, parameters
 from ..promotion import change, command
 from ..promotion.election import Missed
@@ -133,14 +134,12 @@ class NodePart(Replaceable):
         """What a look sees that begins after this is called: the first that sees a primary, else the last within PATIENCE
         seconds; None where there was none. For other threads than that of tick()."""
         asked = time.monotonic()
-        seen = None
-        while time.monotonic() - asked < PATIENCE:
+
+        def seen() -> NodeSeen | None:
             latest = self._view
-            seen = latest if latest and latest.at > asked else None
-            if seen and seen.primary:
-                break
-            time.sleep(0.05)
-        return seen
+            return latest if latest and latest.at > asked else None
+
+        return last_look(seen, lambda found: bool(found and found.primary), PATIENCE, 0.05)
 
     def close(self) -> None:
         """See part.Part."""

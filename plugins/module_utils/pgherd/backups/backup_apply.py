@@ -12,6 +12,7 @@ from functools import partial
 from ..errors import CommandError, PgherdError, Unreachable
 from ..ports.directories import around
 from ..ports.services import AGENT, BACKUP, RECEIVER, RUNNING, Services
+from ..ports.wait import last_look
 from ..programs import barman, barman_view
 from ..programs.barman import Client
 from ..programs.barman_view import BarmanView, Check
@@ -263,11 +264,8 @@ class BackupExecutor:
 
     def _wait(self, attempted: str, look: str, done: Callable[[], bool], timeout: float = 0.0) -> None:
         timeout = timeout or self._timeout
-        deadline = self._clock() + timeout
-        while not done():
-            if self._clock() >= deadline:
-                raise Unreachable(f"{attempted}: not within {timeout:g} s.", look)
-            self._sleep(INTERVAL)
+        if not last_look(done, bool, timeout, INTERVAL, self._clock, self._sleep):
+            raise Unreachable(f"{attempted}: not within {timeout:g} s.", look)
 
 
 def said(checks: list[Check]) -> str:

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from ..model import lsn_to_int
 from ..observe.node_state import SENDERS as STREAMS
 from ..ports.sql import Server
+from ..ports.wait import wait_for
 from ..programs.postgres import parse_sync_names
-from ..promotion.wait import wait_for
 
 # Seconds: for a sender to read its configuration, for standbys to have all WAL.
 RELOAD, CATCH_UP = 10.0, 30.0

@@ -15,10 +15,10 @@ from ..observe.node_state import ask
 from ..observe.open_sessions import OpenSessions
 from ..observe.primary import only_primary
 from ..ports.links import Links, session
+from ..ports.wait import wait_for
 from ..programs.postgres import parse_sync_names
 from ..programs.repmgr import record_removed, records
 from ..promotion.command import follow
-from ..promotion.wait import wait_for
 from . import acknowledged
 from .acknowledged import NAMES
 from .removal import RemovalFacts

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -16,6 +15,7 @@ from ..objects.orders import reload
 from ..ports.here import Here
 from ..ports.services import POSTGRES
 from ..ports.sql import Server, connect
+from ..ports.wait import last_look, or_silent, reason_left
 from ..programs.postgres import control_data
 from ..render.quoting import single_quoted
 from . import evidence
@@ -137,11 +137,11 @@ class InstanceExecutor:
     def _reread(self, server: Server) -> None:
         loaded = server.rows("SELECT pg_conf_load_time() AS at")[0]["at"]
         reload(server)
-        deadline = time.monotonic() + 10
-        while server.rows("SELECT pg_conf_load_time() AS at")[0]["at"] == loaded:
-            if time.monotonic() > deadline:
-                raise PgherdError(f"reload {self._name}: the postmaster did not read its files within 10 s.")
-            time.sleep(0.1)
+        seen = last_look(
+            lambda: server.rows("SELECT pg_conf_load_time() AS at")[0]["at"], lambda at: bool(at != loaded), 10.0, 0.1
+        )
+        if seen == loaded:
+            raise PgherdError(f"reload {self._name}: the postmaster did not read its files within 10 s.")
 
     def _wrong(self) -> list[str]:
         return wrong_files(self._here.layout, self._here.runner)
@@ -156,30 +156,24 @@ class InstanceExecutor:
 
     def _streams(self, within: float) -> bool:
         """Whether it is a standby that streams, or does so *within* seconds: its upstream may be back just now."""
-        deadline = time.monotonic() + within
         with connect(self._name, local_login(self._here.cluster, self._here.layout)) as server:
-            while server.rows("SELECT 1 WHERE pg_is_in_recovery()"):
-                if server.rows(STREAMING):
-                    return True
-                if time.monotonic() > deadline:
-                    return False
-                time.sleep(0.2)
-        return False
+
+            def streams() -> bool | None:
+                """None where it is no standby."""
+                standby = server.rows("SELECT 1 WHERE pg_is_in_recovery()")
+                return bool(server.rows(STREAMING)) if standby else None
+
+            return bool(last_look(streams, lambda found: found is not False, within, 0.2))
 
     def _wait(self, streaming: bool, timeout: float = 120.0) -> None:
         query = STREAMING if streaming else "SELECT 1"
-        deadline = time.monotonic() + timeout
-        while True:
-            reason = "its WAL receiver does not stream"
-            try:
-                with connect(self._name, local_login(self._here.cluster, self._here.layout)) as server:
-                    if server.rows(query):
-                        return
-            except Unreachable as error:
-                reason = str(error)
-            if time.monotonic() > deadline:
-                raise Unreachable(
-                    f"start {self._name}: not ready after {timeout:g} s: {reason}",
-                    f"Its reason: {self._services.log(POSTGRES)}",
-                )
-            time.sleep(0.2)
+
+        def against() -> str:
+            with connect(self._name, local_login(self._here.cluster, self._here.layout)) as server:
+                return "" if server.rows(query) else "its WAL receiver does not stream"
+
+        if reason := reason_left(or_silent(against), timeout, 0.2):
+            raise Unreachable(
+                f"start {self._name}: not ready after {timeout:g} s: {reason}",
+                f"Its reason: {self._services.log(POSTGRES)}",
+            )

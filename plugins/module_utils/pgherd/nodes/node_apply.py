@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
@@ -25,6 +24,7 @@ from ..observe.topology import Topology
 from ..ports.here import Here
 from ..ports.services import POSTGRES
 from ..ports.sql import PsycopgServer, Server, connect, parse_conninfo
+from ..ports.wait import last_look, or_silent, reason_left
 from ..programs.postgres import control_data, newest_timeline
 from ..programs.repmgr import (
     Record,
@@ -87,14 +87,14 @@ def look(here: Here) -> NodeObservation:
 def look_around(cluster: Cluster, patience: float = BUSY) -> Topology:
     """All nodes. Asked again for *patience* seconds while no primary answers, but standbys stream from a node that does
     not answer: what a node is registered as would be left alone."""
-    nodes, deadline = replace(cluster, pgpools=(), barmans=()), time.monotonic() + patience
-    while True:
-        topology = observe.observe(nodes)
+    nodes = replace(cluster, pgpools=(), barmans=())
+
+    def enough(topology: Topology) -> bool:
         above = {topology.upstream(node.name) for node in cluster.data_nodes} - {""}
         silent = any(view.name in above and not view.postgres for view in topology.nodes)
-        if topology.live_primary() or not silent or time.monotonic() > deadline:
-            return topology
-        time.sleep(0.5)
+        return bool(topology.live_primary()) or not silent
+
+    return last_look(lambda: observe.observe(nodes), enough, patience, 0.5)
 
 
 def registered(server: Server) -> tuple[Record, ...]:
@@ -364,14 +364,5 @@ class NodeExecutor:
 
     def _wait(self, condition: Callable[[], str], attempted: str, cure: str = "") -> None:
         """Poll until *condition* is met. Raises Unreachable with the last reason after the timeout."""
-        deadline = time.monotonic() + self._timeout
-        while True:
-            try:
-                reason = condition()
-            except Unreachable as error:
-                reason = str(error)
-            if not reason:
-                return
-            if time.monotonic() > deadline:
-                raise Unreachable(f"{attempted}: not possible within {self._timeout:g} s: {reason}.", cure)
-            time.sleep(0.2)
+        if reason := reason_left(or_silent(condition), self._timeout, 0.2):
+            raise Unreachable(f"{attempted}: not possible within {self._timeout:g} s: {reason}.", cure)

@@ -28,18 +28,18 @@ from ..data.unfinished import backup_of, size, whole
 from ..errors import PgherdError
 from ..model import Node, int_to_lsn, lsn_to_int
 from ..objects.identity import admitted, renamed
-from ..objects.orders import make_slot
+from ..objects.orders import make_slot, streams
 from ..observe.identity import counted
 from ..observe.node_state import ask
 from ..ports.directories import as_owner
 from ..ports.here import Here
-from ..ports.links import session
+from ..ports.links import says, session
 from ..ports.services import FAILED, POSTGRES
 from ..ports.sql import conninfo
+from ..ports.wait import until
 from ..programs.postgres import control_data
 from ..programs.repmgr import record_standby, streaming_conninfo
 from ..programs.sessions import parameters
-from ..promotion.wait import says, streams, until
 from .first import broken, strange
 from .node_apply import NodeExecutor
 from .verdict import CLONE

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: pgherd contributors
-"""What nodes are told by SQL in more than one place, each said once. All raise as Server.rows() and Server.run()."""
+"""What nodes are told and asked by SQL in more than one place, each said once. All raise as Server.rows() and Server.run()."""
 
 from __future__ import annotations
 
@@ -74,3 +74,8 @@ def drop_idle_slot(server: Server, slot: str) -> bool:
             if error.sqlstate != _UNDEFINED_OBJECT:
                 raise
     return True
+
+
+def streams(server: Server) -> bool:
+    """Whether the server's WAL receiver streams."""
+    return bool(server.rows("SELECT FROM pg_stat_wal_receiver WHERE status = 'streaming'"))

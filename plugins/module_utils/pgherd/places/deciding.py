@@ -4,12 +4,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 from ..errors import Unreachable
 from ..model import COMMAND
 from ..ports import processes
+from ..ports.wait import last_look
 
 # Seconds that they have to end, and from one look to the next.
 COMMANDS, AGAIN = 60.0, 0.1
@@ -20,15 +20,17 @@ def wait_for_commands(
     running: Callable[[], dict[int, str]] = lambda: processes.commands(COMMAND, DECIDING), limit: float = COMMANDS
 ) -> None:
     """Wait until no command that runs now is left; one that begins later reads what there is now. Raises Unreachable."""
-    deadline, left = time.monotonic() + limit, running()
-    while left:
-        there = running()
+    left = running()
+
+    def gone() -> bool:
+        nonlocal left
+        there = running() if left else {}
         left = {pid: words for pid, words in left.items() if there.get(pid) == words}
-        if left and time.monotonic() > deadline:
-            said = "; ".join(words.partition(" ")[2] for words in left.values())
-            raise Unreachable(
-                f"have all go by the new description: this still runs after {limit:g} s, and began by the one before: {said}.",
-                "Run the playbook again when it has ended.",
-            )
-        if left:
-            time.sleep(AGAIN)
+        return not left
+
+    if not last_look(gone, bool, limit, AGAIN):
+        said = "; ".join(words.partition(" ")[2] for words in left.values())
+        raise Unreachable(
+            f"have all go by the new description: this still runs after {limit:g} s, and began by the one before: {said}.",
+            "Run the playbook again when it has ended.",
+        )

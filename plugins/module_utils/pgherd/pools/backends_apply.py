@@ -16,6 +16,7 @@ from ..observe.topology import Topology
 from ..plan import Plan
 from ..ports import hostfiles
 from ..ports.services import AGENT, PGPOOL, Services
+from ..ports.wait import last_look
 from ..programs.pgpool import NodeInfo, Pcp
 from ..programs.pgpool_settings import parse_configuration
 from ..render.backend_list import Backend, configure, parse_backends
@@ -196,20 +197,22 @@ class BackendExecutor:
         self, what: str, done: Callable[[Mapping[int, NodeInfo]], bool], timeout: float | None = None
     ) -> Mapping[int, NodeInfo]:
         timeout = self._timeout if timeout is None else timeout
-        deadline = self._clock() + timeout
         table: Mapping[int, NodeInfo] = {}
         why = ""
-        while True:
+
+        def so() -> bool:
+            nonlocal table, why
             try:
                 table = self._pcp.nodes()
-                if done(table):
-                    return table
+                return done(table)
             except (PgherdError, KeyError) as error:
                 why = f" ({error})"
-            if self._clock() >= deadline:
-                shown = ", ".join(f"{at} {node.host} {node.status} {node.role}" for at, node in table.items())
-                raise PgherdError(
-                    f"{what}: not so after {timeout:g} s{why}; pgpool has: {shown or 'nothing'}.",
-                    f"Its reason: {self._services.log(PGPOOL, AGENT)}",
-                )
-            self._sleep(0.2)
+                return False
+
+        if last_look(so, bool, timeout, 0.2, self._clock, self._sleep):
+            return table
+        shown = ", ".join(f"{at} {node.host} {node.status} {node.role}" for at, node in table.items())
+        raise PgherdError(
+            f"{what}: not so after {timeout:g} s{why}; pgpool has: {shown or 'nothing'}.",
+            f"Its reason: {self._services.log(PGPOOL, AGENT)}",
+        )

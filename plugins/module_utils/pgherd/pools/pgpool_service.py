@@ -14,6 +14,7 @@ from ..model import PGPOOL_ROLE, SERVER_CERT_FILE
 from ..plan import Plan, Step
 from ..ports.directories import around
 from ..ports.services import PGPOOL, RUNNING, Services
+from ..ports.wait import last_look
 from ..programs.pgpool import CONFIGURATION, HBA, LOADED, PASSWORDS, NodeInfo, Pcp, password_entries
 from ..programs.pgpool_settings import needs_restart, parse_configuration
 from ..render.backend_list import label
@@ -159,12 +160,14 @@ class PgpoolExecutor:
                 f"{verb} {PGPOOL}: it does not serve after {self._timeout:g} s.",
                 f"It waits until cluster_pgpool_min_backends data nodes answer; who is missing: {self._services.log(PGPOOL)}",
             ) from error
-        deadline = self._clock() + self._timeout
-        while True:
-            try:
-                self._pcp.nodes()
-                return
-            except (CommandError, Unreachable):
-                if self._clock() >= deadline:
-                    raise
-            self._sleep(0.2)
+        refused = last_look(self._refused, lambda error: error is None, self._timeout, 0.2, self._clock, self._sleep)
+        if refused:
+            raise refused
+
+    def _refused(self) -> CommandError | Unreachable | None:
+        """Why pgpool does not answer its own commands."""
+        try:
+            self._pcp.nodes()
+        except (CommandError, Unreachable) as error:
+            return error
+        return None

@@ -5,9 +5,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
+from ..errors import PgherdError
 from .peers import Peers
 from .sql import Server
 
@@ -43,3 +44,10 @@ def session(links: Links, name: str) -> Iterator[Server]:
         yield server
     finally:
         server.close()
+
+
+def says(links: Links, name: str, what: Callable[[Server], bool]) -> bool:
+    """Whether *what* holds on the node called *name*; no where that does not answer: it may be starting."""
+    with suppress(PgherdError), session(links, name) as server:
+        return what(server)
+    return False

@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Collection, Iterable
 from contextlib import suppress
 
 from ..errors import PgherdError
+from .wait import last_look
 
 
 def naming(directory: str, programs: Collection[str]) -> tuple[int, ...]:
@@ -70,16 +70,17 @@ def end(pids: Iterable[int], timeout: float = 10.0) -> None:
     for pid in left:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-    deadline = time.monotonic() + timeout
-    while left:
-        left = {pid for pid in left if _runs(pid)}
-        if left and time.monotonic() > deadline:
-            raise PgherdError(
-                f"end the processes {', '.join(map(str, sorted(left)))}, which an earlier attempt has left: they are "
-                f"still there after {timeout:g} s.",
-                "See what they are waiting for: ps -o pid,stat,wchan,args",
-            )
-        time.sleep(0.05)
+
+    def gone() -> bool:
+        left.intersection_update([pid for pid in left if _runs(pid)])
+        return not left
+
+    if not last_look(gone, bool, timeout, 0.05):
+        raise PgherdError(
+            f"end the processes {', '.join(map(str, sorted(left)))}, which an earlier attempt has left: they are "
+            f"still there after {timeout:g} s.",
+            "See what they are waiting for: ps -o pid,stat,wchan,args",
+        )
 
 
 def _runs(pid: int) -> bool:

@@ -14,17 +14,17 @@ from ..data.diverged import refuse
 from ..errors import Conflict
 from ..model import Cluster
 from ..objects.identity import renamed
-from ..objects.orders import make_slot
+from ..objects.orders import make_slot, streams
 from ..observe.identity import Confirmed, newcomers
 from ..observe.node_state import ask
 from ..ports.links import Links, session
 from ..ports.sql import Server
+from ..ports.wait import until
 from ..programs.repmgr import record_standby, streaming_conninfo
 from ..text import printable
 from .election import LONG_AGO, Missed
 from .promote import Promotion
 from .seal import move
-from .wait import streams, until
 
 # Seconds that the primary has to answer a new session before another takes its place: the second opinion on what repmgrd,
 # or this node's agent, has seen.

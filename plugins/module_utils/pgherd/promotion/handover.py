@@ -25,13 +25,13 @@ from ..objects.identity import sender_names
 from ..objects.orders import set_read_only
 from ..observe.node_state import ASKING, SENDERS, STOP_LOCK, ask
 from ..observe.tracker import primaries
-from ..ports.links import Links, session
+from ..ports.links import Links, says, session
 from ..ports.sql import Server
+from ..ports.wait import last_look, until
 from ..quorum import acknowledgers
 from . import seal as sealing
 from .choice import counts_itself, too_few
 from .promote import Promotion
-from .wait import says, until
 
 # Seconds: for the target to have all WAL, for the old primary to stop, to answer as a standby, to stream from the new one.
 CATCH_UP, STOP, STANDBY, RETURN = 10.0, 10.0, 60.0, 90.0
@@ -179,18 +179,17 @@ class Handover:
         """Ask the old primary's agent to stop it; whether its sessions broke in time. This node's WAL receiver then ends
         when it has the last record; it is not waited for long, since only a rewind is spared by it."""
         theirs.rows(f"SELECT pg_try_advisory_lock({STOP_LOCK}) AS taken")
-        deadline = time.monotonic() + STOP
-        while time.monotonic() < deadline:
+
+        def broken() -> bool:
             try:
                 theirs.rows("SELECT 1 AS alive")
             except (Unreachable, SqlError):
-                break
-            time.sleep(0.01)
-        else:
+                return True
             return False
-        deadline = time.monotonic() + LAST
-        while ask(self._me, mine).streaming and time.monotonic() < deadline:
-            time.sleep(0.01)
+
+        if not last_look(broken, bool, STOP, 0.01):
+            return False
+        last_look(lambda: ask(self._me, mine).streaming, lambda streaming: not streaming, LAST, 0.01)
         return True
 
     def _await_standby(self, mine: Server) -> None:

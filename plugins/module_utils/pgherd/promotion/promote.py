@@ -28,6 +28,7 @@ from ..observe.node_state import NodeState, Survey, ask
 from ..observe.open_sessions import OpenSessions, counted, each
 from ..ports.links import LIMIT, Links
 from ..ports.sql import Server
+from ..ports.wait import last_look
 from ..programs.postgres import shortage
 from ..programs.repmgr import streaming_conninfo
 from . import seal as sealing
@@ -251,13 +252,11 @@ class Promotion:
             "compared", f"{best} holds more ({theirs.timeline}:{int_to_lsn(theirs.position)}), which is fetched first"
         )
         orders.point(mine, streaming_conninfo(self._cluster, node, source), "")
-        deadline = time.monotonic() + CATCH_UP
-        while (now := ask(self._me, mine)).reached < theirs.reached:
-            if time.monotonic() > deadline:
-                raise Unreachable(
-                    f"promote {self._me}: {best} is ahead and did not hand its WAL over in {CATCH_UP:g} s."
-                )
-            time.sleep(0.02)
+        now = last_look(
+            lambda: ask(self._me, mine), lambda state: state.reached >= theirs.reached, CATCH_UP, pause=0.02
+        )
+        if now.reached < theirs.reached:
+            raise Unreachable(f"promote {self._me}: {best} is ahead and did not hand its WAL over in {CATCH_UP:g} s.")
         sealed[self._me] = sealing.seal(self._me, mine)
         self._step("caught up", f"{self._me} is at {now.timeline}:{int_to_lsn(now.position)}")
 

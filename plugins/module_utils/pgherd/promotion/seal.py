@@ -8,14 +8,13 @@ stay readable.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..errors import Busy, Conflict, Unreachable
 from ..objects.orders import point
 from ..observe.node_state import SEAL_LOCK, NodeState, ask
 from ..ports.sql import Server
+from ..ports.wait import Sleep, last_look
 
 # Seconds that a receiver has to end; tried: 0.1 to 0.3.
 STOP = 3.0
@@ -41,24 +40,22 @@ def lock(name: str, server: Server) -> Following:
     return Following(row["conninfo"], row["slot"])
 
 
-def seal(
-    name: str, server: Server, sleep: Callable[[float], None] = time.sleep, stop: float | None = None
-) -> NodeState:
+def seal(name: str, server: Server, sleep: Sleep | None = None, stop: float | None = None) -> NodeState:
     """Have the standby follow nobody, and say where it stands once its WAL receiver has ended and it knows all it has.
     Raises Unreachable when that takes longer than *stop* seconds (STOP)."""
     limit = STOP if stop is None else stop
     if not ask(name, server).in_recovery:
         raise Conflict(f"Seal {name}", "a standby", "a primary: somebody else was quicker")
     point(server, "")
-    deadline = time.monotonic() + limit
-    while True:
-        found = ask(name, server)
-        if found.sealed and not found.receiver and found.settled:
-            return found
-        if time.monotonic() > deadline:
-            what = "its WAL receiver has not ended" if found.settled else "it has not read its own WAL"
-            raise Unreachable(f"seal {name}: {what} within {limit:g} s.")
-        sleep(0.01)
+    found = last_look(lambda: ask(name, server), _ended, limit, 0.01, sleep=sleep)
+    if not _ended(found):
+        what = "its WAL receiver has not ended" if found.settled else "it has not read its own WAL"
+        raise Unreachable(f"seal {name}: {what} within {limit:g} s.")
+    return found
+
+
+def _ended(found: NodeState) -> bool:
+    return found.sealed and not found.receiver and found.settled
 
 
 def move(name: str, server: Server, conninfo: str, slot: str) -> None:

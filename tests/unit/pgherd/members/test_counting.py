@@ -15,8 +15,8 @@ from pgherd.members import acknowledged, counting_apply
 from pgherd.members.counting import Count, Stage, Transition, counting, way
 from pgherd.model import Cluster, Node
 from pgherd.nodes.instance import Instance
+from pgherd.ports import wait
 from pgherd.ports.links import Links
-from pgherd.promotion import wait
 from pgherd.quorum import seals_needed, voters
 from scripted import ScriptedServer
 

@@ -16,9 +16,9 @@ from pgherd.members.counting import Count, Stage, counting
 from pgherd.members.removal import RemovalFacts, advice, gained, moves, plan, problems, rest, way
 from pgherd.members.removal_apply import RemovalExecutor, look
 from pgherd.model import POD, Barman, Cluster, Node, Pgpool
+from pgherd.ports import wait
 from pgherd.ports.links import Links
 from pgherd.programs.repmgr import Record, wanted_record
-from pgherd.promotion import wait
 from pgherd.quorum import acknowledgers, seals_needed, voters
 from pgherd.render.conf_postgres import texts
 from scripted import ScriptedServer

@@ -17,6 +17,7 @@ from pgherd.nodes.instance import Instance
 from pgherd.nodes.node import Desired, NodeObservation, levels, plan
 from pgherd.observe.topology import Topology
 from pgherd.observe.views import Slot
+from pgherd.ports import wait
 from pgherd.ports.sql import conninfo, parse_conninfo
 from pgherd.programs.repmgr import Record, streaming_conninfo, wanted_record
 from world import CLUSTER, SERVER, healthy, stopped, with_node, with_postgres
@@ -475,7 +476,7 @@ def test_a_primary_that_others_stream_from_is_asked_again(
         return asked[-1]
 
     monkeypatch.setattr(node_apply.observe, "observe", observe)
-    monkeypatch.setattr(node_apply.time, "sleep", lambda _seconds: None)
+    monkeypatch.setattr(wait.time, "sleep", lambda _seconds: None)
     seen = node_apply.look_around(CLUSTER)
     assert (seen, len(asked)) == (asked[-1], looks)
 

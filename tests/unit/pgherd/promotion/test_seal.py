@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from pgherd.errors import Conflict, Unreachable
 from pgherd.observe.node_state import QUERY, SEAL_LOCK, parse_state
+from pgherd.ports import wait
 from pgherd.promotion import seal
 from scripted import ScriptedServer
 from states import SYSTEM
@@ -54,7 +55,7 @@ ORDERS = [
 def _time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every look at the clock takes a second."""
     ticks = iter(range(1000))
-    monkeypatch.setattr(seal.time, "monotonic", lambda: float(next(ticks)))
+    monkeypatch.setattr(wait.time, "monotonic", lambda: float(next(ticks)))
 
 
 def sealed(*answers: dict[str, Any]) -> Any:
@@ -96,7 +97,7 @@ def test_it_waits_until_a_restarted_standby_has_read_its_own_wal() -> None:
 )
 def test_it_gives_up(answer: dict[str, Any], why: str) -> None:
     with pytest.raises(Unreachable, match=why):
-        sealed(answer, answer, answer, answer)
+        sealed(answer, answer, answer)
 
 
 def test_held_asks_for_all_three() -> None:

@@ -15,10 +15,10 @@ import struct
 import sys
 import termios
 import threading
-import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 
+from ...ports.wait import last_look
 from ...text import one_line
 
 # Bytes of a line after which it is cut in two, and of a kept log after which it begins anew.
@@ -64,9 +64,8 @@ class Output:
 
     def drain(self, seconds: float = 1.0) -> None:
         """Wait until all that was said is shown, at most *seconds*."""
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline and any(_waiting(reading) for reading, _writing in self._pipes.values()):
-            time.sleep(0.01)
+        waiting = [reading for reading, _writing in self._pipes.values()]
+        last_look(lambda: any(map(_waiting, waiting)), lambda some: not some, seconds, 0.01)
 
     def _show(self) -> None:
         rests = dict.fromkeys(self._pipes, b"")

@@ -13,7 +13,7 @@ from typing import Any
 
 from ...errors import PgherdError, Unreachable
 from ...ports.services import AGENT, Services
-from ...promotion.wait import wait_for
+from ...ports.wait import wait_for
 from ..deciding import wait_for_commands
 
 # Seconds until a kubelet has shown the pod what the ConfigMap says, and that the agent has after that before it is restarted.
