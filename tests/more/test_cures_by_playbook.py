@@ -6,9 +6,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import date, timedelta
-from pathlib import Path
 
 import pytest
 from curing import (
@@ -24,7 +23,7 @@ from curing import (
     set_,
     show_certificate,
 )
-from deployed import described, inventory, until
+from deployed import described, until
 from herd import Herd, cure, group, healthy, on, problem, said, wait
 
 pytestmark = pytest.mark.more
@@ -203,14 +202,6 @@ def test_an_electable_node_that_could_not_be_told(herd: Herd) -> None:
 def confirms(herd: Herd, name: str) -> bool:
     """Whether a node may confirm commits."""
     return f'"{name}"' in herd.sql(herd.primary, "SHOW synchronous_standby_names")
-
-
-def test_a_node_that_was_given_another_id(herd: Herd, tmp_path: Path) -> None:
-    """The inventory has its old one again."""
-    (tmp_path / "other.json").write_text(json.dumps({"postgres": {"hosts": {herd.leaf: {"node_id": 77}}}}))
-    with suppress(AssertionError):
-        cure({"cure": SITE}, "-i", str(inventory()), "-i", str(tmp_path / "other.json"))
-    by_playbook(herd, ("metadata-role", herd.leaf))
 
 
 def test_a_node_that_serves_another_clusters_data(herd: Herd) -> None:

@@ -59,9 +59,10 @@ def _row(cluster: Cluster, topology: Topology, node: Node, view: NodeView, row: 
     role = "witness" if node.kind == "witness" else "primary" if live and view.name == live.name else "standby"
     cure = _register(cluster, topology, node, role, row)
     if row.id != node.id:
-        text = f"repmgr knows {node.name} by ID {row.id}, the inventory by {node.id}: give it node_id {row.id} there, as before"
-        # repmgr refuses a second ID for a name.
-        yield Problem("metadata-role", WARNING, node.name, text, SITE)
+        text = f"repmgr knows {node.name} by ID {row.id}, and the cluster by {node.id}, which no playbook changes"
+        # repmgr refuses a second ID for a name. Its agent, or the site playbook, registers it when that row is gone.
+        gone = _unregister(topology, live, row) if live else SITE
+        yield Problem("metadata-role", WARNING, node.name, text, gone)
     elif row.type != role:
         text = f"repmgr's metadata call {node.name} a {row.type}, PostgreSQL there is a {role}"
         yield Problem("metadata-role", WARNING, node.name, text, cure)

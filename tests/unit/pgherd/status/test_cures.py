@@ -50,8 +50,7 @@ CURES: dict[str, tuple[str, ...]] = {
         f"{STATUS}::test_a_row_that_is_wrong",
         f"{WITNESS}::test_a_witness_called_a_standby",
         f"{WITNESS}::test_a_witness_called_a_primary",
-        f"{PLAYBOOK}::test_a_node_that_was_given_another_id",
-        "untried: that test, which is not seen green yet",
+        f"{METADATA}::test_a_node_that_was_given_another_id",
     ),
     "metadata-stranger": (
         f"{STATUS}::test_a_node_that_nobody_knows",
@@ -60,7 +59,6 @@ CURES: dict[str, tuple[str, ...]] = {
     "metadata-unreadable": (
         f"{METADATA}::test_a_table_that_somebody_holds",
         f"{PLAYBOOK}::test_a_role_that_may_not_look",
-        "untried: that test, of a schema",
     ),
     "no-backup": (f"{STATUS}::test_backups_missing",),
     "no-primary": (
@@ -79,7 +77,6 @@ CURES: dict[str, tuple[str, ...]] = {
         f"{PLAYBOOK}::test_a_right_without_which_nothing_is_known",
         f"{PLAYBOOK}::test_nodes_that_let_nobody_look",
         f"{PLAYBOOK}::test_a_role_that_may_not_look",
-        "untried: that test, of CONNECT",
         LOOK,
     ),
     "node-starting": (LOOK,),
@@ -118,7 +115,6 @@ CURES: dict[str, tuple[str, ...]] = {
     "stale-primary": (
         f"{MORE}::test_a_primary_that_is_left_behind",
         f"{DOUBT}::test_a_primary_on_an_older_timeline_where_the_number_of_confirmations_is_in_doubt",
-        "untried: the second test, which is not seen green yet",
     ),
     "sync-missing": (f"{MORE}::test_too_few_standbys",),
     "sync-names": (
@@ -126,10 +122,7 @@ CURES: dict[str, tuple[str, ...]] = {
         f"{PLAYBOOK}::test_names_that_alter_system_has_set",
     ),
     "sync-no-spare": (f"{MORE}::test_too_few_standbys", f"{MORE}::test_another_upstream"),
-    "sync-unfinished": (
-        f"{PLAYBOOK}::test_an_electable_node_that_could_not_be_told",
-        "untried: that test, which is not seen green yet",
-    ),
+    "sync-unfinished": (f"{PLAYBOOK}::test_an_electable_node_that_could_not_be_told",),
     "system-id": (
         f"{SMALL}::test_a_node_with_another_cluster_is_never_replaced_unasked",
         f"{PLAYBOOK}::test_a_node_that_serves_another_clusters_data",
