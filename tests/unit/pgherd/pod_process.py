@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -51,7 +52,8 @@ if __name__ == "__main__":
                 "exec sleep 1000", before=(("/bin/sh", "-c", f"until test -e {place}/registered; do sleep 0.1; done"),)
             ),
             "missing": Program(("/no/such/program",), again=NEVER),
-        }
+        },
+        lambda line: print(f"{time.monotonic():.2f} {line}", flush=True),
     )
     serve(supervisor, f"{place}/services")
     supervisor.run([AGENT], limit)
