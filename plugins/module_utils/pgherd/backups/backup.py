@@ -76,9 +76,8 @@ class BackupState:
 
     @property
     def remains(self) -> tuple[Backup, ...]:
-        """What backups left that failed, or that nobody takes any more; they can never be restored."""
-        dead = (barman_view.FAILED,) if self.backing_up else (barman_view.FAILED, *barman_view.UNFINISHED)
-        return tuple(backup for backup in self.backups if backup.status in dead)
+        """See barman_view.remains()."""
+        return barman_view.remains(self.backups, self.backing_up)
 
     def shown(self) -> dict[str, Any]:
         """Plain data for people."""

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -56,6 +56,13 @@ class Backup:
     def finished(self) -> bool:
         """Whether it can be restored: copied, and all WAL that makes it consistent is here."""
         return self.status == DONE
+
+
+def remains(backups: Iterable[Backup], backing_up: bool) -> tuple[Backup, ...]:
+    """What of *backups* failed, or nobody takes any more, where *backing_up* says whether one is taken now; it can never be
+    restored."""
+    dead = (FAILED,) if backing_up else (FAILED, *UNFINISHED)
+    return tuple(backup for backup in backups if backup.status in dead)
 
 
 @dataclass(frozen=True)

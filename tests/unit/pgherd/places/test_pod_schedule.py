@@ -67,6 +67,7 @@ class Barman:
 
     def __init__(self, *looks: tuple[str, str]) -> None:
         self.looks, self.started, self.now = list(looks), 0, STOPPED
+        self.deleted: list[str] = []
 
     def backups(self) -> tuple[Backup, ...]:
         catalogue, self.now = self.looks.pop(0)
@@ -74,7 +75,10 @@ class Barman:
             signal.raise_signal(signal.SIGTERM)
         if catalogue == "refused":
             raise PgherdError("list the backups: refused")
-        return (Backup("1", catalogue),) if catalogue else ()
+        return tuple(Backup(str(number), status) for number, status in enumerate(catalogue.split()))
+
+    def delete(self, backup_id: str) -> None:
+        self.deleted.append(backup_id)
 
     def state(self, name: str) -> str:
         assert name == BACKUP
@@ -95,16 +99,24 @@ def _signals() -> Iterator[None]:
 
 @pytest.mark.usefixtures("_signals")
 @pytest.mark.parametrize(
-    ("looks", "started", "noted"),
+    ("looks", "started", "noted", "deleted"),
     [
-        ([("", STOPPED)], 1, False),
-        ([("", STOPPED), ("", FAILED)], 2, False),
-        ([("", STOPPED), ("STARTED", RUNNING)], 1, False),
-        ([("refused", STOPPED), ("", STOPPED), ("STARTED", RUNNING), ("DONE", STOPPED)], 1, True),
+        ([("", STOPPED)], 1, False, []),
+        ([("", STOPPED), ("", FAILED)], 2, False, []),
+        ([("", STOPPED), ("STARTED", RUNNING)], 1, False, []),
+        ([("refused", STOPPED), ("", STOPPED), ("STARTED", RUNNING), ("DONE", STOPPED)], 1, True, []),
+        # One failed while the primary was fenced, of one the pod was killed; they go.
+        ([("", STOPPED), ("FAILED STARTED", FAILED), ("DONE FAILED", STOPPED)], 2, True, ["0", "1", "1"]),
+        ([("FAILED STARTED", RUNNING)], 0, False, ["0"]),
     ],
 )
 def test_the_first_backup_is_tried_until_it_is_there(
-    looks: list[tuple[str, str]], started: int, noted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    looks: list[tuple[str, str]],
+    started: int,
+    noted: bool,
+    deleted: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     there, said = Barman(*looks), []  # type: tuple[Barman, list[str]]
     described: Any = type("Described", (), {"cluster": cluster(3, options=Options(barman_directory=str(tmp_path)))})
@@ -112,5 +124,5 @@ def test_the_first_backup_is_tried_until_it_is_there(
     monkeypatch.setattr(schedule, "Client", lambda runner, server, user: there)
     monkeypatch.setattr(schedule, "SOONEST", 0.01)
     assert schedule.main(there, said.append) == 0  # type: ignore[arg-type]
-    assert (there.started, (tmp_path / STAMP).exists()) == (started, noted)
+    assert (there.started, (tmp_path / STAMP).exists(), there.deleted) == (started, noted, deleted)
     assert len([line for line in said if line.startswith("no base backup")]) == started

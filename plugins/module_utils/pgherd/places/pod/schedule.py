@@ -18,7 +18,7 @@ from ...model import CLUSTER_FILE
 from ...ports.run import LocalRunner
 from ...ports.services import BACKUP, RUNNING, STARTING, Services
 from ...programs.barman import Client
-from ...programs.barman_view import WAITING, Backup
+from ...programs.barman_view import WAITING, Backup, remains
 from ...programs.calendar_next import next_after
 from ...render.conf_barman import HOME
 
@@ -62,7 +62,7 @@ def main(services: Services, say: Callable[[str], None], path: str = CLUSTER_FIL
             last = _last(stamp)
             if last is None:
                 pause, tries = min(SOONEST * 2**tries, LATEST), tries + 1
-                if not begun(Client(LocalRunner(), cluster.name, None).backups()):
+                if not _begun(services, Client(LocalRunner(), cluster.name, None), say):
                     _take(services, "no base backup has been taken yet", say)
                     continue
             is_due, pause = due(cluster.options.barman_schedule, last, time.time())
@@ -78,8 +78,21 @@ def main(services: Services, say: Callable[[str], None], path: str = CLUSTER_FIL
     return 0
 
 
+def _begun(services: Services, client: Client, say: Callable[[str], None]) -> bool:
+    """See begun(). What tries left that failed, while the cluster was still being made, is deleted."""
+    backups = client.backups()
+    for backup in remains(backups, _runs(services)):
+        say(f"what backup {backup.id} left, which is {backup.status}, is deleted")
+        client.delete(backup.id)
+    return begun(backups)
+
+
+def _runs(services: Services) -> bool:
+    return services.state(BACKUP) in (RUNNING, STARTING)
+
+
 def _take(services: Services, why: str, say: Callable[[str], None]) -> None:
-    if services.state(BACKUP) not in (RUNNING, STARTING):
+    if not _runs(services):
         say(f"{why}: one is taken")
         services.start(BACKUP, wait=False)
 
