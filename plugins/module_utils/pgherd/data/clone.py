@@ -28,7 +28,7 @@ from ..ports.directories import directory as open_directory
 from ..ports.identity import POSTGRES, acting_as, of_user
 from ..ports.processes import end, naming
 from . import outside
-from .datadir import OWN, RESTORE, SIGNAL, lines
+from .datadir import FENCE, RESTORE, SIGNAL, write_settings
 from .outside import LOST, InTheWay
 
 OWNER = POSTGRES
@@ -148,10 +148,10 @@ class Staging:
         os.chmod(self.config, 0o644)
 
     def sign(self, settings: Mapping[str, str]) -> None:
-        """Put *settings* behind those of the copy's postgresql.auto.conf, where the last line counts."""
-        text = "".join(f"{line}\n" for line in lines(settings))
-        with self._owner(), open(os.path.join(self.data, OWN), "a", encoding="utf-8") as stream:
-            stream.write(text)
+        """Put *settings* into the copy's postgresql.auto.conf, in the place of those that it has. A fence of whoever it is a copy
+        of is none of its own: promoted by hand, it would refuse writes. Raises PgherdError."""
+        with self._owner():
+            write_settings(self.data, {**settings, FENCE: None})
 
     def adopt(self, standby: bool = True) -> None:
         """Move the finished copy up. Raises PgherdError when there is none, or, for a *standby*, when it is none."""

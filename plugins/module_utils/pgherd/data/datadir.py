@@ -23,6 +23,8 @@ from . import incarnation
 # What is in a data directory: nothing, files that are no cluster, a cluster, or one that is not whole, see unfinished.py.
 NONE, OTHER, CLUSTER, BROKEN = "none", "other", "cluster", "broken"
 SIGNAL, RESTORE, OWN = "standby.signal", "recovery.signal", "postgresql.auto.conf"
+# Which of the settings there fences a primary.
+FENCE = "default_transaction_read_only"
 
 
 @dataclass(frozen=True)
@@ -141,7 +143,7 @@ def make_standby(directory: str, conninfo: str, slot: str, shown: str = "") -> N
     settings: dict[str, str | None] = {
         "primary_conninfo": conninfo,
         "primary_slot_name": slot,
-        "default_transaction_read_only": None,
+        FENCE: None,
         **({SETTING: shown} if shown else {}),
     }
     write_settings(directory, settings)

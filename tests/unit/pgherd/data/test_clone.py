@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from pgherd.data import clone
 from pgherd.data.clone import MARK, STAGE, Staging, unfinished
+from pgherd.data.datadir import OWN
 from pgherd.errors import Conflict, PgherdError
 from pgherd.layout import debian
 
@@ -73,6 +74,18 @@ def test_a_backups_file_is_not_taken_along(place: Path) -> None:
     copy(work, (*COPY, "recovery.signal"))
     work.adopt()
     assert sorted(os.listdir(place)) == sorted(COPY)
+
+
+def test_what_the_source_says_of_itself_is_not_taken_along(place: Path) -> None:
+    """It may be fenced, just because it has no standby but the one that is made here."""
+    work = staging(place)
+    work.prepare(CONFIG, False)
+    copy(work)
+    said = "primary_slot_name = 'of_another'\nwork_mem = '8MB'\ndefault_transaction_read_only = 'on'\n"
+    Path(work.data, OWN).write_text(said, encoding="utf-8")
+    work.sign({"primary_slot_name": "mine"})
+    work.adopt()
+    assert (place / OWN).read_text(encoding="utf-8") == "work_mem = '8MB'\nprimary_slot_name = 'mine'\n"
 
 
 def test_into_the_root_of_a_file_system(place: Path) -> None:
