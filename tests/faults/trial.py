@@ -20,10 +20,10 @@ import psycopg
 from faults import compare
 from faults.checker import endpoints, history, observer, verdict, workload
 from faults.cluster import APP, CHECKOUT, Cluster, Late, until
+from faults.names import Names, named
 
 # Times what a test grants for writes to go on: several hosts share a machine. How long it took is in the record.
 BUSY = 3
-SEALED = "promote: sealed"  # what an agent says
 OPS_TO_BEGIN = 50  # acknowledged before anything is broken, by every way in
 _ENV = {**os.environ, "PYTHONPATH": str(CHECKOUT / "tests"), "PYTHONDONTWRITEBYTECODE": "1"}
 
@@ -72,6 +72,8 @@ class Trial:
             session.execute("DROP TABLE IF EXISTS ha_log")
             session.execute(workload.TABLE)
         compare.prepare(self.cluster, primary)
+        self._names = Names(self.cluster.nodes, self.cluster.place.address)
+        self._names.start()
         try:
             self._observers = [self._observe(), *self._watch()]
             for number, via in enumerate(self.ways):
@@ -166,6 +168,7 @@ class Trial:
     # The end
 
     def _stop(self) -> None:
+        self._names.stop()
         processes = [way.process for way in self._running] + self._observers
         for process in processes:
             if process.poll() is None:
@@ -185,10 +188,10 @@ class Trial:
                 self.led = endpoints.read(lines)
 
     def seals(self) -> list[tuple[float, str]]:
-        """When a node sealed its predecessor's place, and which."""
+        """When a node that was promoted then sealed its predecessor's place, and which."""
         said = self.cluster.each(lambda node: self.cluster.place.log(node, self.began, "agent"))
-        lines = [(at, node, line) for node, found in said.items() if isinstance(found, list) for at, line in found]
-        return sorted((at, node) for at, node, line in lines if SEALED in line)
+        found = {node: lines for node, lines in said.items() if isinstance(lines, list)}
+        return sorted((at, node) for node, lines in found.items() for at in endpoints.sealed(lines))
 
     def misled(self) -> list[str]:
         """What was wrong with where the service of writes led, in sentences; nothing where there is none."""
@@ -197,8 +200,11 @@ class Trial:
     def judge(self, seconds: float = 60.0) -> verdict.Verdict:
         """The verdict, once the cluster is whole: rows are read on the one primary, and every standby has the same."""
         rows = until("a primary that takes FOR UPDATE", self._final, seconds)
-        self.verdicts = {way.via: verdict.judge(self.ops(way.via), self._of(way, rows)) for way in self._running}
-        self.verdict = verdict.judge(self.ops(), rows)
+        names = self._names.found
+        self.verdicts = {
+            way.via: verdict.judge(named(self.ops(way.via), names), self._of(way, rows)) for way in self._running
+        }
+        self.verdict = verdict.judge(named(self.ops(), names), rows)
         (self.directory / "verdict.txt").write_text(
             "\n".join(f"{way}: {found}" for way, found in {"all": self.verdict, **self.verdicts}.items())
             + "".join(f"\n{count:7} {why}" for why, count in sorted(self.verdict.why.items()))

@@ -13,6 +13,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+SEALED, PROMOTED = "promote: sealed", "promote: promoted"  # what an agent says
 LATE = 10.0  # seconds: no longer does a service lead to who was the primary, once another has sealed its place
 
 
@@ -50,6 +51,19 @@ def read(lines: Iterable[str]) -> list[Led]:
 def two(led: Iterable[Led]) -> list[str]:
     """When it led to more than one node, in sentences."""
     return [f"at {one.at:.3f} the write service led to {', '.join(one.nodes)}" for one in led if len(one.nodes) > 1]
+
+
+def sealed(lines: Iterable[tuple[float, str]]) -> list[float]:
+    """When the node whose agent has said *lines* sealed its predecessor's place and was promoted then. A promotion that was given
+    up has let all go again."""
+    found, last = [], 0.0
+    for at, line in sorted(lines):
+        if SEALED in line:
+            last = at
+        elif PROMOTED in line and last:
+            found.append(last)
+            last = 0.0
+    return found
 
 
 def late(led: list[Led], seals: Iterable[tuple[float, str]], limit: float = LATE) -> list[str]:

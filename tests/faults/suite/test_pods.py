@@ -4,11 +4,16 @@
 
 from __future__ import annotations
 
+import copy
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
-from faults.cluster import CHECKOUT, Cluster, until
+from faults import endstate
+from faults.cluster import CHECKOUT, LAB, Cluster, until
 from faults.suite.conftest import Breaking
 from faults.suite.steps import fails_over, stays
 
@@ -154,3 +159,41 @@ def test_a_partition_between_two_pods_changes_nothing(breaking: Breaking, cluste
         finally:
             for there in sorted({machine(cluster, old), machine(cluster, other)}):
                 network.heal(there)
+
+
+@fault("P10", "three nodes become five, of which two confirm, and three again")
+def test_it_grows_and_shrinks(breaking: Breaking, cluster: Cluster) -> None:
+    """Nobody's server restarts for it."""
+    with breaking() as trial:
+        before = {node: cluster.place.main_process(node, "postgres") for node in cluster.nodes}
+        trial.now()
+        five = played(larger(cluster, 2), "site")
+        assert endstate.gate(five, 120) >= 0
+        played(five, "site", {"cluster_sync_standbys": 2})
+        names = five.value(trial.first_primary, "SHOW synchronous_standby_names")
+        assert names.startswith("ANY 2"), names
+        played(five, "site", {"cluster_sync_standbys": 1})
+        for leaving in (4, 3):
+            played(larger(cluster, leaving - 2), "remove", {"cluster_remove": f"pg-{leaving}"})
+        played(cluster, "site")
+        assert before == {node: cluster.place.main_process(node, "postgres") for node in cluster.nodes}
+        trial.until_written(30)
+
+
+def larger(cluster: Cluster, more: int) -> Cluster:
+    """The same cluster as it is with so many data nodes *more*, described in a file of its own."""
+    found: dict[str, Any] = copy.deepcopy(cluster.described)
+    hosts = found["postgres"]["hosts"]
+    there, first = len(hosts), next(iter(hosts))
+    for number in range(there, there + more):
+        hosts[f"pg-{number}"] = {"node_id": number + 1, "upstream": first}
+    path: Path = LAB / cluster.name / f"larger-{more}.yml"
+    path.write_text(yaml.safe_dump(found), encoding="utf-8")
+    return Cluster(cluster.name, path)
+
+
+def played(cluster: Cluster, playbook: str, extra: dict[str, Any] | None = None) -> Cluster:
+    """Run a playbook, which has to end well; the cluster."""
+    run = cluster.play(playbook, extra)
+    assert run.rc == 0, run
+    return cluster

@@ -12,7 +12,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from faults.checker.endpoints import Led, late, read, two
+from faults.checker.endpoints import Led, late, read, sealed, two
 
 
 def line(at: float, name: str, *said: str, kind: str = "slice", event: str = "MODIFIED") -> str:
@@ -67,3 +67,10 @@ OLD, NONE, NEW = Led(0, ("pg-0",)), Led(12, ()), Led(13, ("pg-1",))
 )
 def test_the_old_primary_is_told_of_after_the_limit(led: list[Led], seals: list[tuple[float, str]], said: int) -> None:
     assert len(late(led, seals, 10.0)) == said
+
+
+def test_a_promotion_that_was_given_up_has_sealed_nothing() -> None:
+    begun = [(1.0, "promote: sealed after 80 ms: pg-1, pg-2"), (1.5, "promote: let go after 90 ms: pg-1, pg-2")]
+    done = [(5.0, "promote: sealed after 70 ms: pg-1, pg-2"), (5.4, "promote: promoted after 300 ms")]
+    assert sealed(begun) == []
+    assert sealed([*done, *begun]) == [5.0]
