@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ProtocolError
 from ..model import CA_FILE, SERVER_CERT_FILE, SERVER_KEY_FILE, Cluster
+from .addresses import KNOWN
 from .lines import Lines
 
 if TYPE_CHECKING:
@@ -32,14 +33,20 @@ class Peers:
     def connect(self, name: str, limit: float) -> ssl.SSLSocket:
         """A connection to the agent of the node called *name*, which has shown a certificate for that node's address. Each step
         has *limit* seconds. Raises OSError. That the other end does not accept ours is known only when it is read from."""
-        address = self._addresses[name]
-        context = self._context()
-        plain = socket.create_connection((address, self._port), limit)
+        host = self._addresses[name]
+        context, address = self._context(), KNOWN.of(host)
         try:
-            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            return context.wrap_socket(plain, server_hostname=address)
-        except BaseException:
-            plain.close()
+            plain = socket.create_connection((address or host, self._port), limit)
+            try:
+                plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                found = context.wrap_socket(plain, server_hostname=host)
+                KNOWN.reached(host, str(found.getpeername()[0]))
+                return found
+            except BaseException:
+                plain.close()
+                raise
+        except OSError:
+            KNOWN.failed(host, address)
             raise
 
     def ask(self, name: str, words: Mapping[str, Any], limit: float) -> Mapping[str, Any]:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any, Optional, Protocol
 
 from ..errors import PgherdError, SqlError, Unreachable
+from .addresses import KNOWN, is_name
 
 Row = dict[str, Any]
 
@@ -186,9 +187,16 @@ def open_connection(name: str, parameters: Mapping[str, Any], timeout: float = 5
         **parameters,
         "options": session_options(str(parameters.get("options") or f"-c statement_timeout={int(timeout * 1000)}")),
     }
+    host = str(settings.get("host") or "")
+    address = "" if settings.get("hostaddr") else KNOWN.of(host)
     try:
         # prepare_threshold=None: pgpool does not follow prepared statements across backends.
-        return psycopg.connect(conninfo(settings), autocommit=True, row_factory=dict_row, prepare_threshold=None)
+        given = conninfo({**settings, **({"hostaddr": address} if address else {})})
+        found = psycopg.connect(given, autocommit=True, row_factory=dict_row, prepare_threshold=None)
     except psycopg.Error as error:
+        KNOWN.failed(host, address)
         said = " ".join(str(error).split())
         raise Unreachable(f"connect to {name}: {said}") from error
+    if is_name(host):
+        KNOWN.reached(host, found.info.hostaddr)
+    return found

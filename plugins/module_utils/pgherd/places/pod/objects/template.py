@@ -21,6 +21,8 @@ from .wishes import Wishes
 USER, API_USER = 5432, 5433
 # Of the seconds that a pod has to end, those that are left when process 1 has ended all.
 LEFT = 5
+# How a pod's programs look up names; seconds, and how often.
+RESOLVER = {"ndots": "2", "timeout": "1", "attempts": "3"}
 
 
 def _locked() -> dict[str, Any]:
@@ -72,7 +74,8 @@ def _spec(cluster: Cluster, wishes: Wishes, hosts: Sequence[Peer]) -> dict[str, 
         "containers": [_main(cluster, wishes, host)],
         # Addresses are whole names. With the usual five dots, those with four, a pgpool's, would first be looked for in all
         # domains that a pod searches, its machine's too, and a question that nobody answers there takes seconds.
-        "dnsConfig": {"options": [{"name": "ndots", "value": "2"}]},
+        # Nor does one wait five seconds for an answer from a machine that is dead: half a cluster's questions may go there.
+        "dnsConfig": {"options": [{"name": name, "value": value} for name, value in RESOLVER.items()]},
         "volumes": volumes(what, cluster.name, *known),
         **_spread(cluster, wishes, what),
     }
