@@ -4,11 +4,14 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import signal
 import time
+from collections.abc import Iterator
 
 from ..errors import PgherdError
+from ..layout import SOCKETS
 from ..ports.directories import around, as_owner
 
 # Seconds in which a postmaster has heard the signal, or never will: what hangs lets its clients' sessions go on meanwhile. One
@@ -71,40 +74,51 @@ def _signal(directory: str, number: signal.Signals) -> int:
     return pid
 
 
-def forget_gone(directory: str) -> str:
-    """Remove the postmaster.pid of *directory* where the process that it names is another one by now; says which, '' where
-    nothing is removed. To be called with the rights of the data's owner, before a start.
+def forget_gone(directory: str, sockets: str = SOCKETS) -> str:
+    """Remove what names the server of *directory*, its postmaster.pid and the lock beside its socket in *sockets*, where the
+    process that is named is another one by now; says which, '' where nothing is removed. To be called with the rights of the
+    data's owner, before a start.
 
-    After a power cut the numbers of processes begin anew, and the same programs get about the same ones. PostgreSQL does not
-    start where one of the same user has the number (CreateLockFile() in miscinit.c), and Debian's pg_ctlcluster takes whatever
-    has the word postgres in its command line for it (check_pidfile_running() in PgCommon.pm): an agent, say. That a server
-    which has lost its postmaster still has children is seen by the memory that they share, with or without the file
-    (PGSharedMemoryCreate() in sysv_shmem.c).
+    After a power cut, and where a container starts again, the numbers of processes begin anew, and the same programs get about
+    the same ones. PostgreSQL does not start where one of the same user has the number (CreateLockFile() in miscinit.c), and
+    Debian's pg_ctlcluster takes whatever has the word postgres in its command line for it (check_pidfile_running() in
+    PgCommon.pm): an agent, say. That a server which has lost its postmaster still has children is seen by the memory that they
+    share, with or without the file (PGSharedMemoryCreate() in sysv_shmem.c).
     """
-    found = another(directory)
-    if not found:
-        return ""
-    try:
-        with around(os.path.join(directory, "postmaster.pid")) as (place, file):
-            place.remove(file)
-    except OSError:
-        return ""
-    return f"{found}, which postmaster.pid names, is no server of {directory}: the file is removed"
+    said = []
+    for path, found in _gone(directory, sockets):
+        try:
+            with around(path) as (place, file):
+                place.remove(file)
+        except OSError:
+            continue
+        said.append(f"{found}, which {os.path.basename(path)} names, is no server of {directory}: the file is removed")
+    return "; ".join(said)
 
 
-def another(directory: str) -> str:
-    """The process that the postmaster.pid of *directory* names, in words, where that is no server of it; '' where it is one, and
-    where it cannot be told. See forget_gone()."""
-    try:
-        # A single-user server writes its number with a minus before it.
-        pid = abs(int(_lines(directory)[0]))
-        if not pid or _serves(pid, directory):
-            return ""
-        with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as stream:
-            return f"process {pid} ({stream.read().strip()})"
-    except (OSError, ValueError, IndexError):
-        # There is no such file or process, or what stands there is no number: who starts the server sees to that.
-        return ""
+def another(directory: str, sockets: str = SOCKETS) -> str:
+    """The process that a file of the server of *directory* names, in words, where that is no server of it; '' where it is one,
+    and where it cannot be told. See forget_gone()."""
+    return next((found for _path, found in _gone(directory, sockets)), "")
+
+
+def _gone(directory: str, sockets: str) -> Iterator[tuple[str, str]]:
+    """The files that name a process that is no server of *directory*, each with it in words."""
+    own = os.path.join(directory, "postmaster.pid")
+    for path in (own, *sorted(glob.glob(os.path.join(glob.escape(sockets), ".s.PGSQL.*.lock")))):
+        try:
+            with as_owner(directory), around(path) as (place, name):
+                lines = place.read(name, 4096).decode(errors="replace").splitlines()
+            # A single-user server writes its number with a minus before it.
+            pid = abs(int(lines[0]))
+            ours = path == own or os.path.realpath(lines[1]) == os.path.realpath(directory)
+            if not pid or not ours or _serves(pid, directory):
+                continue
+            with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as stream:
+                yield path, f"process {pid} ({stream.read().strip()})"
+        except (OSError, ValueError, IndexError):
+            # There is no such file or process, or what stands there is no number: who starts the server sees to that.
+            continue
 
 
 def _serves(pid: int, directory: str) -> bool:

@@ -337,7 +337,7 @@ def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, members: str, wipe: b
     monkeypatch.setattr(node_apply, "repmgr_session", lambda *_: nullcontext(asked))
     executor.clone("pg1", wipe)
     assert rejoin_marker.marked() == ""
-    return (data / "postgresql.auto.conf").read_text().splitlines()[1:]
+    return (data / "postgresql.auto.conf").read_text().splitlines()
 
 
 def test_a_copy_never_starts_under_a_name_that_is_another_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -103,6 +103,23 @@ def test_a_file_that_names_another_process_goes(tmp_path: Path, start: Start, si
     assert process.poll() is None
 
 
+def test_a_lock_of_its_socket_that_names_another_process_goes(tmp_path: Path, start: Start) -> None:
+    """/run outlives a container that starts again. Of other servers' locks, and of one that names the server, none goes."""
+    sockets, elsewhere, data = (tmp_path / name for name in ("run", "elsewhere", "data"))
+    for place in (sockets, elsewhere, data):
+        place.mkdir()
+    stranger = start(DEAF, cwd=elsewhere)
+    texts = {5432: f"{stranger.pid}\n{data}\n", 5433: f"{stranger.pid}\n{elsewhere}\n", 5434: "4194304\n"}
+    for port, text in texts.items():
+        (sockets / f".s.PGSQL.{port}.lock").write_text(text)
+    assert postmaster.another(str(data), str(sockets)).startswith(f"process {stranger.pid} ")
+    said = postmaster.forget_gone(str(data), str(sockets))
+    assert "which .s.PGSQL.5432.lock names" in said
+    assert sorted(path.name for path in sockets.iterdir()) == [".s.PGSQL.5433.lock", ".s.PGSQL.5434.lock"]
+    (sockets / ".s.PGSQL.5432.lock").write_text(f"{start(DEAF, cwd=data).pid}\n{data}\n")
+    assert postmaster.forget_gone(str(data), str(sockets)) == ""
+
+
 @pytest.mark.parametrize("sign", ["", "-"])
 def test_a_file_that_names_the_server_stays(tmp_path: Path, start: Start, sign: str) -> None:
     start(DEAF)
