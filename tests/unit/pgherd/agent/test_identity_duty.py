@@ -386,4 +386,5 @@ def test_what_was_a_primary_stood_nowhere(tmp_path: Path, monkeypatch: pytest.Mo
 @pytest.mark.parametrize(("world", "members"), [(THREE, "{}"), (cluster(3, durability="async"), "")])
 def test_a_first_copy_has_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, world: Any, members: str) -> None:
     lines = clone(tmp_path, monkeypatch, members, False, world)
-    assert lines == [f"pgherd.incarnation = '{incarnation.current(str(tmp_path / 'data')).id}'"]
+    own = incarnation.current(str(tmp_path / "data")).id
+    assert lines == ["primary_conninfo = 'host=pg1 application_name=pg2'", f"pgherd.incarnation = '{own}'"]
