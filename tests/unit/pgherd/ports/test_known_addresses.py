@@ -4,12 +4,7 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import Any
-
 import pytest
-from pgherd.errors import Unreachable
-from pgherd.ports import sql
 from pgherd.ports.addresses import Addresses, is_name
 
 
@@ -37,31 +32,3 @@ def test_an_address_is_tried_and_left_out_once_where_that_failed() -> None:
 )
 def test_what_is_a_name(host: str, expected: bool) -> None:
     assert is_name(host) is expected
-
-
-def test_sessions_go_where_the_last_one_went(monkeypatch: pytest.MonkeyPatch) -> None:
-    """libpq checks the certificate for the name all the same: both are given."""
-    import psycopg
-
-    given: list[str] = []
-
-    def connect(conninfo: str, **_more: Any) -> SimpleNamespace:
-        given.append(conninfo)
-        if "refused" in conninfo:
-            raise psycopg.OperationalError("no")
-        return SimpleNamespace(info=SimpleNamespace(hostaddr="10.0.0.7"))
-
-    monkeypatch.setattr(psycopg, "connect", connect)
-    monkeypatch.setattr(sql, "KNOWN", Addresses())
-
-    def go(**more: str) -> str:
-        sql.open_connection("pg1", {"host": "pg-1.pg", **more})
-        return given[-1]
-
-    assert "hostaddr" not in go()
-    assert {"host=pg-1.pg", "hostaddr=10.0.0.7"} <= {*go().split()}
-    with pytest.raises(Unreachable):
-        go(dbname="refused")
-    assert "hostaddr=10.0.0.7" in given[-1]
-    assert "hostaddr" not in go()
-    assert "hostaddr=10.0.0.9" in go(hostaddr="10.0.0.9")
