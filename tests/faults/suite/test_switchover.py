@@ -40,7 +40,8 @@ def test_there_and_back(breaking: Breaking, cluster: Cluster) -> None:
             assert cluster.primary() == name
             trial.until_written(20, timeline=trial.first_timeline + number)
     assert trial.verdict
-    assert trial.verdict.gaps.overall < 15.0  # a busy machine; bench-failover measures
+    # A busy machine, whose disk may stand for seconds: pg_promote() alone took eight once. bench-failover measures.
+    assert trial.verdict.gaps.overall < 30.0
 
 
 @fault("switchover", "to a standby that replays nothing: refused")
