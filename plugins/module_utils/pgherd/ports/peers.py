@@ -39,8 +39,10 @@ class Peers:
             plain = socket.create_connection((address or host, self._port), limit)
             try:
                 plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                # Now: who refuses our certificate hangs up as soon as the handshake is over.
+                there = str(plain.getpeername()[0])
                 found = context.wrap_socket(plain, server_hostname=host)
-                KNOWN.reached(host, str(found.getpeername()[0]))
+                KNOWN.reached(host, there)
                 return found
             except BaseException:
                 plain.close()
