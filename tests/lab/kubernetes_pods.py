@@ -345,7 +345,7 @@ class Pods:
                     container = self.container(node)
                 except LookupError:
                     # Kubernetes has taken it away, and makes another where it may.
-                    until(f"another pod {node}", lambda node=node: self._is_there(node), BOOT)
+                    until(f"another pod {node}", lambda node=node: self.state(node) != "off", BOOT)
                     continue
                 # With its network, whose packets are dropped; kubelet makes all of it anew.
                 self.signal(containers.every_process(container), signal.SIGKILL)
@@ -358,11 +358,6 @@ class Pods:
                 if not state.first_process(machine) and machine in self._machines(nodes):
                     machines.up(machine)
             self.lead_past(())
-
-    def _is_there(self, node: str) -> bool:
-        with suppress(LookupError):
-            return bool(self.container(node).processes())
-        return False
 
     def _machines(self, nodes: Iterable[str]) -> set[int]:
         """Where pods run or were last; everywhere, where that is not known."""

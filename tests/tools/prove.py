@@ -5,8 +5,8 @@
 ``prove.py check`` is the part for every edit; ``package`` installs the built collection elsewhere; ``scenarios`` runs
 molecule on systemd hosts; ``more`` runs what guards no rule of safety or security, and writes docs/more.md. Where there are
 checks too, the scenario without faults runs beside them, which is mostly waiting. Steps after a failed one still run, except
-other scenarios after a failed check. Ends with "N passed, M failed": tests where a step runs pytest,
-otherwise steps. After scenarios it says where their minutes went.
+other scenarios after a failed check. Ends with "N passed, M failed": tests where a step runs pytest, otherwise steps. After
+scenarios it says where their minutes went.
 """
 
 from __future__ import annotations

@@ -107,8 +107,7 @@ def _gone(directory: str, sockets: str) -> Iterator[tuple[str, str]]:
     own = os.path.join(directory, "postmaster.pid")
     for path in (own, *sorted(glob.glob(os.path.join(glob.escape(sockets), ".s.PGSQL.*.lock")))):
         try:
-            with as_owner(directory), around(path) as (place, name):
-                lines = place.read(name, 4096).decode(errors="replace").splitlines()
+            lines = _lines(directory, path)
             # A single-user server writes its number with a minus before it.
             pid = abs(int(lines[0]))
             ours = path == own or os.path.realpath(lines[1]) == os.path.realpath(directory)
@@ -138,6 +137,7 @@ def _stopping(directory: str) -> bool:
         return False
 
 
-def _lines(directory: str) -> list[str]:
-    with as_owner(directory), around(os.path.join(directory, "postmaster.pid")) as (place, name):
+def _lines(directory: str, path: str = "") -> list[str]:
+    """What its owner reads in postmaster.pid of *directory*, or in the lock at *path*. Raises OSError, PgherdError."""
+    with as_owner(directory), around(path or os.path.join(directory, "postmaster.pid")) as (place, name):
         return place.read(name, 4096).decode(errors="replace").splitlines()

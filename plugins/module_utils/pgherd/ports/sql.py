@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any, Optional, Protocol
 
 from ..errors import PgherdError, SqlError, Unreachable
-from .addresses import KNOWN, is_name
+from .addresses import KNOWN
 
 Row = dict[str, Any]
 
@@ -197,6 +197,5 @@ def open_connection(name: str, parameters: Mapping[str, Any], timeout: float = 5
         KNOWN.failed(host, address)
         said = " ".join(str(error).split())
         raise Unreachable(f"connect to {name}: {said}") from error
-    if is_name(host):
-        KNOWN.reached(host, found.info.hostaddr)
+    KNOWN.reached(host, found.info.hostaddr)
     return found

@@ -17,8 +17,8 @@ from pgherd.model import AGENT_ROLE, CLUSTER_FILE, MONITOR_ROLE, PCP_USER, PGPOO
 from pgherd.places.host.files import barman, base, cluster, pgpool, postgres, repmgr
 from pgherd.places.host.files.facts import HostFacts
 from pgherd.places.pod import files
-from pgherd.places.pod.files import PodFile, effects, own, roles_of, write
-from pgherd.places.pod.files_part import FilesPart, _signature
+from pgherd.places.pod.files import PodFile, effects, own, roles_of, signature, write
+from pgherd.places.pod.files_part import FilesPart
 from pgherd.ports.services import POSTGRES, REPMGRD, RUNNING, STARTING, STOPPED
 from pgherd.render.conf_cluster import text
 from test_pod_texts import without_commands
@@ -189,7 +189,7 @@ def test_who_is_told_that_files_have_changed(
     config.write_text(text(CLUSTER))
     services = Told(states, begun)
     part = FilesPart("pg1", services, lambda _cluster: None, str(config), ())  # type: ignore[arg-type]
-    part._seen = (_signature(str(config)),)
+    part._seen = (signature(str(config)),)
     part._left = [RELOAD, RESTART]
     part.tick(0.0)
     assert services.told == told

@@ -216,6 +216,17 @@ def _differs(path: str, loaded: str) -> bool:
         return False
 
 
+def signature(path: str) -> tuple[int, ...]:
+    """Tells what is at *path* from what was; empty where nothing is. Raises PgherdError."""
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return ()
+    except OSError as error:
+        raise PgherdError(f"look at {path}: {error.strerror}.") from error
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
 def read_secret(directory: str = SECRETS) -> dict[str, bytes]:
     """A Secret as it is mounted: by key what it holds. Raises PgherdError."""
     try:

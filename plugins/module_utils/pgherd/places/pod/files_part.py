@@ -83,7 +83,7 @@ class FilesPart(Replaceable):
 
     def tick(self, now: float) -> Sequence[Decision]:
         """See part.Part."""
-        described, *owned = signature = (_signature(self._path), *map(_signature, self._owned))
+        described, *owned = signature = tuple(map(files.signature, (self._path, *self._owned)))
         if not described:
             raise PgherdError(f"look at {self._path}: there is no such file.")
         if signature != self._seen:
@@ -123,14 +123,3 @@ class FilesPart(Replaceable):
         """See part.Replaceable: what was written is known."""
         if isinstance(before, FilesPart):
             self._seen, self._left = before._seen, before._left
-
-
-def _signature(path: str) -> tuple[int, ...]:
-    """Tells what is at *path* from what was; empty where nothing is. Raises PgherdError."""
-    try:
-        found = os.stat(path)
-    except FileNotFoundError:
-        return ()
-    except OSError as error:
-        raise PgherdError(f"look at {path}: {error.strerror}.") from error
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns

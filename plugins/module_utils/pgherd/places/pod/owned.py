@@ -42,7 +42,7 @@ class Renewal:
         """Look once."""
         config, _name, secrets = self._where
         try:
-            signature = _signature(config), _signature(os.path.join(secrets, _DATA)), _signature(secrets)
+            signature = tuple(map(files.signature, (config, os.path.join(secrets, _DATA), secrets)))
             if signature == self._seen:
                 return
             own(*self._where)
@@ -63,11 +63,3 @@ def renew(config: str, name: str, secrets: str = files.SECRETS) -> int:
         renewal.look()
         if signal.sigtimedwait(ending, PAUSE):
             return 0
-
-
-def _signature(path: str) -> tuple[int, ...]:
-    try:
-        found = os.stat(path)
-    except FileNotFoundError:
-        return ()
-    return found.st_dev, found.st_ino, found.st_mtime_ns
