@@ -17,7 +17,7 @@ from typing import Any
 
 from ..data.rejoin_marker import marked
 from ..duties import fence
-from ..errors import Conflict
+from ..errors import Conflict, PgherdError
 from ..model import Cluster, Node
 from ..nodes import start
 from ..nodes.evidence import NOTHING
@@ -64,6 +64,8 @@ class NodePart(Replaceable):
     def __init__(self, here: Here, asker: Asker) -> None:
         #: Why the node has no data yet, where another part sees to that.
         self.begins: Callable[[], str] = lambda: ""
+        #: Why the start guard refused a start of the server here, '' once it runs; set by the thread that answers the guard.
+        self.start_refused = ""
         self._cluster = here.cluster
         self._me = here.me
         self._asker = asker
@@ -86,6 +88,7 @@ class NodePart(Replaceable):
         survey, primary = self._look(now)
         mine = survey.states.get(self._me)
         if mine is not None:
+            self.start_refused = ""
             self._foreign.tick(mine)
         if mine is not None and not mine.in_recovery:
             self.interval = HURRY if mine.locked else INTERVAL
@@ -154,6 +157,7 @@ class NodePart(Replaceable):
         anew, as when an agent starts, but for what Tracker.take_over() keeps."""
         if isinstance(before, NodePart):
             self._view = before._view
+            self.start_refused = before.start_refused
             self._system_id = before._system_id
             self._tracker.take_over(before._tracker)
             self._work.take_over(before._work)
@@ -165,7 +169,7 @@ class NodePart(Replaceable):
         decided = dict(self._work.decided)
         mine = survey.states.get(self._me)
         words = self._standby.words if mine is None or mine.in_recovery else ""
-        words = (self.begins() if mine is None else "") or words
+        words = ((self.begins() or self.start_refused) if mine is None else "") or words
         self._view = NodeSeen(now, self._me, survey, primary, backed, verdict, self._work.name, decided, words)
 
     def _look(self, now: float) -> tuple[Survey, str]:
@@ -214,7 +218,12 @@ def parts(here: Here, listener: str | CommandSocket[CommandPart]) -> list[Part]:
         # A start of other data than this agent's is not its to judge.
         mine = words(me, here.layout.data)
         known = first.evidence if first else NOTHING
-        decision = start.as_it_is(here, known) if tuple(asked.get("words", ())) == mine else None
+        try:
+            decision = start.as_it_is(here, known) if tuple(asked.get("words", ())) == mine else None
+        except PgherdError as refused:
+            node.start_refused = str(refused)
+            raise
+        node.start_refused = ""
         if decision is None:
             return 1
         say(sentence(me, decision))

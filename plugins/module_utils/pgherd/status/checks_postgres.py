@@ -24,6 +24,7 @@ from .problem import (
     down_since,
     duration,
     follow,
+    in_its_words,
     log,
     names,
     psql,
@@ -116,9 +117,8 @@ def _standby(
         yield Problem("timeline-behind", WARNING, name, text, restart(AGENT, name), since)
     elif not topology.upstream(name):
         why = "is being cloned" if topology.copying(wanted) else "does not answer"
-        mine = topology.node(name)
-        said = f"; its log: {mine.words}" if mine and mine.words else ""
-        text = f"{name} does not stream{behind}" + (f": its upstream {wanted} {why}" if dead else "") + said
+        text = f"{name} does not stream{behind}" + (f": its upstream {wanted} {why}" if dead else "")
+        text += in_its_words(topology.node(name))
         cure = bring_back(topology, wanted if dead else name)
         yield Problem("not-streaming", WARNING, name, text, cure, since)
     elif name not in topology.streaming_standbys():

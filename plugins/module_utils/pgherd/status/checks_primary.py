@@ -24,6 +24,7 @@ from .problem import (
     blind,
     bring_back,
     down_since,
+    in_its_words,
     let_read,
     names,
     restart,
@@ -51,7 +52,7 @@ def reachability(cluster: Cluster, topology: Topology) -> Iterator[Problem]:
             cure = server_log(topology, node.name, lines=0)
             yield Problem("node-starting", WARNING, node.name, f"{node.name} is starting: {view.why}", cure)
         else:
-            text = f"{node.name} does not answer: {view.why}" + (f"; its log: {view.words}" if view.words else "")
+            text = f"{node.name} does not answer: {view.why}{in_its_words(view)}"
             if missing := TABLESPACE.search(view.words):
                 text += f": name {missing.group(1)} in cluster_tablespaces, which makes it on every node"
             elif rejected := REJECTED.search(view.why):

@@ -73,6 +73,10 @@ TABLESPACE = re.compile(r'directory "([^"]+)" does not exist; Create this direct
 _SHORT = "insufficient parameter settings"
 # As an agent says it where a copy has no room.
 _REFUSED = "where nothing was touched"
+# As an agent says it where the start guard refuses a start, until others answer or for good (nodes/start.py, guard.py); and
+# where that is since the data are of another cluster.
+_GUARD, _FOR_GOOD = re.compile(r"^[Ss]tart \S"), re.compile(r"^Start \S")
+_FOREIGN = "If its data may go, name the host in cluster_wipe"
 
 
 @dataclass(frozen=True)
@@ -178,6 +182,13 @@ def shut_out(why: str) -> bool:
     return bool(REJECTED.search(why) or _SHUT_OUT.search(why))
 
 
+def in_its_words(node: NodeView | None) -> str:
+    """The end of a sentence about *node*: what its log, or the start guard, says; '' for nothing."""
+    if not node or not node.words:
+        return ""
+    return f"; {'its start is refused' if _GUARD.match(node.words) else 'its log'}: {node.words}"
+
+
 def _answer(topology: Topology, node: NodeView) -> Cure:
     """Have *node*, whose PostgreSQL does not answer, answer again: by the way in which it did not, and by its log."""
     if _LACKS.search(node.why):
@@ -190,7 +201,9 @@ def _answer(topology: Topology, node: NodeView) -> Cure:
         return psql(node.name, _WHO)
     if _HELD_UP in node.why:
         return psql(node.name, _WHO_WAITS)
-    if _REFUSED in node.words:
+    if _FOREIGN in node.words:
+        return wipe(node.name)
+    if _REFUSED in node.words or _FOR_GOOD.match(node.words):
         return log(AGENT, node.name, lines=20)
     return server(topology, START, node.name)
 

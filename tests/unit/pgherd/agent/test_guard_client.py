@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -33,7 +34,7 @@ from pgherd.nodes.verdict import STANDBY, START, StartVerdict
 from pgherd.places.host.files import base, postgres
 from pgherd.places.host.files.facts import HostFacts
 from pgherd.places.pod import programs
-from pgherd.ports.services import POSTGRES
+from pgherd.ports.services import POSTGRES, STOPPED
 from states import cluster
 from test_root import SECRETS, Secrets
 from users import MINE, OTHER, ROOT
@@ -253,7 +254,8 @@ class Agent:
         self.data.mkdir()
         monkeypatch.setattr(rejoin_marker, "MARK", str(self.mark))
         monkeypatch.setattr(start, "decide", self._decide)
-        here = here_of(THREE, "pg1", data=str(self.data))
+        stopped = SimpleNamespace(state=lambda _service: STOPPED)
+        here = here_of(THREE, "pg1", services=stopped, data=str(self.data))
         self.parts = node_part.parts(here, str(host.socket))
         self.words = words("pg1", str(self.data))
 
@@ -329,6 +331,23 @@ def test_what_is_to_be_refused_or_written_is_the_guards(
     assert (code, stands_in(said, agent.words), agent.asked) == (FULL, True, asked), said
     assert ask("guard", {"words": agent.words}, lambda _line: None, str(host.socket)) == 1
     assert {path: path.read_bytes() for path in agent.data.iterdir()} == before, "the agent writes nothing for it"
+
+
+def test_what_is_refused_is_said_until_a_start_is_allowed(host: Host, agent: Agent) -> None:
+    (node,) = [part for part in agent.parts if isinstance(part, node_part.NodePart)]
+
+    def said() -> str:
+        node.tick(time.monotonic())
+        seen = node.view()
+        assert seen is not None
+        return seen.words
+
+    another_cluster(agent)
+    host.start(*agent.words)
+    assert said() == str(agent.decided)
+    agent.decided = StartVerdict(START, "pg1 is a standby")
+    host.start(*agent.words)
+    assert said() == ""
 
 
 def test_a_guard_of_the_release_before_finds_out_by_itself(host: Host, agent: Agent) -> None:

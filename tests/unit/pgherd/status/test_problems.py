@@ -582,6 +582,24 @@ def test_cure(case: str, on: str, command: str) -> None:
             "ansible-playbook pgherd.cluster.site",
         ),
         ("FATAL: out of memory", "out of memory", "systemctl start postgresql@17-main"),
+        # So would one that the start guard refuses for good; one that waits for others is as good as any.
+        (
+            "Start pg5: wanted data of the cluster that pg1 hold (system identifier 1), found 2. "
+            "If its data may go, name the host in cluster_wipe.",
+            "Connection refused; its start is refused: Start pg5",
+            """ansible-playbook pgherd.cluster.site -e '{"cluster_wipe": ["pg5"]}'""",
+        ),
+        (
+            "Start pg5: wanted data of a running cluster, found a restored backup (recovery.signal), whose recovery would end "
+            "by itself. If it is to be the primary, say so: touch PATH, then start it. Else name it in cluster_wipe.",
+            "found a restored backup",
+            "journalctl -u pgherd-agent -n 20",
+        ),
+        (
+            "start pg5: too few of the others answer",
+            "; its start is refused: start pg5",
+            "systemctl start postgresql@17-main",
+        ),
     ],
 )
 def test_a_cure_goes_by_what_the_log_says(said: str, text: str, command: str) -> None:
