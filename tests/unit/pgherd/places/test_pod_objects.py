@@ -539,7 +539,7 @@ def mounted(name: str, among: list[dict[str, Any]]) -> list[tuple[str, dict[str,
     assert volume["projected"]["defaultMode"] == 0o440
     sources = [item["secret"] for item in volume["projected"]["sources"]]
     # A pod says what is missing, and waits; another's that is missing does not keep it.
-    assert [item.get("optional", False) for item in sources] == [False, *(True for _ in sources[1:])]
+    assert [item.get("optional", False) for item in sources] == [False, *[True] * (len(sources) - 1)]
     return [(item["name"], {one["key"]: one["path"] for one in item.get("items", ())}) for item in sources]
 
 
