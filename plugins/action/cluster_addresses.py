@@ -38,9 +38,7 @@ class ActionModule(ActionBase):
             place = believe("cluster_secrets_path", str((task_vars or {})["cluster_secrets_path"]))
             before = kept(place)
             cluster = settled(cluster, parse(given["said"]), before.addresses)
-            cluster = versions.settled(
-                cluster, shipped(cluster, given["said"], (task_vars or {})["hostvars"]), before.versions
-            )
+            cluster = versions.settled(cluster, shipped(cluster, given["said"]), before.versions)
             found = plain(cluster.to_dict())
             addresses = {
                 item.name: list(item.origins.addresses)

@@ -60,6 +60,15 @@ def described_spec() -> dict[str, dict[str, Any]]:
     return {"cluster_file": {"type": "path", "default": CLUSTER_FILE}}
 
 
+def distribution(module: AnsibleModule) -> tuple[str, str]:
+    """The distribution of the *module*'s host and its major release, as Ansible's facts have them; "None" for what it does not
+    know."""
+    from ansible.module_utils.facts.system.distribution import Distribution
+
+    facts = Distribution(module).get_distribution_facts()
+    return str(facts.get("distribution")), str(facts.get("distribution_major_version"))
+
+
 def steps_spec() -> dict[str, dict[str, Any]]:
     """Options of a module whose steps can be followed, the twin of the doc fragment pgherd.cluster.cluster.steps."""
     return {"steps_file": {"type": "path"}}

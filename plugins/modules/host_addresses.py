@@ -8,11 +8,14 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: host_addresses
-short_description: Tell a host's addresses, and how it gets to others
+short_description: Tell a host's addresses, how it gets to others, its distribution and its time
 description:
   - Looks up names as the host's own resolver has them, and from which address the host would go there. Sends nothing but
     questions to the name service.
   - A name that is not known is an answer, no failure.
+  - An action of the same name compares the host's clock with the control machine's, and fails where they are half an hour apart
+    or more. A certificate made there begins an hour back, and what is not valid yet on the host, or signed packages from
+    tomorrow, would be refused there in other words.
 version_added: 0.1.0
 author: pgherd contributors (@pgherd)
 extends_documentation_fragment:
@@ -48,7 +51,9 @@ ways:
   type: dict
 """
 
-from ansible_collections.pgherd.cluster.plugins.module_utils._ansible import Discreet, reporting_errors
+import time
+
+from ansible_collections.pgherd.cluster.plugins.module_utils._ansible import Discreet, distribution, reporting_errors
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.ports.names import look
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.ports.run import LocalRunner
 
@@ -59,7 +64,9 @@ def main() -> None:
         argument_spec={"names": {"type": "list", "elements": "str", "required": True}}, supports_check_mode=True
     )
     with reporting_errors(module):
-        module.exit_json(changed=False, **look(module.params["names"], LocalRunner()))
+        name, release = distribution(module)
+        found = look(module.params["names"], LocalRunner())
+        module.exit_json(changed=False, distribution=name, release=release, clock=int(time.time()), **found)
 
 
 if __name__ == "__main__":

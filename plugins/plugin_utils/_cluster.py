@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.errors import ConfigError
@@ -143,15 +143,14 @@ def postgres_version(cluster: Cluster, name: str) -> int:
     return next((version_of(item) for item in cluster.with_postgres if item.name == name), 0)
 
 
-def shipped(cluster: Cluster, names: Iterable[str], hostvars: Mapping[str, Any]) -> dict[str, int]:
-    """PostgreSQL's major version in the distribution of each of the hosts *names*, by what they said of that; nothing where the
-    user asks for one. Raises ConfigError with one sentence for each distribution that is not known."""
+def shipped(cluster: Cluster, said: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
+    """PostgreSQL's major version in the distribution of each host, by what it *said* of that; nothing where the user asks for
+    one. Raises ConfigError with one sentence for each distribution that is not known."""
     if all(node.version for node in cluster.nodes):
         return {}
     found, wrong = {}, []
-    for name in names:
-        facts = hostvars[name].get("ansible_facts", {})
-        distribution, release = (str(facts.get(key)) for key in ("distribution", "distribution_major_version"))
+    for name, answer in said.items():
+        distribution, release = str(answer["distribution"]), str(answer["release"])
         if distribution == "Debian" and release in DISTRIBUTION_POSTGRES:
             found[name] = DISTRIBUTION_POSTGRES[release]
         else:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +18,7 @@ from ansible_collections.pgherd.cluster.plugins.action import (
     cluster_counting,
     cluster_primary,
     cluster_removal,
+    host_addresses,
 )
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.errors import ConfigError
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.inventory.build import build
@@ -37,13 +39,6 @@ MODEL: dict[str, Any] = _cluster.plain(
 )
 
 
-def debian(release: str, *names: str, distribution: str = "Debian") -> dict[str, Any]:
-    """What hosts say of their distribution."""
-    facts = {"distribution": distribution, "distribution_major_version": release}
-    return {name: {"ansible_facts": facts} for name in names}
-
-
-TRIXIE = debian("13", *(f"pg{at}" for at in range(1, 6)))
 FORGED = {**MODEL, "options": {**MODEL["options"], "data_directory": "/etc", "wal_directory": "/etc"}}
 
 
@@ -57,12 +52,11 @@ def act(
     monkeypatch: pytest.MonkeyPatch,
     args: dict[str, Any],
     said: dict[str, Any] | None = None,
-    hostvars: dict[str, Any] | None = None,
     asked: list[Any] | None = None,
     check_mode: bool = False,
 ) -> Any:
-    """What the action makes of what its module *said*; None: no host may be asked. *hostvars*: on Debian 13 by default. *asked*
-    gets what the module was asked."""
+    """What the action makes of what its module *said*; None: no host may be asked. *asked* gets what the module was
+    asked."""
     monkeypatch.setattr(plugin.ActionBase, "run", lambda *_given, **_more: {})
 
     def execute(*_given: Any, **more: Any) -> dict[str, Any]:
@@ -76,7 +70,8 @@ def act(
     action._task = SimpleNamespace(args=args, check_mode=check_mode, async_val=0)
     action._connection = SimpleNamespace(has_native_async=False)
     facts = {"cluster_secrets_path": f"{_run.constants.DEFAULT_LOCAL_TMP}/store"}
-    return action.run(task_vars={"groups": {"postgres": ["pg1", "pg2"]}, "hostvars": hostvars or TRIXIE, **facts})
+    groups = {"postgres": ["pg1", "pg2"]}
+    return action.run(task_vars={"groups": groups, "hostvars": {}, "inventory_hostname": "pg1", **facts})
 
 
 def test_only_what_this_run_has_checked_is_believed() -> None:
@@ -129,7 +124,7 @@ def test_a_host_says_where_it_comes_from_and_no_more(monkeypatch: pytest.MonkeyP
     def said(at: int, **more: Any) -> dict[str, Any]:
         mine = f"10.0.0.{at}"
         ways = {f"pg{to}": {"sources": {f"10.0.0.{to}": mine}, "why": ""} for to in range(1, 6)}
-        return {"own": [mine], "ways": ways, "changed": True, **more}
+        return {"own": [mine], "ways": ways, "changed": True, "distribution": "Debian", "release": "13", **more}
 
     # Who is root on pg5 would have another address let in as pg1, and another model believed.
     forged = {**said(5)["ways"], "pg1": {"sources": {"198.51.100.7": "10.0.0.5", "10.0.0.1": "10.0.0.5"}, "why": ""}}
@@ -176,6 +171,11 @@ def ways(at: int) -> dict[str, Any]:
     }
 
 
+def debian(release: str, *names: str, distribution: str = "Debian") -> dict[str, Any]:
+    """What hosts say of themselves that have this distribution."""
+    return {name: {**SAID[name], "distribution": distribution, "release": release} for name in names}
+
+
 SAID = {f"pg{at}": ways(at) for at in range(1, 6)}
 
 
@@ -185,26 +185,24 @@ def test_a_hosts_release_says_which_postgresql_it_has(monkeypatch: pytest.Monkey
     _run.remember("cluster_model", MODEL)
     _run.remember("cluster_secrets_path", place)
 
-    def versions(said: dict[str, Any], hostvars: dict[str, Any]) -> dict[str, int]:
-        found = act(cluster_addresses, monkeypatch, {"cluster": MODEL, "said": said}, hostvars=hostvars)
+    def versions(said: dict[str, Any]) -> dict[str, int]:
+        found = act(cluster_addresses, monkeypatch, {"cluster": MODEL, "said": said})
         made = found["ansible_facts"]["cluster_model"]
         assert _cluster.model({"cluster_model": made})
         return {node["name"]: node["version"] for node in made["nodes"]}
 
     every = dict.fromkeys(SAID, 15)
-    assert versions(SAID, debian("12", *SAID)) == every
+    assert versions(debian("12", *SAID)) == every
     _heard.keep(place, forecast=False)
     assert (tmp_path / "store/versions.json").stat().st_mode & 0o777 == 0o600
-    there = {name: answer for name, answer in SAID.items() if name != "pg2"}
-    assert versions(there, {**debian("12", *there), "pg2": {}}) == every
-    assert versions({"pg1": SAID["pg1"]}, debian("12", "pg1")) == every
-    # It has no facts, or facts of a run before, and is not there to be asked.
-    assert versions(there, {**debian("12", *there), **debian("13", "pg2")}) == every
+    there = debian("12", *(name for name in SAID if name != "pg2"))
+    assert versions(there) == every
+    assert versions(debian("12", "pg1")) == every
     with pytest.raises(AnsibleActionFail, match="PostgreSQL would be 15 on pg1, pg3, pg4, pg5, 17 on pg2, as"):
-        versions(SAID, {**debian("12", *there), **debian("13", "pg2")})
-    wrong = {**debian("12", *there), **debian("24\x1b[2J", "pg2", distribution="Ubuntu"), **debian("11", "pg4")}
+        versions({**debian("12", "pg1"), **debian("13", "pg2"), **there})
+    wrong = {**debian("24\x1b[2J", "pg2", distribution="Ubuntu"), **debian("12", "pg1", "pg3"), **debian("11", "pg4")}
     with pytest.raises(AnsibleActionFail) as caught:
-        versions(SAID, wrong)
+        versions(wrong)
     assert str(caught.value).splitlines() == [
         f"{name}: it runs {what}; pgherd knows Debian 12 and 13 (for another Debian, set cluster_postgres_version and "
         "cluster_apt_repository)."
@@ -215,7 +213,7 @@ def test_a_hosts_release_says_which_postgresql_it_has(monkeypatch: pytest.Monkey
         with pytest.raises(
             AnsibleActionFail, match=r"versions.json does not hold versions by host; take the file away\."
         ):
-            versions(SAID, debian("12", *SAID))
+            versions(debian("12", *SAID))
 
 
 def test_where_the_user_asks_for_a_version_no_release_is_looked_at(
@@ -224,9 +222,28 @@ def test_where_the_user_asks_for_a_version_no_release_is_looked_at(
     asked = versions_asked(17)
     _run.remember("cluster_model", asked)
     _run.remember("cluster_secrets_path", f"{tmp_path}/store")
-    args = {"cluster": asked, "said": SAID}
-    made = act(cluster_addresses, monkeypatch, args, hostvars=debian("11", *SAID))["ansible_facts"]["cluster_model"]
+    args = {"cluster": asked, "said": debian("11", *SAID)}
+    made = act(cluster_addresses, monkeypatch, args)["ansible_facts"]["cluster_model"]
     assert {node["version"] for node in made["nodes"]} == {17}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(-1700, ""), (-7200, "s behind this machine's"), (7200, "s ahead of this")]
+)
+def test_a_clock_that_is_far_off_is_told(monkeypatch: pytest.MonkeyPatch, seconds: int, said: str) -> None:
+    answer = {**SAID["pg1"], "clock": int(time.time()) + seconds, "ansible_facts": {"cluster_model": FORGED}}
+    if not said:
+        assert "ansible_facts" not in act(host_addresses, monkeypatch, {}, answer)
+        return
+    with pytest.raises(AnsibleActionFail, match=f"pg1: its clock is .*{said}"):
+        act(host_addresses, monkeypatch, {}, answer)
+
+
+def test_a_host_that_tells_no_time_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    for answer in ({}, {"clock": "noon"}):
+        with pytest.raises(AnsibleActionFail, match="Read what the host said of its clock"):
+            act(host_addresses, monkeypatch, {}, answer)
+    assert act(host_addresses, monkeypatch, {}, {"failed": True, "msg": "no"}) == {"failed": True, "msg": "no"}
 
 
 def versions_asked(version: int) -> dict[str, Any]:

@@ -8,7 +8,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -84,20 +83,3 @@ def test_an_inventory_without_a_host_of_ours_is_told(collections: str, tmp_path:
     assert done.returncode == 2
     assert "No host is in any of the groups postgres, witness, pgpool, barman" in done.stdout + done.stderr
     assert "WARNING" not in done.stdout + done.stderr
-
-
-@pytest.mark.parametrize(
-    ("seconds", "said"), [(-1500, ""), (-7200, "s behind this machine's"), (7200, "s ahead of this")]
-)
-def test_a_clock_that_is_far_off_is_told(collections: str, tmp_path: Path, seconds: int, said: str) -> None:
-    tasks = [
-        {"ansible.builtin.set_fact": {"date_time": {"epoch": str(int(time.time()) + seconds)}, "cacheable": True}},
-        {"ansible.builtin.import_tasks": str(ROOT / "roles/cluster/tasks/clock.yml")},
-    ]
-    play_ = {"hosts": "pg1", "connection": "local", "gather_facts": False, "tasks": tasks}
-    (tmp_path / "play.yml").write_text(yaml.safe_dump([play_]), encoding="utf-8")
-    (tmp_path / "inventory").write_text(NODES_ONLY)
-    done = play(collections, tmp_path / "inventory", str(tmp_path / "play.yml"))
-    assert done.returncode == (2 if said else 0)
-    assert said in done.stdout + done.stderr
-    assert not said or "pg1: its clock is " in done.stdout + done.stderr
