@@ -18,12 +18,18 @@ options:
     description: The cluster's model, the fact C(cluster_model) of M(pgherd.cluster.cluster_model).
     type: dict
     required: true
+  upto:
+    description:
+      - A node's name. The last level is that node's, so that a host meets no task of levels behind its own. What hosts include
+        for their levels one after the other stays in this order.
+    type: str
+    default: ""
 """
 
 EXAMPLES = r"""
 - name: Upstreams first
   ansible.builtin.include_tasks: node.yml
-  loop: "{{ cluster_model | pgherd.cluster.levels }}"
+  loop: "{{ cluster_model | pgherd.cluster.levels(inventory_hostname) }}"
 """
 
 RETURN = r"""
@@ -40,9 +46,9 @@ from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.model import
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.nodes.node import levels
 
 
-def of_model(cluster: Mapping[str, Any]) -> list[list[str]]:
-    """The levels of a cluster given as plain data."""
-    return levels(Cluster.from_dict(cluster))
+def of_model(cluster: Mapping[str, Any], upto: str = "") -> list[list[str]]:
+    """The levels of a cluster given as plain data, all or *upto* a node's."""
+    return levels(Cluster.from_dict(cluster), upto)
 
 
 class FilterModule:

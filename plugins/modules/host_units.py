@@ -10,7 +10,8 @@ DOCUMENTATION = r"""
 module: host_units
 short_description: State that units run with the files as they stand
 description:
-  - Starts what does not run, and restarts what runs since before one of the files changed that it reads at its start.
+  - Starts what does not run, restarts what runs since before one of the files changed that it reads at its start, and reloads
+    what can read them again.
   - An agent takes up a changed description of the cluster while it runs; that is waited for.
   - Compares times and not results of earlier tasks, so that a run that was interrupted between writing a file and the
     restart is made good by the next one.
@@ -42,8 +43,21 @@ options:
             that reads the description only when it starts, is restarted.
         type: path
         default: ""
+      reloads:
+        description:
+          - Files that it reads again when it is told to, by a reload, where O(changed_paths) has one of them. A directory stands
+            for the files in it.
+        type: list
+        elements: path
+        default: []
+      stale:
+        description: Why it has to be started again whatever its files say; empty where it has not.
+        type: str
+        default: ""
   changed_paths:
-    description: For check mode, RV(pgherd.cluster.host_files#module:changed_paths) of the task that writes the files.
+    description:
+      - RV(pgherd.cluster.host_files#module:changed_paths) of the task that writes the files, for O(units[].reloads), and in
+        check mode for all others.
     type: list
     elements: path
     default: []
@@ -58,6 +72,14 @@ EXAMPLES = r"""
       - name: pgherd-agent.service
         files: [/etc/systemd/system/pgherd-agent.service, /usr/lib/pgherd/pgherd]
         description: /etc/pgherd/cluster.json
+
+- name: Repmgrd knows its configuration
+  pgherd.cluster.host_units:
+    units:
+      - name: repmgrd.service
+        files: [/etc/systemd/system/repmgrd.service]
+        reloads: [/etc/repmgr]
+    changed_paths: "{{ files.changed_paths }}"
 """
 
 RETURN = r"""
@@ -97,6 +119,8 @@ UNIT_SPEC = {
     "name": {"type": "str", "required": True},
     "files": {"type": "list", "elements": "path", "default": []},
     "description": {"type": "path", "default": ""},
+    "reloads": {"type": "list", "elements": "path", "default": []},
+    "stale": {"type": "str", "default": ""},
 }
 
 
@@ -112,9 +136,13 @@ def main() -> None:
     with reporting_errors(module):
         service = SystemdServices(LocalRunner())
         agents = Agents(service, 0.0 if module.check_mode else LIMIT)
-        units = [Unit(item["name"], tuple(item["files"]), item["description"]) for item in module.params["units"]]
-        changed = module.params["changed_paths"] if module.check_mode else []
-        todo = plan(units, {unit.name: observe(unit, service, agents) for unit in units}, changed)
+        units = [
+            Unit(item["name"], tuple(item["files"]), item["description"], tuple(item["reloads"]), item["stale"])
+            for item in module.params["units"]
+        ]
+        changed = module.params["changed_paths"]
+        found = {unit.name: observe(unit, service, agents) for unit in units}
+        todo = plan(units, found, changed if module.check_mode else [], changed)
         apply_plan(module, todo, service)
         if not module.check_mode and any(unit.description for unit in units):
             confirm(units, agents)

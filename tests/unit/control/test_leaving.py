@@ -26,7 +26,7 @@ ORDER = [
     "What it has acknowledged is elsewhere too, and nobody follows it",
     "What serves is attached, and what does not is not",
     "PostgreSQL stops",
-    "The agent runs with its files as they stand",
+    "Repmgrd and the agent run with their files as they stand",
     NAMES,
     "Its record and its slots are gone",
     "WAL is received and a backup is there; the first one copies all data",

@@ -40,11 +40,13 @@ class Desired:
     replaced: bool = False
 
 
-def levels(cluster: Cluster) -> list[list[str]]:
-    """The nodes' names in the order in which they can be cloned and registered: each list needs the ones before it."""
+def levels(cluster: Cluster, upto: str = "") -> list[list[str]]:
+    """The nodes' names in the order in which they can be cloned and registered: each list needs the ones before it. The last one
+    is that of the node *upto*, where it is given."""
     depths = {node.name: max(1, cluster.depth(node.name)) for node in cluster.nodes}
     depths[cluster.first_primary.name] = 0
-    return [[name for name in depths if depths[name] == depth] for depth in range(max(depths.values()) + 1)]
+    last = depths[upto] if upto else max(depths.values())
+    return [[name for name in depths if depths[name] == depth] for depth in range(last + 1)]
 
 
 def plan(cluster: Cluster, name: str, desired: Desired, seen: NodeObservation, layout: Layout) -> tuple[Plan, str]:

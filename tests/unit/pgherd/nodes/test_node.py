@@ -451,6 +451,7 @@ def test_names_that_the_cluster_does_not_know(name: str, upstream: str) -> None:
 
 def test_levels() -> None:
     assert levels(CLUSTER) == [["pg1"], ["pg2", "pg4", "w1"], ["pg3", "pg5"]]
+    assert [levels(CLUSTER, name)[-1] for name in ("pg1", "w1", "pg5")] == levels(CLUSTER)
     lone = Cluster("c", (Node("w", 2, "witness", "w"), Node("a", 1, "postgres", "a")))
     assert levels(lone) == [["a"], ["w"]]
 

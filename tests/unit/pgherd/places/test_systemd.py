@@ -118,12 +118,12 @@ def test_the_drop_in_is_the_one_that_is_rendered() -> None:
     [
         (None, [([SYSTEMCTL, "reset-failed", "x.service"], ""), ([SYSTEMCTL, "start", "x.service"], "")]),
         (1.0, [([SYSTEMCTL, "restart", "x.service"], "")]),
+        (9.0, [([SYSTEMCTL, "reload", "x.service"], "")]),
     ],
 )
 def test_units_that_are_named_are_brought_up_to_date(since: float | None, asked: list[tuple[list[str], str]]) -> None:
     """What a plan of theirs says is what the services take."""
-    todo = up_to_date.plan(
-        [up_to_date.Unit("x.service", ("/f",))], {"x.service": up_to_date.UnitState(since, {"/f": 9.0})}
-    )
+    unit = up_to_date.Unit("x.service", ("/f",), reloads=("/d",))
+    todo = up_to_date.plan([unit], {"x.service": up_to_date.UnitState(since, {"/f": 9.0})}, written=["/d/conf"])
     reread = (["systemctl", "daemon-reload"], "")
     todo.apply(SystemdServices(ScriptedRunner([*asked[:-1], reread, asked[-1]])))

@@ -115,6 +115,22 @@ def test_units(state: UnitState, changed: list[str], steps: list[str]) -> None:
     assert plan_units([Unit("x.service", ("/f", "/d"))], {"x.service": state}, changed).describe() == steps
 
 
+@pytest.mark.parametrize(
+    ("since", "stale", "written", "steps"),
+    [
+        (100.0, "", [], []),
+        (100.0, "", ["/etc/x/17/x.conf"], ["reload x.service: /etc/x/17/x.conf changed"]),
+        (100.0, "", ["/etc/x.conf", "/f"], []),
+        (100.0, "its record changed", ["/etc/x/x.conf"], ["restart x.service: its record changed"]),
+        (None, "its record changed", ["/etc/x/x.conf"], ["start x.service"]),
+        (10.0, "its record changed", ["/etc/x/x.conf"], ["restart x.service: /f changed since it started"]),
+    ],
+)
+def test_units_that_read_again(since: float | None, stale: str, written: list[str], steps: list[str]) -> None:
+    unit = Unit("x.service", ("/f",), reloads=("/etc/x",), stale=stale)
+    assert plan_units([unit], {"x.service": UnitState(since, {"/f": 50.0})}, (), written).describe() == steps
+
+
 CLUSTER = Cluster(
     "t",
     (

@@ -17,11 +17,15 @@ from ...ports.services import Services
 @dataclass(frozen=True)
 class Unit:
     """One unit, and the files (or directories of files) that it reads when it starts. *description*: the file of the cluster's
-    description, where it goes by one; it need not be started again for that, unless it is of an earlier release."""
+    description, where it goes by one; it need not be started again for that, unless it is of an earlier release. *reloads*: files
+    or directories of files that it reads again when it is told to. *stale*: why it has to be started again whatever its files
+    say; '' where it has not."""
 
     name: str
     files: tuple[str, ...] = ()
     description: str = ""
+    reloads: tuple[str, ...] = ()
+    stale: str = ""
 
 
 @dataclass(frozen=True)
@@ -85,17 +89,20 @@ def _newest(path: str) -> float | None:
         return None
 
 
-def plan(units: Sequence[Unit], found: Mapping[str, UnitState], changed: Iterable[str] = ()) -> Plan:
-    """Start what does not run; restart what runs since before one of its files changed, or does not take up a description.
+def plan(
+    units: Sequence[Unit], found: Mapping[str, UnitState], changed: Iterable[str] = (), written: Iterable[str] = ()
+) -> Plan:
+    """Start what does not run; restart what runs since before one of its files changed, does not take up a description or is
+    stale; reload what reads again what was *written*.
 
-    *changed*: paths that check mode has not written.
+    *changed*: paths that check mode has not written. *written*: paths that the run writes, in check mode too.
     """
     before, after, steps = {}, {}, []
     for unit in units:
         state = found[unit.name]
         reads = _read_at_start(unit, state.rereads)
-        newer = state.newer()
-        newer += [path for path in changed if any(path == own or path.startswith(own + "/") for own in reads)]
+        newer = [*state.newer(), *_among(changed, reads)]
+        again = _among(written, unit.reloads)
         if state.since is None:
             before[unit.name], after[unit.name] = "stopped", "running"
             steps.append(Step("start", f"start {unit.name}", {"name": unit.name}))
@@ -104,4 +111,15 @@ def plan(units: Sequence[Unit], found: Mapping[str, UnitState], changed: Iterabl
             why = f"{', '.join(dict.fromkeys(newer))} changed since it started"
             why = why if newer else f"{unit.description} changed, and {state.behind}"
             steps.append(Step("restart", f"restart {unit.name}: {why}", {"name": unit.name}))
+        elif unit.stale:
+            before[unit.name], after[unit.name] = "running as before", "running"
+            steps.append(Step("restart", f"restart {unit.name}: {unit.stale}", {"name": unit.name}))
+        elif again:
+            before[unit.name], after[unit.name] = "running with older files", "running"
+            steps.append(Step("reload", f"reload {unit.name}: {', '.join(again)} changed", {"name": unit.name}))
     return Plan("units", before, after, tuple(steps))
+
+
+def _among(paths: Iterable[str], own: Iterable[str]) -> list[str]:
+    """Those of the *paths* that are one of a unit's *own* files, or in one of its directories."""
+    return [path for path in paths if any(path == one or path.startswith(one + "/") for one in own)]

@@ -13,7 +13,7 @@ from ....ports.hostfiles import File
 from ....render.conf_repmgr import OWN_LOGINS, logins, text
 from ....render.quoting import HEADER
 from ..systemd import PROGRAM
-from ..units import DIRECTORY, REPMGRD_UNIT, postgres_unit
+from ..units import REPMGRD_UNIT, postgres_unit
 from . import agent
 from .facts import HostFacts
 
@@ -83,5 +83,5 @@ def files(cluster: Cluster, name: str, facts: HostFacts, secrets: Mapping[str, s
         hidden(POSTGRES_PASSFILE, secret_content=all_logins, own=OWN_LOGINS),
         *([hidden(AGENT_PASSFILE, secret_content=agents)] if agents else []),
         File("/etc/sudoers.d/pgherd", HEADER + sudoers(version), mode="0440"),
-        File(f"{DIRECTORY}/{REPMGRD_UNIT}", HEADER + unit_file(version)),
+        *agent.enabled(REPMGRD_UNIT, unit_file(version)),
     ]
