@@ -116,8 +116,8 @@ test-kubernetes-chaos: venv ## random faults of pods and switchovers under load;
 check: venv ## lint, types, unit tests, sanity, docs: at every edit
 	@python tests/tools/prove.py check
 
-bench-site: venv ## first and second run of the site playbook on eight fresh hosts; RUNS=3
-	@python tests/bench/site.py --runs $(or $(RUNS),1)
+bench-site: venv ## first and second run of the site playbook on eight fresh hosts; RUNS=3 BASE=11fcda9: beside that commit
+	@python tests/bench/site.py --runs $(or $(RUNS),1) $(if $(BASE),--base $(BASE))
 
 bench-failover: venv ## how long nobody can write when the primary fails; RUNS=5 ONLY=killed,gone,frozen,cut,switchover PEER=patroni
 ifdef PEER

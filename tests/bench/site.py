@@ -2,8 +2,11 @@
 # SPDX-FileCopyrightText: pgherd contributors
 """How long the site playbook takes on the eight hosts of the demo: on empty hosts, and again on the finished cluster.
 
+    site.py --runs 3 [--base 11fcda9]
+
 Every run begins with fresh hosts, whose apt cache already holds the packages. The playbook runs as a user runs it, over
-ssh. Nothing is asserted; medians are printed.
+ssh. With a base, an older commit's collection does the same on hosts of its own, in turn in one run. Nothing is asserted; medians
+are printed, and what this checkout takes of the base's.
 """
 
 from __future__ import annotations
@@ -15,20 +18,21 @@ import statistics
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 CHECKOUT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(CHECKOUT / "tests"))
+
+from upgrade import release  # noqa: E402
+
 CLUSTER = "bench"
 DEMO = "examples/demo/inventory.yml"
 HERE = CHECKOUT / ".cache/lab" / CLUSTER
 LAB = (sys.executable, "tests/lab/lab.py")
-PLAYBOOK = (
-    *("ansible-playbook", "-i", DEMO, "-i", str(HERE / "hosts.yml")),
-    *("-e", f"cluster_secrets_directory={HERE / 'secrets'}", "pgherd.cluster.site"),
-)
+BASE = CHECKOUT / ".cache/base"
 
 
 @dataclass(frozen=True)
@@ -42,11 +46,38 @@ class Run:
     slowest: tuple[tuple[float, str], ...]  # seconds, task
 
 
-def play() -> Run:
+@dataclass
+class Side:
+    """This checkout, or an older one beside it: its *name*, its *demo*, since variables had other names, where Ansible finds its
+    collection ('' where it does already), and its runs on empty hosts and on finished clusters."""
+
+    name: str
+    demo: str = DEMO
+    collections: str = ""
+    first: list[Run] = field(default_factory=list)
+    second: list[Run] = field(default_factory=list)
+
+
+def sides(base: str) -> list[Side]:
+    """What is measured, in turn; *base*: the commit of an older one, or ''. SystemExit where this clone has it not."""
+    ours = Side("this checkout")
+    if not base:
+        return [ours]
+    where = release.export(base, BASE)
+    return [ours, Side(base, str(where / DEMO), str(BASE))]
+
+
+def play(side: Side) -> Run:
     """Run the site playbook once; ends the program with the playbook's own words when it fails."""
     env = {**os.environ, "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json", "ANSIBLE_CALLBACK_RESULT_FORMAT": "json"}
+    if side.collections:
+        env["ANSIBLE_COLLECTIONS_PATH"] = side.collections
+    playbook = (
+        *("ansible-playbook", "-i", side.demo, "-i", str(HERE / "hosts.yml")),
+        *("-e", f"cluster_secrets_directory={HERE / 'secrets'}", "pgherd.cluster.site"),
+    )
     started = time.monotonic()
-    done = subprocess.run(PLAYBOOK, cwd=CHECKOUT, env=env, stdout=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run(playbook, cwd=CHECKOUT, env=env, stdout=subprocess.PIPE, text=True, check=False)
     seconds = time.monotonic() - started
     if done.returncode:
         sys.exit(f"{done.stdout}\nbench: the playbook failed")
@@ -85,23 +116,38 @@ def show(title: str, runs: list[Run]) -> None:
         print(f"            {seconds:6.1f} s  {name}")
 
 
+def compare(title: str, ours: list[Run], base: list[Run]) -> None:
+    """Print what runs of ours take of those of the base."""
+    mine, theirs = (statistics.median(run.seconds for run in runs) for runs in (ours, base))
+    print(f"{title:11} {mine:.0f} s beside {theirs:.0f} s, ratio {mine / theirs:.2f}")
+
+
 def main() -> int:
     """Measure and print; the hosts are removed at the end."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=1)
-    first, second = [], []
+    parser.add_argument("--base", default="", help="a commit whose collection is measured beside this one")
+    given = parser.parse_args()
+    measuring = sides(given.base)
     try:
-        for number in range(parser.parse_args().runs):
-            print(f"bench: run {number + 1} on fresh hosts", file=sys.stderr, flush=True)
-            subprocess.run([*LAB, "down", CLUSTER], cwd=CHECKOUT, check=True)
-            subprocess.run([*LAB, "up", CLUSTER, "--inventory", DEMO], cwd=CHECKOUT, check=True)
-            first.append(play())
-            second.append(play())
+        for number in range(given.runs):
+            for side in measuring:
+                print(f"bench: run {number + 1} of {side.name} on fresh hosts", file=sys.stderr, flush=True)
+                subprocess.run([*LAB, "down", CLUSTER], cwd=CHECKOUT, check=True)
+                subprocess.run([*LAB, "up", CLUSTER, "--inventory", DEMO], cwd=CHECKOUT, check=True)
+                side.first.append(play(side))
+                side.second.append(play(side))
     finally:
         subprocess.run([*LAB, "down", CLUSTER], cwd=CHECKOUT, check=False)
-    print(f"\nSite playbook, 8 hosts, {os.cpu_count()} cores, over ssh; median of {len(first)}")
-    show("first run", first)
-    show("second run", second)
+    print(f"\nSite playbook, 8 hosts, {os.cpu_count()} cores, over ssh; median of {given.runs}")
+    for side in measuring:
+        print(f"{side.name}:")
+        show("first run", side.first)
+        show("second run", side.second)
+    if given.base:
+        print(f"this checkout beside {given.base}:")
+        compare("first run", measuring[0].first, measuring[1].first)
+        compare("second run", measuring[0].second, measuring[1].second)
     return 0
 
 

@@ -25,17 +25,19 @@ def commit() -> str:
     return named
 
 
-def export() -> Path:
-    """Put that commit's files there, in the place of what is there; where. SystemExit when this clone has no such commit."""
-    words = ["git", "-C", str(CHECKOUT), "archive", commit()]
+def export(named: str = "", collections: Path = COLLECTIONS) -> Path:
+    """Put the files of the commit *named*, by default the release's, where Ansible looks for *collections*, in the place of what
+    is there; where they are. SystemExit when this clone has no such commit."""
+    asked = f"{named}, which was asked for" if named else f"{commit()}, which tests/upgrade/RELEASE names"
+    words = ["git", "-C", str(CHECKOUT), "archive", named or commit()]
     done = subprocess.run(words, capture_output=True, check=False)
     if done.returncode:
         sys.exit(
-            f"release: this clone has no commit {commit()}, which tests/upgrade/RELEASE names"
-            f" ({done.stderr.decode().strip()}): fetch the whole history, git fetch --unshallow."
+            f"release: this clone has no commit {asked} ({done.stderr.decode().strip()}): fetch the whole history, "
+            "git fetch --unshallow."
         )
-    where = COLLECTIONS / "ansible_collections/pgherd/cluster"
-    shutil.rmtree(COLLECTIONS, ignore_errors=True)
+    where = collections / "ansible_collections/pgherd/cluster"
+    shutil.rmtree(collections, ignore_errors=True)
     where.mkdir(parents=True)
     with tarfile.open(fileobj=BytesIO(done.stdout)) as archive:
         archive.extractall(where, filter="data")
