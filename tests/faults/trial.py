@@ -195,7 +195,10 @@ class Trial:
 
     def misled(self) -> list[str]:
         """What was wrong with where the service of writes led, in sentences; nothing where there is none."""
-        return [*endpoints.two(self.led), *endpoints.late(self.led, self.seals())] if self.led else []
+        if not self.led:
+            return []
+        seals = self.seals()
+        return [*endpoints.two(self.led), *endpoints.late(self.led, seals), *endpoints.miscalled(self.led, seals)]
 
     def judge(self, seconds: float = 60.0) -> verdict.Verdict:
         """The verdict, once the cluster is whole: rows are read on the one primary, and every standby has the same."""

@@ -12,7 +12,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from faults.checker.endpoints import Led, late, read, sealed, two
+from faults.checker.endpoints import Led, late, miscalled, read, sealed, two
 
 
 def line(at: float, name: str, *said: str, kind: str = "slice", event: str = "MODIFIED") -> str:
@@ -37,8 +37,9 @@ def test_each_change_is_read_once() -> None:
         Led(1, ("pg-0",)),
         Led(3, ()),
         Led(4, (), ("pg-1",)),
+        Led(5, (), ("pg-1",), True),
         Led(6, ("pg-1",), ("pg-1",)),
-        Led(6.5, (), ("pg-1",)),
+        Led(6.5, (), ("pg-1",), True),
         Led(6.6, ("pg-1",), ("pg-1",)),
         Led(7, (), ("pg-1",)),
         Led(8, ()),
@@ -67,6 +68,30 @@ OLD, NONE, NEW = Led(0, ("pg-0",)), Led(12, ()), Led(13, ("pg-1",))
 )
 def test_the_old_primary_is_told_of_after_the_limit(led: list[Led], seals: list[tuple[float, str]], said: int) -> None:
     assert len(late(led, seals, 10.0)) == said
+
+
+def blind(at: float, *nodes: str) -> Led:
+    return Led(at, nodes, nodes, True)
+
+
+@pytest.mark.parametrize(
+    ("led", "services", "names"),
+    [
+        # Away from 4 to 14, sealed at 5: names have to be right at 24, services at 74.
+        ([blind(4), Led(14, ("pg-0",), ("pg-0",)), Led(23, ("pg-0",), ("pg-1",)), Led(73, ("pg-1",), ("pg-1",))], 0, 0),
+        ([blind(4), Led(14, ("pg-0",), ("pg-0",)), Led(25, ("pg-0",), ("pg-1",)), Led(75, ("pg-1",), ("pg-1",))], 1, 1),
+        # A watch that has ended is none of that, and neither is what comes after the limit.
+        ([blind(4), Led(5, ("pg-0",)), Led(16, ())], 1, 0),
+        ([Led(0, ("pg-0",), ("pg-0",)), blind(16), Led(30, ())], 1, 1),
+        # Before: controllers wait on.
+        ([blind(0), Led(4, ("pg-0",)), Led(63, ())], 0, 0),
+        # To the end, and while it is away nobody knows.
+        ([Led(0, ("pg-0",), ("pg-0",)), blind(6)], 0, 0),
+    ],
+)
+def test_while_the_api_server_is_away_nobody_can_change_it(led: list[Led], services: int, names: int) -> None:
+    seals = [(5.0, "pg-1")]
+    assert (len(late(led, seals, 10.0)), len(miscalled(led, seals, 10.0))) == (services, names)
 
 
 def test_a_promotion_that_was_given_up_has_sealed_nothing() -> None:
