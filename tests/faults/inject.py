@@ -404,8 +404,10 @@ def sweep(cluster: Cluster) -> list[str]:
                 send(cluster, host, "repmgrd", signal.SIGHUP, only=1)
         return [f"{host}: {word}" for word in (*healed, *said.split())]
 
+    # First: nodes may need it to come back.
+    healed = cluster.place.heal()
     with ThreadPoolExecutor(4) as pool:
-        return [word for words in pool.map(mend, cluster.everyone) for word in words]
+        return [*healed, *(word for words in pool.map(mend, cluster.everyone) for word in words)]
 
 
 def _mend(cluster: Cluster) -> str:

@@ -22,6 +22,8 @@ from typing import Any
 sys.path.append(str(Path(__file__).with_name("kubernetes")))
 sys.path.append(str(Path(__file__).resolve().parents[2] / "plugins/module_utils"))
 
+import control
+import faults_of_pods as harm
 import network
 import nodes as machines
 import packets
@@ -390,6 +392,24 @@ class Pods:
             return "off" if not self.whole_machines and packets.is_cut(self.entered(node)) else "paused"
         except LookupError:
             return "off"
+
+    def heal(self) -> list[str]:
+        """See Place: the API server, the machines' network, and where pods may run. Their power is the nodes'."""
+        healed = []
+        with state.lock():
+            if not control.answers():
+                control.start(*control.PARTS)
+                healed.append("API-server-started")
+            for machine in machines.on():
+                if network.is_cut(machine):
+                    network.heal(machine)
+                    healed.append(f"{state.name_of(machine)}-joined")
+            for machine in harm.cordoned():
+                harm.uncordon(machine)
+                healed.append(f"{state.name_of(machine)}-uncordoned")
+            if set(machines.on()) == set(range(1, state.running().nodes + 1)):
+                self.lead_past(())
+        return healed
 
 
 def _time(stamp: str) -> float:

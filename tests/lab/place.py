@@ -140,3 +140,6 @@ class Place(Protocol):
 
     def state(self, node: str) -> str:
         """running, paused, or another word for off."""
+
+    def heal(self) -> list[str]:
+        """What carries all nodes works again; what did not, in words."""

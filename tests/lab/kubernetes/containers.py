@@ -38,9 +38,9 @@ class Container:
         pods = STATE / name_of(self.node) / "var/log/pods"
         return pods / f"{self.space}_{self.pod}_{self.identity}" / self.name
 
-    def group(self) -> Path | None:
-        """Its pod's control group, of the hierarchy that freezes; None where the pod does not run."""
-        tops = [top for top in nodes.groups(self.node) if unified_cgroups() or top.parts[4] == "freezer"]
+    def group(self, of: str = "freezer") -> Path | None:
+        """Its pod's control group, of the hierarchy that freezes, or of another controller; None where the pod does not run."""
+        tops = [top for top in nodes.groups(self.node) if unified_cgroups() or top.parts[4] == of]
         found = [path for top in tops for form in _FORMS for path in top.glob(form.format(self.identity))]
         return found[0] if found else None
 
@@ -138,3 +138,27 @@ def freeze(container: Container, still: bool = True) -> None:
         return setting.read_text().strip() == wanted
 
     until(f"{container.pod} to be {wanted.lower()}", done, FREEZE, 0.05)
+
+
+def limit(container: Container, room: int | None) -> None:
+    """Let a container have *room* bytes of memory more than it uses now; None: as much as it likes. Beyond, the kernel kills one
+    of its processes, or all (cgroup v2). Raises LabError where it does not run, OSError where so little is not possible."""
+    group = _memory(container)
+    used = group / ("memory.current" if unified_cgroups() else "memory.usage_in_bytes")
+    most = group / ("memory.max" if unified_cgroups() else "memory.limit_in_bytes")
+    endless = "max" if unified_cgroups() else "-1"
+    most.write_text(endless if room is None else str(int(used.read_text()) + room))
+
+
+def killed_for_memory(container: Container) -> int:
+    """How many of its processes the kernel has killed because it had too little memory. Raises LabError."""
+    file = _memory(container) / ("memory.events" if unified_cgroups() else "memory.oom_control")
+    words = dict(line.split() for line in file.read_text().splitlines())
+    return int(words["oom_kill"])
+
+
+def _memory(container: Container) -> Path:
+    group = container.group("memory")
+    if not group:
+        raise LabError(f"{container.pod} does not run")
+    return group / container.number

@@ -64,6 +64,56 @@ def part(one: str, other: str, both: bool = True) -> None:
         network.rules(node, rules)
 
 
+def scale(space: str, name: str, replicas: int) -> None:
+    """Have a StatefulSet keep so many pods, as a person does past the playbook."""
+    kubectl("-n", space, "scale", "statefulset", name, f"--replicas={replicas}")
+
+
+def there(space: str, name: str) -> dict[str, str]:
+    """By name the uid of each pod of a StatefulSet that Kubernetes has, ending or not."""
+    words = ("-l", f"pgherd.io/set={name}", "-o", "json")
+    items = json.loads(kubectl("-n", space, "get", "pods", *words))["items"]
+    return {item["metadata"]["name"]: item["metadata"]["uid"] for item in items}
+
+
+def orphan(space: str, name: str) -> None:
+    """Delete a StatefulSet from above its pods, which live on."""
+    kubectl("-n", space, "delete", "statefulset", name, "--cascade=orphan")
+
+
+def roll(space: str, name: str) -> None:
+    """Have all pods of a StatefulSet made anew, each when the one before is ready; returns when all are. Raises LabError."""
+    kubectl("-n", space, "rollout", "restart", f"statefulset/{name}")
+    kubectl("-n", space, "rollout", "status", f"statefulset/{name}", "--timeout=480s")
+
+
+def claim(space: str, name: str) -> str:
+    """The uid of a claim; '' where there is none."""
+    return kubectl("-n", space, "get", "pvc", name, "--ignore-not-found", "-o", "jsonpath={.metadata.uid}").strip()
+
+
+def lose(space: str, name: str) -> None:
+    """Delete a claim, which goes with all that it holds once no pod has it."""
+    kubectl("-n", space, "delete", "pvc", name, "--wait=false")
+
+
+def labels(pod: str) -> dict[str, str]:
+    """The labels of a pod."""
+    return dict(_described(pod)["metadata"].get("labels") or {})
+
+
+def label(pod: str, *words: str) -> None:
+    """Set labels of a pod (KEY=VALUE), or take some away (KEY-), whoever set them."""
+    space, _slash, name = pod.rpartition("/")
+    kubectl("-n", space or "default", "label", "pod", name, "--overwrite", *words)
+
+
+def ready(pod: str) -> bool:
+    """Whether Kubernetes takes a pod for ready."""
+    conditions = _described(pod)["status"].get("conditions", [])
+    return [one["status"] for one in conditions if one["type"] == "Ready"] == ["True"]
+
+
 def drain(node: int) -> None:
     """Evict all pods of a node, as before its maintenance; budgets are kept. Nothing runs there until uncordon."""
     words = ("--ignore-daemonsets", "--delete-emptydir-data", "--timeout=300s")
@@ -75,12 +125,16 @@ def uncordon(node: int) -> None:
     kubectl("uncordon", f"node{node}")
 
 
+def cordoned() -> list[int]:
+    """Numbers of the nodes where no more pods may run."""
+    items = json.loads(kubectl("get", "nodes", "-o", "json"))["items"]
+    return [int(item["metadata"]["name"].removeprefix("node")) for item in items if item["spec"].get("unschedulable")]
+
+
 def reborn(pod: str, identity: str, seconds: float = 120) -> None:
     """Wait until a pod of that name is ready that is another one than *identity* (its uid). Raises Late."""
 
     def there() -> bool:
-        found = _described(pod)
-        ready = [c["status"] for c in found["status"].get("conditions", []) if c["type"] == "Ready"]
-        return found["metadata"]["uid"] != identity and ready == ["True"]
+        return _described(pod)["metadata"]["uid"] != identity and ready(pod)
 
     until(f"a new {pod} to be ready", there, seconds, missed=(LabError,))
