@@ -18,13 +18,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from faults import endstate, inject
-from faults.cluster import CLIENT, LAB, Cluster, Impossible
+from faults.cluster import CLIENT, LAB, Cluster, Impossible, LabError, in_pods
 from faults.mend import mend
 from faults.records import collect
 from faults.trial import Trial
 
 SETTLE = 180.0  # seconds from healing to the end state
 Fault = Callable[[Cluster, random.Random], str]
+Faults = tuple[tuple[Fault, int], ...]
 
 
 def _primary(cluster: Cluster) -> str:
@@ -124,7 +125,7 @@ def switchover(cluster: Cluster, chance: random.Random) -> str:
     return f"switchover to {target}: exit code {run.rc}{': ' if why else ''}{' '.join(why.split())[:200]}"
 
 
-FAULTS: tuple[tuple[Fault, int], ...] = (
+FAULTS: Faults = (
     (killed, 3),
     (stopped, 2),
     (powerless, 3),
@@ -135,12 +136,23 @@ FAULTS: tuple[tuple[Fault, int], ...] = (
 )
 
 
-def rounds(trial: Trial, chance: random.Random, until: float, say: Callable[[str], None]) -> int:
-    """Fault after fault until the time is over; how many. AssertionError when the end state is not reached."""
+def faults_of(cluster: Cluster) -> Faults:
+    """What may happen to it where its nodes live, each with its weight."""
+    if not in_pods(cluster.described):
+        return FAULTS
+    from faults.chaos_of_pods import PODS  # it needs the lab's Kubernetes
+
+    return (*FAULTS, *PODS)
+
+
+def rounds(
+    trial: Trial, chance: random.Random, until: float, say: Callable[[str], None], faults: Faults = FAULTS
+) -> int:
+    """Fault after fault, of *faults*, until the time is over; how many. AssertionError when the end state is not reached."""
     cluster, number = trial.cluster, 0
     while time.monotonic() < until:
         number += 1
-        (fault,) = chance.choices([one for one, _weight in FAULTS], [weight for _one, weight in FAULTS])
+        (fault,) = chance.choices([one for one, _weight in faults], [weight for _one, weight in faults])
         length = chance.uniform(2, 30)
         say(f"{number}: {fault(cluster, chance)}, for {length:.0f} s")
         trial.now()
@@ -174,8 +186,8 @@ def main() -> int:
     trial, wrong, number = Trial(cluster, directory, writers=4, period=0.1), "", 0
     try:
         with trial:
-            number = rounds(trial, random.Random(seed), began + given.minutes * 60, say)
-    except (AssertionError, LookupError) as error:
+            number = rounds(trial, random.Random(seed), began + given.minutes * 60, say, faults_of(cluster))
+    except (AssertionError, LabError, LookupError) as error:
         wrong = str(error)
         say(f"FAILED: {wrong}")
         collect(cluster, directory, trial.began)
