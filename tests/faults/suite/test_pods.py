@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from faults import endstate
-from faults.cluster import CHECKOUT, LAB, Cluster, until
+from faults.cluster import CHECKOUT, LAB, Cluster, Run, until
 from faults.suite.conftest import Breaking
 from faults.suite.steps import fails_over, stays
 
@@ -107,12 +107,13 @@ def test_a_drained_machine_hands_over(breaking: Breaking, cluster: Cluster) -> N
             harm.uncordon(there)
 
 
-@fault("P06", "the primary's kubelet does not reach the API server")
-def test_a_kubelet_that_is_cut_off_changes_nothing(breaking: Breaking, cluster: Cluster) -> None:
+@pytest.mark.parametrize("who", ["kubelet", "api"])
+@fault("P06", "the primary's kubelet, or all that is on its machine, does not reach the API server")
+def test_who_is_cut_from_the_api_server_changes_nothing(breaking: Breaking, cluster: Cluster, who: str) -> None:
     with breaking() as trial:
         there = machine(cluster, trial.first_primary)
         trial.now()
-        network.cut(there, "kubelet")
+        network.cut(there, who)
         try:
             stays(trial, 30)
             trial.until_written(10)
@@ -167,7 +168,8 @@ def test_it_grows_and_shrinks(breaking: Breaking, cluster: Cluster) -> None:
     with breaking() as trial:
         before = {node: cluster.place.main_process(node, "postgres") for node in cluster.nodes}
         trial.now()
-        five = played(larger(cluster, 2), "site")
+        five = larger(cluster, 2)
+        played(five, "site")
         assert endstate.gate(five, 120) >= 0
         played(five, "site", {"cluster_sync_standbys": 2})
         names = five.value(trial.first_primary, "SHOW synchronous_standby_names")
@@ -192,8 +194,8 @@ def larger(cluster: Cluster, more: int) -> Cluster:
     return Cluster(cluster.name, path)
 
 
-def played(cluster: Cluster, playbook: str, extra: dict[str, Any] | None = None) -> Cluster:
-    """Run a playbook, which has to end well; the cluster."""
+def played(cluster: Cluster, playbook: str, extra: dict[str, Any] | None = None) -> Run:
+    """Run a playbook, which has to end well; what it said."""
     run = cluster.play(playbook, extra)
     assert run.rc == 0, run
-    return cluster
+    return run
