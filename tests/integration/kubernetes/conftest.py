@@ -7,4 +7,6 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "plugins/module_utils"))
+CHECKOUT = Path(__file__).resolve().parents[3]
+for more in ("plugins/module_utils", "tests/lab", "tests/integration/change"):
+    sys.path.insert(0, str(CHECKOUT / more))

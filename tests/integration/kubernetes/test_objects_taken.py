@@ -20,6 +20,8 @@ from pgherd.places.pod.objects.all import objects
 from pgherd.places.pod.objects.begun import versioned
 from pgherd.places.pod.objects.config import namespace
 from pgherd.places.pod.objects.wishes import Wishes
+from small_pods import asked as kubectl
+from small_pods import reachable
 
 ROOT = Path(__file__).resolve().parents[3]
 # More of everything than one would want at once.
@@ -50,20 +52,10 @@ MORE: dict[str, Any] = {
 }
 
 
-def kubectl(*words: str, told: str = "") -> subprocess.CompletedProcess[str]:
-    """kubectl in the context that the user has, or KUBECONFIG names."""
-    return subprocess.run(["kubectl", *words], input=told, capture_output=True, text=True, timeout=120, check=False)
-
-
 @pytest.fixture(scope="module")
 def where() -> Iterator[str]:
     """A namespace of the tests' own, gone afterwards."""
-    try:
-        asked = kubectl("version", "--request-timeout=10s")
-    except (FileNotFoundError, subprocess.TimeoutExpired) as error:
-        pytest.skip(f"no Kubernetes is reached: {error}")
-    if asked.returncode:
-        pytest.skip(f"no Kubernetes is reached: {asked.stderr.strip()}")
+    reachable()
     name = f"objects-{uuid.uuid4().hex[:8]}"
     wishes = Wishes.of({"cluster_name": "demo", "cluster_namespace": name})
     made = kubectl("create", "-f", "-", told=json.dumps(namespace(described({}), wishes)))
