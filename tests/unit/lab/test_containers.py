@@ -96,3 +96,30 @@ def test_the_address_of_a_network_is_found_by_a_process_in_it() -> None:
         if found:
             probe.bind((found, 0))
     assert not found.startswith("127.")
+
+
+@pytest.mark.parametrize(
+    ("unified", "files", "endless"),
+    [
+        (True, ("memory.current", "memory.max", "memory.events"), "max"),
+        (False, ("memory.usage_in_bytes", "memory.limit_in_bytes", "memory.oom_control"), "-1"),
+    ],
+)
+def test_a_container_gets_so_much_more_memory_than_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unified: bool, files: tuple[str, str, str], endless: str
+) -> None:
+    used, most, told = (tmp_path / "memory" / "c" / name for name in files)
+    most.parent.mkdir(parents=True)
+    used.write_text("1000\n")
+    told.write_text("under_oom 0\noom_kill 3\n")
+    monkeypatch.setattr(containers, "unified_cgroups", lambda: unified)
+    monkeypatch.setattr(containers.Container, "group", lambda _self, of="freezer": tmp_path / of)
+    one = containers.Container(1, "space", "pg-0", "u-1", "node", "c", 1.0)
+    containers.limit(one, 24)
+    assert most.read_text() == "1024"
+    containers.limit(one, None)
+    assert most.read_text() == endless
+    assert containers.killed_for_memory(one) == 3
+    monkeypatch.setattr(containers.Container, "group", lambda _self, of="freezer": None)
+    with pytest.raises(kubernetes_pods.LabError, match="pg-0 does not run"):
+        containers.killed_for_memory(one)
