@@ -28,6 +28,7 @@ import network
 import node
 import pod_image
 import programs
+import scene
 import state
 from pgherd.model import Barman, Cluster, Node, Pgpool
 from pgherd.places.host.files.base import packages
@@ -131,6 +132,27 @@ def test_kubernetes_says_the_version_that_go_mod_requires() -> None:
     assert f".gitVersion={required[1]} " in words
     assert words.endswith(f".gitMinor={required[2]}")
     assert programs.stamp("k8s.io/kubernetes", (programs.SOURCES / "coredns" / "go.mod").read_text()) == ""
+
+
+def test_a_program_that_cannot_be_built_is_told_of_in_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever wanted a Kubernetes has failed then: nothing goes on without one, and nothing is left half-made."""
+    go = tmp_path / "go"
+    go.write_text("#!/bin/sh\necho 'dial tcp: lookup proxy: no such host' >&2\nexit 1\n")
+    go.chmod(0o755)
+    monkeypatch.setattr(programs, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr(programs, "_go", lambda: str(go))
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    with pytest.raises(machine.LabError, match=r"^mod download in .*: dial tcp: .*GOPROXY, HTTPS_PROXY$"):
+        programs.paths()
+    assert not list((tmp_path / "cache").rglob("hyperkube*"))
+    monkeypatch.setattr(cluster, "install_packages", lambda _wanted: None)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(sys, "argv", ["scene.py", "up", "kubernetes"])
+    assert scene.main() == 1
+    assert "lab: mod download in " in capsys.readouterr().err
+    assert state.settings() is None
 
 
 def test_every_program_has_its_sources() -> None:
