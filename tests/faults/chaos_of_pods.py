@@ -25,8 +25,8 @@ def _place(cluster: Cluster) -> Pods:
 
 def _one(cluster: Cluster, chance: random.Random) -> str:
     """The primary as often as all others together."""
-    others = [name for name in cluster.everyone if name != (first := cluster.primary())]
-    return chance.choice([first, chance.choice(others)])
+    first = cluster.primary()
+    return chance.choice([first, chance.choice([name for name in cluster.everyone if name != first])])
 
 
 def ended(cluster: Cluster, chance: random.Random) -> str:
