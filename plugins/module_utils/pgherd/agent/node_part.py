@@ -49,6 +49,8 @@ from .work import Work
 
 # Seconds within which a node must answer; from one look to the next, and while a switchover waits for this part.
 LIMIT, INTERVAL, HURRY = 1.5, 0.5, 0.05
+# And for a time while this node is being promoted: what its agent answers, and with it where clients are led, follows from looks.
+BRISK, BRISKLY = 0.1, 10.0
 # Seconds that what is asked for waits for what is at work, and then for a look.
 PATIENCE = 15.0
 # And for what brings the node back already: a rewind may take that long, and a clone longer. After the others it is another's to
@@ -73,6 +75,7 @@ class NodePart(Replaceable):
         self._system_id = ""
         self._leaderless = 0.0
         self._view: NodeSeen | None = None
+        self._hurried = float("-inf")
         self.interval = INTERVAL
 
         mine = replace(here, say=lambda text: here.say(f"node: {text}"))
@@ -85,18 +88,20 @@ class NodePart(Replaceable):
 
     def tick(self, now: float) -> Sequence[Decision]:
         """See part.Part."""
+        if self._work.name == "elect":
+            self.hurry()
         survey, primary = self._look(now)
         mine = survey.states.get(self._me)
         if mine is not None:
             self.start_refused = ""
             self._foreign.tick(mine)
         if mine is not None and not mine.in_recovery:
-            self.interval = HURRY if mine.locked else INTERVAL
+            self.interval = HURRY if mine.locked else self._pace(now)
             found = self._primary.look(now, mine, survey)
             self._show(now, survey, primary, found.verdict)
             self._primary.act(found)
         else:
-            self.interval = self.interval if self._work.name else INTERVAL
+            self.interval = self.interval if self._work.name not in ("", "elect") else self._pace(now)
             self._show(now, survey, primary)
             if mine is None:
                 self._standby.down(now, primary)
@@ -124,6 +129,13 @@ class NodePart(Replaceable):
     def confirmed(self) -> dict[str, tuple[int, int]]:
         """Up to where standbys have confirmed WAL, as far as this node has seen it. Read by other threads."""
         return dict(self._tracker.confirmed)
+
+    def hurry(self) -> None:
+        """Look often for a while: this node is about to be promoted. For other threads than that of tick()."""
+        self._hurried = time.monotonic()
+
+    def _pace(self, now: float) -> float:
+        return BRISK if now - self._hurried < BRISKLY else INTERVAL
 
     @contextmanager
     def at_work(self, action: str, attempted: str, others: Mapping[str, float] | None = None) -> Iterator[None]:
@@ -208,9 +220,14 @@ def parts(here: Here, listener: str | CommandSocket[CommandPart]) -> list[Part]:
     if first:
         node.begins = lambda: first.words
         node.unshared(lambda: first.unshared)
+
+    def promote(say: Callable[[str], None], asked: Mapping[str, Any]) -> int:
+        node.hurry()
+        return command.promote(cluster, me, links, say, **asked, confirmed=node.confirmed())
+
     commands: dict[str, Run] = {
         "validate": lambda say, _asked: command.validate(cluster, me, links, say, node.missed(), node.confirmed()),
-        "promote": lambda say, asked: command.promote(cluster, me, links, say, **asked, confirmed=node.confirmed()),
+        "promote": promote,
         "follow": lambda say, asked: command.follow(cluster, me, links, say, **asked),
     }
 
@@ -243,6 +260,7 @@ def asked_for(here: Here, node: NodePart) -> dict[str, Verb]:
 
     def switchover(say: Callable[[str], None], asked: Mapping[str, Any]) -> dict[str, Any]:
         # Beside the part, like what repmgrd asks for: locks keep the two apart, and a new primary may have to give way at once.
+        node.hurry()
         executor(say).switchover(**asked)
         return {}
 

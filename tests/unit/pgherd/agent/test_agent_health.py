@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from dataclasses import replace
 from typing import Any
@@ -17,7 +18,7 @@ from pgherd.agent.fencing import SHUT
 from pgherd.agent.health_part import AGAIN, HealthPart, WitnessPart
 from pgherd.agent.http import HttpPart
 from pgherd.agent.loop import Agent
-from pgherd.agent.node_part import NodePart
+from pgherd.agent.node_part import BRISK, INTERVAL, NodePart
 from pgherd.agent.part import STUCK
 from pgherd.agent.pgpool_part import PgpoolPart
 from pgherd.agent.seen import NodeSeen
@@ -201,6 +202,30 @@ class TestViews:
         found = part.view()
         assert found is not None
         assert (found.primary, found.backed) == ("pg1", ())
+
+    def test_who_is_being_promoted_looks_often_for_a_while(self) -> None:
+        server = Server()
+        server.rows = {name: row(name) for name in VOICES}
+        part, now = self.node(server, "pg2"), time.monotonic()
+        part.tick(now)
+        pace = [part.interval]
+        part.hurry()
+        part.tick(now + 1)
+        pace.append(part.interval)
+        part.tick(now + 60)
+        pace.append(part.interval)
+        assert pace == [INTERVAL, BRISK, INTERVAL]
+
+    def test_so_does_a_node_that_promotes_itself(self) -> None:
+        server = Server()
+        server.rows = {name: row(name) for name in VOICES}
+        part, over = self.node(server, "pg2"), threading.Event()
+        part._work.begin("elect", lambda: over.wait(10))
+        part.tick(time.monotonic())
+        assert part.interval == BRISK
+        over.set()
+        part.tick(time.monotonic())
+        assert part.interval == BRISK, "what it has become is seen as soon"
 
 
 def test_parts_by_kind_of_host(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,12 +8,16 @@ from typing import Any
 
 import pytest
 from pgherd.places.pod.labels import (
+    BRISK,
+    BRISKLY,
+    LOOK,
     READ,
     ROLE,
     AgentAnswers,
     differing,
     event,
     is_stale,
+    pause,
     real_primary,
     waited_for,
     wanted,
@@ -49,6 +53,10 @@ HALF = AgentAnswers(None, NO)
 def test_labels(said: AgentAnswers, role: str | None, read: str | None, primary: str) -> None:
     assert wanted(said) == {ROLE: role, READ: read}
     assert real_primary("me", said) == primary
+
+
+def test_an_agent_without_a_role_is_asked_often_for_a_while() -> None:
+    assert [pause(seconds) for seconds in (0, 0.01, BRISKLY - 1, BRISKLY, 9999)] == [LOOK, BRISK, BRISK, LOOK, LOOK]
 
 
 @pytest.mark.parametrize(

@@ -27,8 +27,8 @@ from .files import host_of
 from .labels import AgentAnswers, Labels
 from .record import SOCKET, KubernetesRecord, serve
 
-# Seconds from one look at the agent to the next, and for its answer; from one look at the labels of this pod, and of others.
-LOOK, LIMIT, OWN, OTHERS = 0.5, 2.0, 10.0, 2.0
+# Seconds for an answer of the agent; from one look at the labels of this pod, and of others, to the next.
+LIMIT, OWN, OTHERS = 2.0, 10.0, 2.0
 GONE, FAILED_TEST = 404, 422
 
 
@@ -172,14 +172,18 @@ def main(name: str, say: Callable[[str], None], config: str = CONFIG_FILE, path:
     )
     say(f"keeps the labels of {name} and the record of {cluster.name}")
     data = name in {node.name for node in cluster.data_nodes}
-    while not over.wait(LOOK):
+    pause, role_at = labels.LOOK, time.monotonic()
+    while not over.wait(pause):
         try:
             if (there := read(config)).digest != by.digest:
                 by = there
                 agent = AgentWatch(host_of(by.cluster, name).address, by.cluster.options.agent_port)
                 labeller = Labeller(KubernetesApi(), by.cluster, name, say)
             if data:
-                labeller.look(agent.look(), time.monotonic())
+                found, now = agent.look(), time.monotonic()
+                role_at = now if found.is_primary or found.is_standby else role_at
+                pause = labels.pause(now - role_at)
+                labeller.look(found, now)
             words = ""
         except (PgherdError, KeyError) as error:  # the loop goes on
             words = " ".join(str(error).split())

@@ -18,6 +18,8 @@ TRUE = "true"
 
 # Seconds for which an agent that says nothing may be only busy: a label that comes and goes is worse than one that is late.
 PATIENCE = 3.0
+# Seconds from one look at the agent to the next; and for a time while this pod has no role, since it may be promoted just then.
+LOOK, BRISK, BRISKLY = 0.5, 0.1, 30.0
 
 # By label its value; None for none.
 Labels = Mapping[str, Optional[str]]
@@ -58,6 +60,11 @@ def wanted(said: AgentAnswers) -> dict[str, str | None]:
 def waited_for(said: AgentAnswers, silent: float) -> bool:
     """Whether nothing is done yet about an agent that has *said* this and not all that it was asked for *silent* seconds."""
     return not said.whole and silent < PATIENCE
+
+
+def pause(without: float) -> float:
+    """Seconds until the next look at an agent that has said for *without* seconds that its node has no role."""
+    return BRISK if 0 < without < BRISKLY else LOOK
 
 
 def real_primary(me: str, said: AgentAnswers) -> str:
