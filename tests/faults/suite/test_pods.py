@@ -163,6 +163,7 @@ def test_a_partition_between_two_pods_changes_nothing(breaking: Breaking, cluste
 
 
 @fault("P10", "three nodes become five, of which two confirm, and three again")
+@pytest.mark.timeout(3600)  # six playbooks
 def test_it_grows_and_shrinks(breaking: Breaking, cluster: Cluster) -> None:
     """Nobody's server restarts for it. Playbooks take minutes, so writers write less often."""
     with breaking(writers=1, period=0.2) as trial:
