@@ -59,6 +59,10 @@ def test_only_those_that_are_pods() -> None:
     assert [one["name"] for one in LookupModule().run([], variables)[0]] == ["pg-0"]
 
 
+def test_where_ansible_only_lists_nothing_is_known_of_hosts() -> None:
+    assert LookupModule().run([], {"groups": {"postgres": ["pg-0"]}}) == [[]]
+
+
 def test_all_of_a_way_is_told_to_the_connection() -> None:
     task = yaml.safe_load((ROLES / "cluster/tasks/pods.yml").read_text(encoding="utf-8"))[0]
     told = "".join(str(value) for value in task["ansible.builtin.add_host"].values())
