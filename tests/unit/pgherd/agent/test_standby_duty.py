@@ -108,6 +108,7 @@ def stuck(monkeypatch: pytest.MonkeyPatch, foreign: str, oldest: int) -> list[st
     monkeypatch.setattr(standby_duty.last_words, "said", lambda *_: "FATAL: could not connect to the primary server")
     monkeypatch.setattr(standby_duty.datadir, "local", lambda *_: None)
     monkeypatch.setattr(standby_duty, "foreign", lambda *_: foreign)
+    monkeypatch.setattr(Comparison, "parted", lambda *_: None)
     monkeypatch.setattr(standby_duty.wal, "available_wal", lambda _server: AvailableWal(oldest, 16 * 1024 * 1024, 1))
     duty = duty_of(THREE, "pg2")
     links = Links(lambda _name: SimpleNamespace(close=lambda: None), lambda: None)  # type: ignore[arg-type, return-value]
@@ -190,6 +191,7 @@ def test_a_recovery_that_gets_nowhere_is_looked_into(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(standby_duty.wal, "available_wal", lambda _server: AvailableWal(0, 16 * 1024 * 1024, 1))
     monkeypatch.setattr(standby_duty.datadir, "local", lambda *_: None)
     monkeypatch.setattr(standby_duty, "foreign", lambda *_: foreign)
+    monkeypatch.setattr(Comparison, "parted", lambda *_: None)
     duty = duty_of(THREE, "pg2", SimpleNamespace(state=lambda _: STARTING))
     links = Links(lambda _name: SimpleNamespace(close=lambda: None), lambda: None)  # type: ignore[arg-type, return-value]
     duty._here = replace(duty._here, links=links)

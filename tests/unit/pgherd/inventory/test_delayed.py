@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from here import here_of
 from pgherd.agent import standby_duty, upkeep
+from pgherd.agent.comparison import Comparison
 from pgherd.agent.upkeep import Upkeep
 from pgherd.data.wal import AvailableWal
 from pgherd.duties import standby
@@ -96,6 +97,7 @@ def test_what_it_still_replays_nobody_need_have(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setattr(standby_duty.last_words, "said", lambda *_: "")
     monkeypatch.setattr(standby_duty.datadir, "local", lambda *_: None)
     monkeypatch.setattr(standby_duty, "foreign", lambda *_: "")
+    monkeypatch.setattr(Comparison, "parted", lambda *_: None)
     monkeypatch.setattr(standby_duty.wal, "available_wal", lambda _server: AvailableWal(100, 16 * 1024 * 1024, 1))
     duty = duty_of(THREE, "pg2")
     links = Links(lambda _name: SimpleNamespace(close=lambda: None), lambda: None)  # type: ignore[arg-type, return-value]
