@@ -48,6 +48,28 @@ def test_exit_codes(seen: Any, capsys: pytest.CaptureFixture[str], case: str, co
     assert capsys.readouterr().out == report(CLUSTER, topology, words).picture() + "\n"
 
 
+def test_an_agent_that_its_unit_runs_takes_no_words_apart() -> None:
+    """What argparse brings would stay in memory for as long as the agent runs."""
+    told = (
+        "import sys\n"
+        "from pgherd import cli\n"
+        "from pgherd.places import chosen\n"
+        "chosen.run_agent = lambda *given: print(*given, 'argparse' in sys.modules) or 7\n"
+        "sys.exit(cli.main())\n"
+    )
+    core = str(ROOT / "plugins/module_utils")
+
+    def run(*words: str) -> tuple[int, str]:
+        argv = [sys.executable, "-S", "-c", told, *words]
+        done = subprocess.run(argv, env={"PYTHONPATH": core}, capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout + done.stderr
+
+    file = "/etc/pgherd/cluster.json"
+    assert run("agent", "--host", "pg1") == (7, f"{file} pg1 0 False\n")
+    assert run("agent", "--host", "pg1", "--cluster", file) == (7, f"{file} pg1 0 True\n")
+    assert run("agent", "--host", "--help")[0] == 2
+
+
 def test_line(seen: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["status", "--line", *seen(healthy())]) == 0
     assert capsys.readouterr().out == report(CLUSTER, healthy(), words).line() + "\n"

@@ -15,7 +15,6 @@ import ctypes
 import json
 import os
 import struct
-import uuid
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 
@@ -106,7 +105,7 @@ def current(directory: str) -> Note:
 def following(directory: str) -> Note:
     """The note on what takes the place of the data in the *directory*, for settle(). Raises PgherdError."""
     found = _read()
-    made = Note(uuid.uuid4().hex, directory, "")
+    made = Note(os.urandom(16).hex(), directory, "")
     if not found or found.directory != directory or not (_gone(found) or (found.emptying and not _kept(found))):
         return made
     before = (found.id, *found.replaces, *found.past)[:KEPT]

@@ -8,7 +8,6 @@ says which one is admitted under a name. Both are there for agents of this relea
 
 from __future__ import annotations
 
-import html
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -113,10 +112,17 @@ def renamed(text: str, name: str, new: bool) -> str:
     return conninfo({**parse_conninfo(text), "application_name": wanted})
 
 
+def _plain(escaped: str) -> str:
+    """What PostgreSQL wrote as XML (escape_xml() in xml.c), without html's table of all names, which an agent would keep."""
+    for name, sign in (("&lt;", "<"), ("&gt;", ">"), ("&#x0d;", "\r"), ("&amp;", "&")):
+        escaped = escaped.replace(name, sign)
+    return escaped
+
+
 def parse_members(text: str | None) -> Mapping[str, str] | None:
     """By node the incarnation that is admitted under its name, by what MEMBERS_SQL gave; None where there is no table."""
     found = re.search(r"<m>(.*)</m>", text or "", re.DOTALL)
-    return {str(node): str(own) for node, own in json.loads(html.unescape(found.group(1))).items()} if found else None
+    return {str(node): str(own) for node, own in json.loads(_plain(found.group(1))).items()} if found else None
 
 
 Sessions = Callable[[str], Server]
