@@ -19,7 +19,10 @@ CONTAINER = "node"
 
 def names(variables: Mapping[str, Any]) -> list[str]:
     """The hosts of the inventory that are pods. *variables*: a task's."""
-    groups, hostvars = variables["groups"], variables["hostvars"]
+    # Where a playbook is only parsed there are no variables of hosts.
+    groups, hostvars = variables["groups"], variables.get("hostvars")
+    if hostvars is None:
+        return []
     known = dict.fromkeys(name for group in GROUPS for name in groups.get(group, ()))
     return [name for name in known if placed({"place": hostvars[name].get("place")}) == POD]
 
