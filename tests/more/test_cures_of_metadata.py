@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from curing import REPMGR, cured, left_alone
-from herd import Herd, healthy, on, problem, said, wait
+from curing import REPMGR, by_playbook, cured, left_alone
+from herd import Herd, on, problem, said, wait
 
 pytestmark = pytest.mark.more
 
@@ -55,8 +55,8 @@ def test_a_stranger_that_is_called_a_primary(herd: Herd) -> None:
 
 
 def test_a_node_that_was_given_another_id(herd: Herd) -> None:
-    """By hand, in repmgr's metadata. When that row is gone, its agent registers it."""
+    """By hand, in repmgr's metadata. When that row is gone, it is one that is not registered."""
     with left_alone(herd.leaf):
         on(herd.primary, *REPMGR, f"UPDATE repmgr.nodes SET node_id = 77 WHERE node_name = '{herd.leaf}'")
         assert "standby unregister --node-id=77" in cured(herd, "metadata-role", herd.leaf)
-    wait(herd.primary, healthy, 120.0)
+    by_playbook(herd, ("not-registered", herd.leaf))

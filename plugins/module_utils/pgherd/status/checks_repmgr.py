@@ -60,7 +60,7 @@ def _row(cluster: Cluster, topology: Topology, node: Node, view: NodeView, row: 
     cure = _register(cluster, topology, node, role, row)
     if row.id != node.id:
         text = f"repmgr knows {node.name} by ID {row.id}, and the cluster by {node.id}, which no playbook changes"
-        # repmgr refuses a second ID for a name. Its agent, or the site playbook, registers it when that row is gone.
+        # repmgr refuses a second ID for a name. When that row is gone, it is not registered, which is another problem.
         gone = _unregister(topology, live, row) if live else SITE
         yield Problem("metadata-role", WARNING, node.name, text, gone)
     elif row.type != role:
