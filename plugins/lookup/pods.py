@@ -47,9 +47,6 @@ class LookupModule(LookupBase):
 
     def run(self, terms: list[str], variables: Any = None, **kwargs: Any) -> list[Any]:
         """Return the list as one term."""
-        if "hostvars" not in variables:
-            # Ansible only lists hosts or tasks.
-            return [[]]
         try:
             return [ways(variables)]
         except PgherdError as error:

@@ -19,7 +19,7 @@ CONTAINER = "node"
 
 def names(variables: Mapping[str, Any]) -> list[str]:
     """The hosts of the inventory that are pods. *variables*: a task's."""
-    # Where a playbook is only parsed there are no variables of hosts.
+    # Where a playbook is only parsed, or its hosts or tasks are listed, there are no variables of hosts.
     groups, hostvars = variables["groups"], variables.get("hostvars")
     if hostvars is None:
         return []
