@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import csv
+import warnings
+from functools import partial
 from typing import Any
 
 import pytest
@@ -132,5 +134,15 @@ def test_ssh(cluster: Deployed) -> None:
             assert not host.shell.file("/var/lib/postgresql/.ssh").exists
             continue
         for other in [other for other in cluster.nodes if other != host]:
-            said = host.run("sudo -u postgres ssh -n %s hostname -f", other.name)
-            assert said.split() == [other.name]
+            reached = partial(_reaches, host, other)
+            until(f"{host.name} to reach {other.name}", reached, seconds=20)
+
+
+def _reaches(host: Host, other: Host) -> bool:
+    """Whether ssh as postgres from *host* ends on *other*. In two of some hundred runs a server refused once a key that it takes.
+    Why is not known: the server says nothing to its client, so what both have to say is a warning of this test."""
+    said = host.run("sudo -u postgres ssh -v -n %s hostname -f 2>&1 || true", other.name)
+    if other.name in said.splitlines():
+        return True
+    warnings.warn(f"{said}\n{other.name}: {other.run('journalctl -t sshd -n 30 -o cat')}", stacklevel=1)
+    return False
