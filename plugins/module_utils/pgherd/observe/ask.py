@@ -37,10 +37,14 @@ STATE = statement(
 )
 
 # greatest() would make 0 of what is not known. to_jsonb() reaches columns that only some versions have (inactive_since: 17)
-# without a second statement.
+# without a second statement. A standby never calls a slot 'unreserved': GetWALAvailability() goes by what the server wrote as a
+# primary, and not by what it has received. So its slots are held to the limits here.
 DETAILS = """
 WITH here AS (SELECT CASE WHEN pg_is_in_recovery() THEN coalesce(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())
-                          ELSE pg_current_wal_lsn() END AS lsn)
+                          ELSE pg_current_wal_lsn() END AS lsn,
+                     CASE WHEN pg_is_in_recovery() AND current_setting('max_slot_wal_keep_size') <> '-1'
+                          THEN greatest(pg_size_bytes(current_setting('max_slot_wal_keep_size')),
+                                        pg_size_bytes(current_setting('wal_keep_size'))) END AS kept)
 SELECT coalesce((SELECT jsonb_agg(name ORDER BY name) FROM pg_settings WHERE pending_restart), '[]') AS pending_restart,
        coalesce((SELECT jsonb_agg(name ORDER BY name) FROM pg_settings
                   WHERE sourcefile LIKE '%/postgresql.auto.conf'), '[]') AS altered,
@@ -52,7 +56,9 @@ SELECT coalesce((SELECT jsonb_agg(name ORDER BY name) FROM pg_settings WHERE pen
            'reply_age', extract(epoch FROM clock_timestamp() - reply_time)::float8) ORDER BY application_name)
            FROM pg_stat_replication, here WHERE state IS NOT NULL), '[]') AS senders,
        coalesce((SELECT jsonb_agg(jsonb_build_object(
-           'name', slot_name, 'type', slot_type, 'active', active, 'wal_status', wal_status,
+           'name', slot_name, 'type', slot_type, 'active', active, 'wal_status',
+           CASE WHEN wal_status <> 'lost' AND pg_wal_lsn_diff(here.lsn, restart_lsn) > here.kept THEN 'unreserved'
+                ELSE wal_status END,
            'retained_bytes',
            CASE WHEN restart_lsn IS NOT NULL THEN greatest(0, pg_wal_lsn_diff(here.lsn, restart_lsn))::int8 END,
            'inactive_since', extract(epoch FROM (to_jsonb(s)->>'inactive_since')::timestamptz)::float8)

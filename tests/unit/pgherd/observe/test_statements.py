@@ -9,7 +9,7 @@ from dataclasses import fields
 
 import pytest
 from pgherd.model import AGENT_ROLE, MONITOR_ROLE, REPMGR_DATABASE
-from pgherd.observe.ask import STATE, parse_view
+from pgherd.observe.ask import STATE, ask_postgres, parse_view
 from pgherd.observe.node_state import NodeState, ask
 from pgherd.observe.server_state import ServerState
 from pgherd.observe.views import PostgresView
@@ -113,6 +113,39 @@ def test_a_primary(pair: Pair) -> None:
         pair.sql("a", f"ALTER SYSTEM SET default_transaction_read_only = {on}")
         pair.sql("a", "SELECT pg_reload_conf()")
         pair.until(lambda on=on: (pair.monitor("a").read_only, pair.agent("a").read_only) == (on, on))  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("name", ["a", "b"])
+def test_a_slot_that_is_about_to_lose_wal(pair: Pair, name: str) -> None:
+    """A primary says so itself, a standby does not."""
+
+    def status() -> str | None:
+        with connect(name, pair.login(name, MONITOR_ROLE, "postgres")) as server:
+            slots = ask_postgres(server).slots
+        return next(slot.wal_status for slot in slots if slot.name == "kept")
+
+    def limited(size: str) -> None:
+        pair.sql(name, f"ALTER SYSTEM SET max_slot_wal_keep_size = '{size}'")
+        pair.sql(name, "SELECT pg_reload_conf()")
+
+    pair.sql(name, "SELECT pg_create_physical_replication_slot('kept', true)")
+    try:
+        pair.sql(name, "ALTER SYSTEM SET wal_keep_size = 0")
+        limited("48MB")
+        for _segment in range(5):
+            pair.sql("a", "SELECT pg_logical_emit_message(false, 'test', 'some'), pg_switch_wal()")
+        pair.until(lambda: status() == "unreserved")
+        for size in ("-1", "1GB"):
+            limited(size)
+            pair.until(lambda: status() in ("reserved", "extended"))
+        limited("48MB")
+        pair.sql(name, "ALTER SYSTEM SET wal_keep_size = '1GB'")
+        pair.sql(name, "SELECT pg_reload_conf()")
+        pair.until(lambda: status() in ("reserved", "extended"))
+    finally:
+        pair.sql(name, "ALTER SYSTEM RESET wal_keep_size")
+        limited("-1")
+        pair.sql(name, "SELECT pg_drop_replication_slot('kept')")
 
 
 def test_a_standby_that_streams_and_one_that_is_sealed(pair: Pair) -> None:
