@@ -330,7 +330,7 @@ def drop_in(cluster: Cluster, host: str, unit: str, text: str) -> None:
 
 def other_clock(cluster: Cluster, host: str, offset: str, *units: str) -> None:
     """PostgreSQL and *units* of a host live at another time ("+1h"). They are restarted for it. Installs libfaketime when
-    missing."""
+    missing. Files keep the times that they have, as they would where a clock was set: an agent knows data by their birth."""
     _possible(cluster, CLOCK)
     library = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"
     arch = cluster.run(host, "uname", "-m").strip()
@@ -338,7 +338,7 @@ def other_clock(cluster: Cluster, host: str, offset: str, *units: str) -> None:
     cluster.sh(
         host, f"[ -e {library} ] || DEBIAN_FRONTEND=noninteractive apt-get install -qq -y libfaketime >/dev/null"
     )
-    settings = {"LD_PRELOAD": library, "FAKETIME": offset, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+    settings = {"LD_PRELOAD": library, "FAKETIME": offset, "FAKETIME_DONT_FAKE_MONOTONIC": "1", "NO_FAKE_STAT": "1"}
     text = "\n".join(["[Service]", *(f"Environment={name}={value}" for name, value in settings.items())])
     for unit in (cluster.unit, *units):
         drop_in(cluster, host, unit, text)
