@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from typing import TypeVar
 
 from ..errors import CommandError, PgherdError, Unreachable
 from ..ports.directories import around
@@ -18,6 +19,8 @@ from ..programs.barman import Client
 from ..programs.barman_view import BarmanView, Check
 from ..render.conf_barman import BarmanLayout
 from .backup import BackupState, Open, observe_slot, plan
+
+T = TypeVar("T")
 
 # What to do about a check that stays bad, by Barman's key.
 # Its log says what is wrong.
@@ -136,16 +139,8 @@ class BackupExecutor:
         for service in sorted(self._started):
             runs = self._receiving if service == RECEIVER else partial(self._runs, service)
             self._wait(f"see {service} run", self._reason(service), runs)
-        bad: list[Check] = []
-
-        def good() -> bool:
-            bad[:] = [check for check in self._client.checks() if not check.ok]
-            return not bad
-
-        try:
-            self._wait("", "", good)
-        except Unreachable:
-            raise self._not_good(bad) from None
+        if bad := self._last_look(self._bad, lambda bad: not bad, self._timeout):
+            raise self._not_good(bad)
         if self._told:
             told = "hear from this host's agent that WAL is received and all checks are good"
             self._wait(told, self._reason(AGENT), self._tells)
@@ -156,19 +151,7 @@ class BackupExecutor:
 
         In a *forecast* a missing primary is no error as long as there is no backup: it may be about to be made.
         """
-        state = observe()
-
-        def answers() -> bool:
-            nonlocal state
-            if state.why:
-                state = observe()
-            return not state.why
-
-        try:
-            if wait:
-                self._wait("", "", answers)
-        except Unreachable:
-            raise Unreachable(state.why, CURES["postgresql"]) from None
+        state = self._last_look(observe, lambda seen: not seen.why, self._timeout if wait else 0.0)
         if state.why and (state.finished or not forecast):
             raise Unreachable(state.why, CURES["postgresql"])
         if state.failed and not plan(self._place, state).steps:
@@ -177,6 +160,9 @@ class BackupExecutor:
             self.confirm()
             state = observe()
         return state
+
+    def _bad(self) -> list[Check]:
+        return [check for check in self._client.checks() if not check.ok]
 
     def _not_good(self, bad: list[Check]) -> PgherdError:
         return PgherdError(f"see all checks of {self._place.server} good: {said(bad)}.", self._cure(bad))
@@ -205,8 +191,7 @@ class BackupExecutor:
     def _why_not(self) -> str:
         """Barman refuses to begin while a check is bad; of one that began and failed it keeps the reason. '' where neither is
         to be seen: the check was bad for a moment (a primary that took more than two seconds to answer, say)."""
-        bad = [check for check in self._client.checks() if not check.ok and check.name not in HARMLESS]
-        if bad:
+        if bad := [check for check in self._bad() if check.name not in HARMLESS]:
             return f"{said(bad)}. {self._cure(bad)}"
         newest = next(iter(self._client.backups()), None)
         error = self._client.backup(newest.id).error if newest and newest.status == barman_view.FAILED else ""
@@ -264,8 +249,11 @@ class BackupExecutor:
 
     def _wait(self, attempted: str, look: str, done: Callable[[], bool], timeout: float = 0.0) -> None:
         timeout = timeout or self._timeout
-        if not last_look(done, bool, timeout, INTERVAL, self._clock, self._sleep):
+        if not self._last_look(done, bool, timeout):
             raise Unreachable(f"{attempted}: not within {timeout:g} s.", look)
+
+    def _last_look(self, look: Callable[[], T], enough: Callable[[T], bool], seconds: float) -> T:
+        return last_look(look, enough, seconds, INTERVAL, self._clock, self._sleep)
 
 
 def said(checks: list[Check]) -> str:

@@ -135,12 +135,12 @@ class InstanceExecutor:
                 self._reread(server)
 
     def _reread(self, server: Server) -> None:
-        loaded = server.rows("SELECT pg_conf_load_time() AS at")[0]["at"]
+        def loaded() -> Any:
+            return server.rows("SELECT pg_conf_load_time() AS at")[0]["at"]
+
+        before = loaded()
         reload(server)
-        seen = last_look(
-            lambda: server.rows("SELECT pg_conf_load_time() AS at")[0]["at"], lambda at: bool(at != loaded), 10.0, 0.1
-        )
-        if seen == loaded:
+        if last_look(loaded, lambda at: bool(at != before), 10.0, 0.1) == before:
             raise PgherdError(f"reload {self._name}: the postmaster did not read its files within 10 s.")
 
     def _wrong(self) -> list[str]:

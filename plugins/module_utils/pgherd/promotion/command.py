@@ -6,7 +6,6 @@ the log (repmgrd's output goes there)."""
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable
 from contextlib import closing
 
@@ -19,7 +18,7 @@ from ..observe.identity import Confirmed, newcomers
 from ..observe.node_state import ask
 from ..ports.links import Links, session
 from ..ports.sql import Server
-from ..ports.wait import until
+from ..ports.wait import last_look, until
 from ..programs.repmgr import record_standby, streaming_conninfo
 from ..text import printable
 from .election import LONG_AGO, Missed
@@ -122,13 +121,16 @@ def follow(cluster: Cluster, me: str, link: Links, say: Say, upstream: int) -> i
 
 def _point(me: str, mine: Server, wanted: str, slot: str) -> bool:
     """Point it there once no promotion is at work on it; whether it was not. Raises Conflict when one stays at work."""
-    deadline = time.monotonic() + STREAM
-    while mine.rows("SELECT current_setting('primary_conninfo') AS found")[0]["found"] != wanted:
-        if not ask(me, mine).locked or time.monotonic() > deadline:
-            move(me, mine, wanted, slot)
-            return True
-        time.sleep(0.05)
-    return False
+
+    def there() -> bool | None:
+        """None while it is not, and a promotion is at work on it."""
+        found = mine.rows("SELECT current_setting('primary_conninfo') AS found")[0]["found"]
+        return found == wanted or (None if ask(me, mine).locked else False)
+
+    if last_look(there, lambda known: known is not None, STREAM, 0.05):
+        return False
+    move(me, mine, wanted, slot)
+    return True
 
 
 def is_standby(link: Links, name: str) -> bool:

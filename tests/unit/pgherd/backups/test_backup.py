@@ -463,6 +463,12 @@ def test_bad_checks_are_named_with_hints_and_a_cure() -> None:
     )
 
 
+def test_a_check_that_does_not_end_says_so() -> None:
+    """And not that nothing was bad."""
+    with pytest.raises(Unreachable, match=r"^run barman: no end after 60 s\.$"):
+        executor([("check", Unreachable("run barman: no end after 60 s."))]).confirm()
+
+
 def test_a_primary_that_comes_up_is_waited_for() -> None:
     states = [replace(GOOD, why="refused"), replace(GOOD, why="refused"), GOOD]
     assert executor([]).settled(lambda: states.pop(0), wait=True) == GOOD

@@ -10,7 +10,7 @@ import pytest
 from pgherd.errors import Conflict, Unreachable
 from pgherd.observe.node_state import QUERY, SEAL_LOCK, parse_state
 from pgherd.ports import wait
-from pgherd.promotion import seal
+from pgherd.promotion import command, seal
 from scripted import ScriptedServer
 from states import SYSTEM
 
@@ -116,6 +116,38 @@ def test_a_node_is_moved_under_the_lock() -> None:
         ("pg_advisory_unlock", []),
     ]
     seal.move("pg2", ScriptedServer("pg2", steps), "host=pg1", "")
+
+
+@pytest.mark.parametrize(
+    ("looks", "taken", "pointed"),
+    [
+        (["there"], None, False),
+        (["free"], True, True),
+        (["locked", "locked", "free"], True, True),
+        # The promotion has pointed it there itself.
+        (["locked", "there"], None, False),
+        (["locked"] * 20, False, Conflict),
+    ],
+)
+def test_a_node_is_pointed_once_no_promotion_is_at_work_on_it(
+    looks: list[str], taken: bool | None, pointed: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wait.time, "sleep", lambda _seconds: None)
+    steps: list[tuple[str, Any]] = []
+    for look in looks:
+        steps.append(("AS found", [{"found": "host=pg1" if look == "there" else ""}]))
+        steps += [] if look == "there" else [(ASK, [row(locked=int(look == "locked"))])]
+    if taken is not None:
+        steps.append(("pg_try_advisory_lock", [{"taken": taken, "conninfo": "", "slot": ""}]))
+    if taken:
+        steps += [(said, []) for said in ("primary_conninfo", "primary_slot_name", "reload", "pg_advisory_unlock")]
+    server = ScriptedServer("pg2", steps)
+    if pointed is Conflict:
+        with pytest.raises(Conflict, match="another promotion"):
+            command._point("pg2", server, "host=pg1", "")
+    else:
+        assert command._point("pg2", server, "host=pg1", "") is pointed
+    server.finish()
 
 
 def test_a_locked_node_is_not_moved() -> None:
