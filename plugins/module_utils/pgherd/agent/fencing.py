@@ -14,12 +14,10 @@ import time
 from ..data.postmaster import kill_postmaster
 from ..duties import fence
 from ..errors import PgherdError
-from ..model import SYSTEM_ROLES
-from ..objects.orders import set_read_only
+from ..objects.orders import end_sessions, set_read_only
 from ..observe.open_sessions import each
 from ..ports.here import Here
 from ..ports.sql import Server
-from ..promotion.handover import END_SESSIONS
 
 # What may be wanted: a session for what may come, writes refused and sessions ended, sessions ended, writes allowed again,
 # and no session any more.
@@ -100,10 +98,8 @@ class Fencing:
             self._server = self._here.links.open_(self._here.me)
         if wanted in (SHUT, OPEN):
             self._write(self._server, wanted == SHUT)
-        if wanted in (SHUT, END):
-            ended = self._server.rows(END_SESSIONS, (list(SYSTEM_ROLES),))[0]["ended"]
-            if ended:
-                self._here.say(f"fence: {ended} sessions ended")
+        if wanted in (SHUT, END) and (ended := end_sessions(self._server)):
+            self._here.say(f"fence: {ended} sessions ended")
 
     def _write(self, server: Server, shut: bool) -> None:
         def write(_name: str, server: Server) -> bool:

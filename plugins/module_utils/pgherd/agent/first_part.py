@@ -24,13 +24,13 @@ from ..ports.here import Here
 from ..ports.initialization import Initialization, InitializationRecord
 from ..ports.links import session
 from ..ports.services import POSTGRES, RUNNING
+from ..programs.repmgr import recorded
 from .part import Decision, Part, Replaceable
 from .seen import NodeSeen
 
 # Seconds from one look to the next: while there are no data, and while there are; for each step of an answer; until what failed
 # is tried again.
 SOON, LATER, LIMIT, AGAIN = 1.0, 5.0, 2.0, 3.0
-ROW = "SELECT 1 FROM repmgr.nodes WHERE node_id = %s"
 # Seconds that a clone waits for what it needs from its source before it says so, and that its end may take.
 READY, STREAMS = 2.0, 300.0
 
@@ -188,7 +188,7 @@ class FirstPart(Replaceable):
         if self._registered or mine is None or not mine.streaming or not seen.primary:
             return ()
         with session(here.links, here.me) as server:
-            self._registered = bool(server.rows(ROW, (here.node.id,)))
+            self._registered = recorded(server, here.node.id) is not None
         if self._registered:
             self._said = ""
             return ()

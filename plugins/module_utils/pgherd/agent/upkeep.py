@@ -19,7 +19,7 @@ from ..ports.here import Here
 from ..ports.links import session
 from ..ports.services import REPMGRD, RUNNING
 from ..ports.sql import Server
-from ..programs.repmgr import record_primary, record_standby, streaming_conninfo
+from ..programs.repmgr import record_primary, record_standby, recorded, streaming_conninfo
 from ..promotion.seal import move
 from ..render.conf_barman import place
 
@@ -27,7 +27,6 @@ from ..render.conf_barman import place
 INTERVAL = 5.0
 # Seconds for which repmgrd may not reach the upstream that its node streams from, before it is restarted.
 OFF_UPSTREAM = 15.0
-ROW = "SELECT type, active, upstream_node_id AS upstream FROM repmgr.nodes WHERE node_id = %s"
 
 
 class Upkeep:
@@ -112,17 +111,14 @@ class Upkeep:
         if wanted == ("standby", True, None):
             return
         with session(self._links, mine.name) as server:
-            rows = server.rows(ROW, (self._node.id,))
-        found = tuple(rows[0][key] for key in ("type", "active", "upstream")) if rows else None
+            found = recorded(server, self._node.id)
         # A node that is not registered at all is the playbook's to register.
         if found is None or found == wanted:
             return
         with session(self._links, primary) as writer:
-            if self._node.delay:
-                # Its own copy is late.
-                rows = writer.rows(ROW, (self._node.id,))
-                if rows and tuple(rows[0][key] for key in ("type", "active", "upstream")) == wanted:
-                    return
+            # Its own copy is late.
+            if self._node.delay and recorded(writer, self._node.id) == wanted:
+                return
             if primary == mine.name:
                 record_primary(writer, self._node.id)
             elif upstream is not None:

@@ -270,7 +270,7 @@ class NodeExecutor:
         """Write this witness' row on the primary *upstream*, and its copy of all rows."""
         primary = self._cluster.node(upstream)
         attempted = f"register {self._name} as witness of {upstream}"
-        self._wait(lambda: self._local("SELECT '' WHERE false"), attempted)
+        self._wait(self._answers, attempted)
         self._wait(lambda: self._ready(primary), attempted)
         self._repmgr.register_witness(node_conninfo(self._cluster, primary))
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Optional
 
 from ..errors import SqlError
+from ..model import SYSTEM_ROLES
 from ..ports.sql import Server, literal
 
 # Whether a slot is there, and can hold WAL: one that is *useless* has lost some (max_slot_wal_keep_size), and nobody reads it.
@@ -15,6 +16,11 @@ _KEEPS = (
     " WHERE slot_name = %s"
 )
 _USED = "SELECT active FROM pg_replication_slots WHERE slot_name = %s AND slot_type = 'physical'"
+_END_SESSIONS = """
+SELECT count(pg_terminate_backend(pid))::int AS ended
+  FROM pg_stat_activity a JOIN pg_roles r ON r.oid = a.usesysid
+ WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() AND NOT rolsuper AND NOT rolname = ANY(%s)
+"""
 _UNDEFINED_OBJECT = "42704"
 
 
@@ -40,6 +46,11 @@ def set_read_only(server: Server, shut: bool) -> None:
 def forget_read_only(server: Server) -> None:
     """Have writes taken from the next reload on. It writes and flushes a file, whether they were refused or not."""
     server.run("ALTER SYSTEM RESET default_transaction_read_only")
+
+
+def end_sessions(server: Server) -> int:
+    """End all clients' sessions but those of superusers and of the cluster's own roles; how many there were."""
+    return int(server.rows(_END_SESSIONS, (list(SYSTEM_ROLES),))[0]["ended"])
 
 
 def create_slot(server: Server, slot: str, reserve: bool = True) -> None:

@@ -196,6 +196,12 @@ def records(server: Server) -> tuple[Record, ...]:
     return tuple(Record(**row) for row in server.rows(RECORDS_QUERY))
 
 
+def recorded(server: Server, node_id: int) -> tuple[str, bool, int | None] | None:
+    """What repmgr.nodes on *server* says of *node_id*: type, whether active, the upstream's ID; None where it is not there."""
+    query = "SELECT type, active, upstream_node_id AS upstream FROM repmgr.nodes WHERE node_id = %s"
+    return next(((row["type"], row["active"], row["upstream"]) for row in server.rows(query, (node_id,))), None)
+
+
 # As update_node_record_set_primary() in repmgr's dbutils.c, and the event of `standby promote`.
 _RECORD_PRIMARY = """
 WITH old AS (UPDATE repmgr.nodes SET active = false WHERE type = 'primary' AND active AND node_id <> %(node)s),

@@ -20,9 +20,9 @@ from collections.abc import Callable
 from contextlib import ExitStack, closing, suppress
 
 from ..errors import Conflict, PgherdError, SqlError, Unreachable
-from ..model import SYSTEM_ROLES, Cluster, int_to_lsn, lsn_to_int
+from ..model import Cluster, int_to_lsn, lsn_to_int
 from ..objects.identity import sender_names
-from ..objects.orders import set_read_only
+from ..objects.orders import end_sessions, set_read_only
 from ..observe.node_state import ASKING, SENDERS, STOP_LOCK, ask
 from ..observe.tracker import primaries
 from ..ports.links import Links, says, session
@@ -50,12 +50,6 @@ AGAIN = 0.2
 # Senders send what is flushed. What nobody commits (a reader's hint bits and pruning) is flushed up to the last whole page, and
 # on a fenced primary nobody commits any more: this does, by a role of no special rights and in a read-only transaction too.
 FLUSH = "SELECT pg_logical_emit_message(true, 'pgherd', '')"
-
-END_SESSIONS = """
-SELECT count(pg_terminate_backend(pid))::int AS ended
-  FROM pg_stat_activity a JOIN pg_roles r ON r.oid = a.usesysid
- WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() AND NOT rolsuper AND NOT rolname = ANY(%s)
-"""
 
 
 class Handover:
@@ -154,8 +148,7 @@ class Handover:
     def _fence(self, theirs: Server, shut: bool) -> None:
         set_read_only(theirs, shut)
         if shut:
-            ended = theirs.rows(END_SESSIONS, (list(SYSTEM_ROLES),))[0]["ended"]
-            self._step(f"{self._primary} is fenced, {ended} sessions ended")
+            self._step(f"{self._primary} is fenced, {end_sessions(theirs)} sessions ended")
 
     def _drained(self, theirs: Server, mine: Server) -> str:
         """Wait until this node has all that the fenced primary has written; up to where. Raises Unreachable."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from pgherd.errors import SqlError
+from pgherd.model import SYSTEM_ROLES
 from pgherd.objects import orders
 from scripted import ScriptedServer
 
@@ -26,6 +27,12 @@ def test_pointed_anew_through_the_same_slot() -> None:
     server = ScriptedServer("pg2", [("primary_conninfo = ''", []), ("reload", [])])
     orders.point(server, "")
     server.finish()
+
+
+def test_the_clusters_own_sessions_are_not_ended() -> None:
+    server = ScriptedServer("pg1", [("NOT rolsuper AND NOT rolname = ANY", [{"ended": 2}])])
+    assert orders.end_sessions(server) == 2
+    assert server.said[0][1] == (list(SYSTEM_ROLES),)
 
 
 @pytest.mark.parametrize(
@@ -70,6 +77,8 @@ SAID_ONCE = (
     '.run("SELECT pg_reload_conf()")',
     "ALTER SYSTEM SET primary_conninfo",
     "ALTER SYSTEM SET default_transaction_read_only",
+    "count(pg_terminate_backend(pid))",
+    "upstream_node_id AS upstream FROM repmgr.nodes",
     "DELETE FROM repmgr.nodes",
 )
 

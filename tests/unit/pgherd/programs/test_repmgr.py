@@ -9,7 +9,7 @@ from pgherd.errors import CommandError
 from pgherd.layout import debian
 from pgherd.model import Cluster, Node
 from pgherd.ports.sql import conninfo, parse_conninfo
-from pgherd.programs.repmgr import Repmgr, records, wanted_record
+from pgherd.programs.repmgr import Repmgr, recorded, records, wanted_record
 from scripted import ScriptedRunner, ScriptedServer
 
 
@@ -62,3 +62,17 @@ def test_records() -> None:
     assert (wanted.priority, wanted.slot_name, wanted.upstream_id) == (7, "repmgr_slot_2", 1)
     server = ScriptedServer("pg1", [("FROM repmgr.nodes", [dict(vars(wanted))])])
     assert records(server) == (wanted,)
+
+
+@pytest.mark.parametrize(
+    ("rows", "found"),
+    [
+        ([], None),
+        ([{"type": "primary", "active": True, "upstream": None}], ("primary", True, None)),
+        ([{"type": "standby", "active": False, "upstream": 1}], ("standby", False, 1)),
+    ],
+)
+def test_one_record(rows: list[dict[str, object]], found: object) -> None:
+    server = ScriptedServer("pg1", [("FROM repmgr.nodes WHERE node_id", rows)])
+    assert recorded(server, 2) == found
+    assert server.said[0][1] == (2,)
