@@ -16,13 +16,14 @@ from ..duties.fence import DEMOTIONS
 from ..errors import ConfigError
 from ..model import Cluster
 from ..observe.node_state import NodeState
-from ..observe.primary import chain, enough
+from ..observe.primary import enough
 from ..observe.topology import Lag, Topology
 from ..quorum import acknowledgers
 from ..render.backend_list import number_of
 from . import seen as limits
 from .part import STUCK
-from .seen import AgentView
+from .seen import AgentView, NodeSeen
+from .standing import against, head_of
 
 # As PostgreSQL writes sizes.
 _UNITS = {"": 1, "B": 1, "kB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30, "TB": 1 << 40}
@@ -64,7 +65,8 @@ def primary(cluster: Cluster, seen: AgentView) -> Health:
 
 
 def replica(cluster: Cluster, seen: AgentView, most: Lag) -> Health:
-    """Whether this host is a standby whose chain of streams ends at the primary, at *most* so far behind it."""
+    """Whether this host is a standby to be read from: one whose chain of streams ends at the primary, at *most* so far behind it;
+    or while there is no primary, or it has just become that, one that followed the last (standing.py)."""
     unknown = _about_node(cluster, seen)
     if unknown:
         return unknown
@@ -73,20 +75,28 @@ def replica(cluster: Cluster, seen: AgentView, most: Lag) -> Health:
         return _silent(seen)
     if not mine.in_recovery:
         return Health(False, f"{seen.host} is not a standby")
-    head = chain(cluster, look.survey, seen.host)
-    more = {"primary": look.primary, "lag_bytes": seen.lag.size, "lag_seconds": seen.lag.seconds}
-    if mine.sealed:
-        return Health(False, f"{seen.host} is sealed: it follows nobody", more)
-    if not look.primary:
-        return Health(False, "no primary is seen", more)
-    if head != look.primary:
-        found = f"ends at {head}" if head else "is broken"
-        words = f": {look.words}" if look.words else ""
-        return Health(False, f"its chain of streams {found}, and {look.primary} is primary{words}", more)
+    head = head_of(cluster, look.survey, seen.host)
+    streams = bool(look.primary) and head == look.primary
+    lag = {"lag_bytes": seen.lag.size, "lag_seconds": seen.lag.seconds}
+    more = {"primary": look.primary, "streams": streams, **lag}
+    why = f"{seen.host} streams from {look.primary}" if streams else _apart(cluster, look, head)
+    left = "" if streams else against(cluster, look)
+    if left:
+        return Health(False, f"{why}: {left}", more)
     late = _late("bytes", seen.lag.size, most.size) or _late("s", seen.lag.seconds, most.seconds)
     if late:
-        return late if late.known else Health(False, late.why, more, False)
-    return Health(True, f"{seen.host} streams from {look.primary}", more)
+        return Health(False, late.why, more, late.known)
+    return Health(True, why if streams else f"{why}; {seen.host} serves what it has", more)
+
+
+def _apart(cluster: Cluster, look: NodeSeen, head: str) -> str:
+    """How it is that a standby does not stream from the primary."""
+    if not look.primary:
+        return "no primary is seen"
+    if look.mine and look.mine.sealed:
+        return f"{look.me} is sealed: it follows nobody, and {look.primary} is primary"
+    found = f"ends at {head}" if head else "is broken"
+    return f"its chain of streams {found}, and {look.primary} is primary"
 
 
 def _late(unit: str, found: float | None, most: float | None) -> Health | None:
@@ -110,7 +120,7 @@ def health(cluster: Cluster, seen: AgentView) -> Health:
 
 
 def ready(cluster: Cluster, seen: AgentView) -> Health:
-    """Whether this host does what it is for: the primary takes writes, a standby streams from it, a witness votes, a
+    """Whether this host does what it is for: the primary takes writes, a standby is to be read from, a witness votes, a
     pgpool has the primary attached, a Barman host receives WAL."""
     if seen.kind == "pgpool":
         return _pgpool(seen) or _serves(cluster, seen)

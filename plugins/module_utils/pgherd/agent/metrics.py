@@ -71,7 +71,7 @@ METRICS: tuple[Metric, ...] = (
     *_of(
         (NODE,),
         ("primary", "1 when this is the primary that may acknowledge writes, else 0; as /primary"),
-        ("replica", "1 when this is a standby whose chain of streams ends at the primary, else 0; as /replica"),
+        ("replica", "1 when this is a standby whose chain of streams ends at the primary, else 0"),
         ("in_recovery", "1 when PostgreSQL here is in recovery, 0 when it takes writes or is fenced"),
         ("fenced", "1 when PostgreSQL here refuses writes by default, else 0"),
         ("sealed", "1 when this standby was told to follow nobody, for a promotion, else 0"),
@@ -207,7 +207,8 @@ def _server(sheet: _Sheet, cluster: Cluster, seen: AgentView) -> None:
 def _data(sheet: _Sheet, cluster: Cluster, seen: AgentView) -> None:
     """Of data nodes."""
     sheet.put("primary", _known(health.primary(cluster, seen)))
-    sheet.put("replica", _known(health.replica(cluster, seen, Lag())))
+    follower = health.replica(cluster, seen, Lag())
+    sheet.put("replica", follower.more.get("streams", False) if follower.known else None)
     sheet.put("nodes_configured", len(cluster.nodes))
     sheet.put("sync_standbys_needed", acknowledgers(cluster))
     for role, end in seen.passwords.items():

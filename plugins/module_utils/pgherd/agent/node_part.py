@@ -43,6 +43,7 @@ from .part import Decision, Part, Replaceable
 from .primary_duty import PrimaryDuty
 from .seen import NO_VERDICT, NodeSeen
 from .standby_duty import StandbyDuty
+from .standing import Standing, head_of
 from .upkeep import Upkeep
 from .verbs import Verb, Verbs
 from .work import Work
@@ -74,6 +75,7 @@ class NodePart(Replaceable):
         self._tracker = Tracker(here.cluster, here.me)
         self._system_id = ""
         self._leaderless = 0.0
+        self._standing = Standing()
         self._view: NodeSeen | None = None
         self._hurried = float("-inf")
         self.interval = INTERVAL
@@ -168,7 +170,7 @@ class NodePart(Replaceable):
         """See part.Replaceable. What was seen is shown until the next look. What follows from looking again and again begins
         anew, as when an agent starts, but for what Tracker.take_over() keeps."""
         if isinstance(before, NodePart):
-            self._view = before._view
+            self._view, self._standing = before._view, before._standing
             self.start_refused = before.start_refused
             self._system_id = before._system_id
             self._tracker.take_over(before._tracker)
@@ -182,7 +184,8 @@ class NodePart(Replaceable):
         mine = survey.states.get(self._me)
         words = self._standby.words if mine is None or mine.in_recovery else ""
         words = ((self.begins() or self.start_refused) if mine is None else "") or words
-        self._view = NodeSeen(now, self._me, survey, primary, backed, verdict, self._work.name, decided, words)
+        job, standing = self._work.name, self._standing
+        self._view = NodeSeen(now, self._me, survey, primary, backed, verdict, job, decided, words, standing)
 
     def _look(self, now: float) -> tuple[Survey, str]:
         """What all nodes say, and the primary, '' for nobody."""
@@ -196,6 +199,7 @@ class NodePart(Replaceable):
         if primary:
             self._tracker.primary = primary
         self._leaderless = self._tracker.lasts("missed", now, not primary)
+        self._standing = self._standing.look(now, primary, head_of(self._cluster, survey, self._me), mine)
         return survey, primary
 
 

@@ -18,6 +18,7 @@ from ..observe.views import Sender, Slot
 from ..pools.backends import BackendChange
 from ..programs.barman_view import BarmanView
 from ..programs.pgpool import NodeInfo
+from .standing import Standing
 
 NO_VERDICT = FenceVerdict("")
 # Seconds after which a look says nothing any more: of a node, of its details, of a pgpool (which asks all servers before it
@@ -29,7 +30,8 @@ NODE, DETAILS, PGPOOL, BARMAN = 4.0, 15.0, 8.0, 45.0
 class NodeSeen:
     """A look of the node *me*: what all nodes said, which of them is the real *primary* ('' for none), the listed standbys
     that have answered *me* lately, what it found about itself as a primary, the *job* that runs beside ('' for none),
-    when each action was last decided, in seconds since the epoch, and in PostgreSQL's *words* why it does not run or stream."""
+    when each action was last decided, in seconds since the epoch, in PostgreSQL's *words* why it does not run or stream, and
+    what looks until now have shown of it as a follower."""
 
     at: float
     me: str
@@ -40,6 +42,7 @@ class NodeSeen:
     job: str = ""
     decided: Mapping[str, float] = field(default_factory=dict)
     words: str = ""
+    standing: Standing = field(default_factory=Standing)
 
     @property
     def mine(self) -> NodeState | None:

@@ -22,6 +22,7 @@ from pgherd.agent.node_part import BRISK, INTERVAL, NodePart
 from pgherd.agent.part import STUCK
 from pgherd.agent.pgpool_part import PgpoolPart
 from pgherd.agent.seen import NodeSeen
+from pgherd.agent.standing import against
 from pgherd.model import Cluster
 from pgherd.observe.node_state import Survey
 from pgherd.ports.links import Links
@@ -202,6 +203,22 @@ class TestViews:
         found = part.view()
         assert found is not None
         assert (found.primary, found.backed) == ("pg1", ())
+
+    def test_of_a_standby_that_has_lost_its_primary(self) -> None:
+        """It is read from all the same, also by the description that comes next; one that begins now is not."""
+        server = Server()
+        server.rows = {name: row(name) for name in VOICES}
+        part, begun, next_one = self.node(server, "pg2"), self.node(server, "pg2"), self.node(server, "pg2")
+        part.tick(1.0)
+        del server.rows["pg1"]
+        server.rows["pg2"] = row("pg2", receiver="", has_upstream=False)
+        for one in (part, begun):
+            one.tick(1.5)
+        next_one.take_over(part)
+        next_one.tick(2.0)
+        found = {name: one.view() for name, one in (("part", part), ("begun", begun), ("next", next_one))}
+        why = {name: against(CLUSTER, look) if look else "no look" for name, look in found.items()}
+        assert why == {"part": "", "begun": "it did not stream from the primary before", "next": ""}
 
     def test_who_is_being_promoted_looks_often_for_a_while(self) -> None:
         server = Server()

@@ -12,6 +12,7 @@ import pytest
 from pgherd.agent import health
 from pgherd.agent.lag import MARKS, LagWatch
 from pgherd.agent.seen import BARMAN, NODE, PGPOOL, AgentView, NodeSeen, PgpoolSeen
+from pgherd.agent.standing import Standing
 from pgherd.duties.fence import FenceVerdict
 from pgherd.errors import ConfigError
 from pgherd.model import Barman, Cluster, Node, Pgpool
@@ -83,6 +84,8 @@ def barman(**more: Any) -> AgentView:
     return AgentView("backup1", "barman", NOW, CLOCK, barman=replace(BACKUP, **more))
 
 
+# It followed one until there was none.
+KEPT = Standing(NOW, "", NOW - 30, 0.0)
 NOTHING = AgentView("pg1", "postgres", NOW, CLOCK)
 DETACHED = {**TABLE, 0: replace(TABLE[0], status="down")}
 MISTAKEN = {0: replace(TABLE[0], role="standby"), 1: replace(TABLE[1], role="primary")}
@@ -119,6 +122,32 @@ CASES = [
     ("replica", node("pg2", pg2=standby("pg2", has_upstream=False)), False, "sealed"),
     ("replica", node("pg2", primary="pg3", pg3=replace(PRIMARY, name="pg3")), False, "ends at pg1, and pg3 is primary"),
     ("replica", node("pg2", primary="", without=("pg1",)), False, "no primary is seen"),
+    (
+        "replica",
+        node("pg2", primary="", without=("pg1",), standing=KEPT),
+        True,
+        "no primary is seen; pg2 serves what it has",
+    ),
+    (
+        "ready",
+        node("pg2", primary="", without=("pg1",), standing=KEPT),
+        True,
+        "no primary is seen; pg2 serves what it has",
+    ),
+    (
+        "primary",
+        node("pg2", primary="", without=("pg1",), standing=KEPT),
+        False,
+        "pg2 is a standby; the primary is nobody",
+    ),
+    ("replica", node("pg2", primary="", without=("pg1", "pg2"), standing=KEPT), False, "does not answer"),
+    ("replica", node("pg2", primary="", age=NODE + 1, standing=KEPT), None, "5.0 s old"),
+    (
+        "replica",
+        node("pg2", pg2=standby("pg2", receiver=""), standing=replace(KEPT, primary="pg1")),
+        False,
+        "is broken, and pg1",
+    ),
     ("replica", node("pg2", without=("pg2",)), False, "does not answer"),
     ("replica", node("pg2", age=NODE + 1), None, "5.0 s old"),
     ("replica", pool(), False, "pgpool host"),

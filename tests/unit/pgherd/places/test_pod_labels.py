@@ -28,7 +28,10 @@ NO = {"ok": False}
 P_BACKED = AgentAnswers({"ok": True, "standbys": ["b"]}, NO)
 P_ALONE = AgentAnswers({"ok": True, "standbys": []}, NO)
 P_FENCED = AgentAnswers({"ok": False, "standbys": ["b"], "why": "a is fenced"}, NO)
-S_STREAMS = AgentAnswers({"ok": False, "primary": "a"}, {"ok": True, "primary": "a"})
+S_STREAMS = AgentAnswers({"ok": False, "primary": "a"}, {"ok": True, "primary": "a", "streams": True})
+S_JOINS = AgentAnswers({"ok": False, "primary": "a"}, {"ok": True, "primary": "a", "streams": False})
+S_KEEPS = AgentAnswers({"ok": False, "primary": ""}, {"ok": True, "primary": "", "streams": False})
+S_ODD = AgentAnswers({"ok": False, "primary": "a"}, {"ok": False, "primary": "a", "streams": True})
 S_LATE = AgentAnswers({"ok": False, "primary": "a"}, {"ok": False, "primary": "a"})
 S_LOST = AgentAnswers({"ok": False, "primary": ""}, {"ok": False, "primary": ""})
 SILENT = AgentAnswers()
@@ -42,6 +45,10 @@ HALF = AgentAnswers(None, NO)
         (P_ALONE, "primary", "true", "me"),
         (P_FENCED, None, None, ""),
         (S_STREAMS, "standby", "true", "a"),
+        # It is read from, and has no role: who has none is asked often, since it may be promoted.
+        (S_JOINS, None, "true", "a"),
+        (S_KEEPS, None, "true", ""),
+        (S_ODD, None, None, "a"),
         (S_LATE, None, None, "a"),
         (S_LOST, None, None, ""),
         (SILENT, None, None, ""),

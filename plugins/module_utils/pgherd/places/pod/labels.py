@@ -45,16 +45,21 @@ class AgentAnswers:
     @property
     def is_standby(self) -> bool:
         """Whether it streams from the primary."""
+        return self.is_read and bool(self.replica and self.replica.get("streams") is True)
+
+    @property
+    def is_read(self) -> bool:
+        """Whether it is a standby to be read from: also one that keeps its place while there is no primary."""
         return bool(self.replica and self.replica.get("ok") is True)
 
 
 def wanted(said: AgentAnswers) -> dict[str, str | None]:
-    """The labels of this pod. Where no standby streams, the primary is read from."""
+    """The labels of this pod. Where no standby streams, the primary is read from; where there is no primary, standbys are."""
     if said.is_primary and said.primary is not None:
         return {ROLE: PRIMARY, READ: None if said.primary.get("standbys") else TRUE}
     if said.is_standby:
         return {ROLE: STANDBY, READ: TRUE}
-    return {ROLE: None, READ: None}
+    return {ROLE: None, READ: TRUE if said.is_read else None}
 
 
 def waited_for(said: AgentAnswers, silent: float) -> bool:
