@@ -17,6 +17,7 @@ from pgherd.places.pod.labels import (
     differing,
     event,
     is_stale,
+    last_role,
     pause,
     real_primary,
     waited_for,
@@ -125,6 +126,33 @@ def test_whose_label_is_taken(name: str, primary: str, found: dict[str, str], st
 def test_what_is_told(before: str | None, after: str | None, reason: str | None) -> None:
     told = event({ROLE: before}, {ROLE: after}, "me")
     assert (told[0] if told else None) == reason
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted_roles", "reasons"),
+    [
+        # A former primary has no role before it is a standby, by its own agent or since another took the label away.
+        (["primary", None], [None, "standby"], ["LeftService", "Rejoined"]),
+        (["standby", "primary", None], ["primary", None, "standby"], ["BecamePrimary", "LeftService", "Rejoined"]),
+        (["standby", None], ["primary", "standby"], ["BecamePrimary", "Rejoined"]),
+        # Once; after that it is a standby like any other.
+        (
+            ["primary", None, "standby", None],
+            [None, "standby", None, "standby"],
+            ["LeftService", "Rejoined", "LeftService", "BecameStandby"],
+        ),
+        (["standby", None], [None, "standby"], ["LeftService", "BecameStandby"]),
+        ([None], ["standby"], ["BecameStandby"]),
+    ],
+)
+def test_who_comes_back(found: list[str | None], wanted_roles: list[str | None], reasons: list[str]) -> None:
+    """From one change of a pod's labels to the next: *found* before each, and what is wanted."""
+    last, heard = None, []
+    for was, now in zip(found, wanted_roles):
+        told = event({ROLE: was}, {ROLE: now}, "me", last)
+        heard += [told[0]] if told else []
+        last = last_role(last, {ROLE: was}, {ROLE: now})
+    assert heard == reasons
 
 
 @pytest.mark.parametrize(

@@ -59,9 +59,12 @@ class AgentWatch:
 
 
 class Labeller:
-    """Has the pods of *cluster* carry the labels that the agent of *me* wants, through *api*. *say* takes a line for people."""
+    """Has the pods of *cluster* carry the labels that the agent of *me* wants, through *api*. *say* takes a line for people.
+    *last* is the role that this pod had last, None where that is not known."""
 
-    def __init__(self, api: KubernetesApi, cluster: Cluster, me: str, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, api: KubernetesApi, cluster: Cluster, me: str, say: Callable[[str], None], last: str | None = None
+    ) -> None:
         self._api = api
         self._cluster = cluster
         self._me = me
@@ -69,6 +72,7 @@ class Labeller:
         self._set: dict[str, str | None] = {}
         self._own_at = self._others_at = self._heard = float("-inf")
         self._primary = ""
+        self.last = last
 
     def look(self, said: AgentAnswers, now: float) -> None:
         """Do what follows from what the agent *said* at *now*, monotonic seconds. Raises PgherdError."""
@@ -94,6 +98,7 @@ class Labeller:
             self._say(f"labels: {_said(wanted)}")
             self._tell(there, found, wanted)
         self._set = wanted
+        self.last = labels.last_role(self.last, found, wanted)
 
     def _take_from_others(self, primary: str) -> None:
         for node in self._cluster.data_nodes:
@@ -115,7 +120,7 @@ class Labeller:
                 raise
 
     def _tell(self, pod: dict[str, Any], before: Labels, after: Labels) -> None:
-        told = labels.event(before, after, self._me)
+        told = labels.event(before, after, self._me, self.last)
         if told is None:
             return
         at = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -178,7 +183,7 @@ def main(name: str, say: Callable[[str], None], config: str = CONFIG_FILE, path:
             if (there := read(config)).digest != by.digest:
                 by = there
                 agent = AgentWatch(host_of(by.cluster, name).address, by.cluster.options.agent_port)
-                labeller = Labeller(KubernetesApi(), by.cluster, name, say)
+                labeller = Labeller(KubernetesApi(), by.cluster, name, say, labeller.last)
             if data:
                 found, now = agent.look(), time.monotonic()
                 role_at = now if found.is_primary or found.is_standby else role_at

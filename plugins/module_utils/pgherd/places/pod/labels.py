@@ -92,13 +92,22 @@ def is_stale(name: str, primary: str, found: Mapping[str, str]) -> bool:
     return bool(primary) and name != primary and found.get(ROLE) == PRIMARY
 
 
-def event(before: Labels, after: Labels, name: str) -> tuple[str, str] | None:
-    """What there is to tell of a change of this pod's labels: a reason and a sentence; None for nothing."""
+def last_role(known: str | None, before: Labels, after: Labels) -> str | None:
+    """The role that this pod had last when its labels are changed to *after*, by the one *known* until then; a pod that has none
+    had that. Another pod's agent may have taken a label away, so what was known counts before what is found."""
+    return after.get(ROLE) or known or before.get(ROLE)
+
+
+def event(before: Labels, after: Labels, name: str, last: str | None = None) -> tuple[str, str] | None:
+    """What there is to tell of a change of this pod's labels: a reason and a sentence; None for nothing. *last*: the role that it
+    had last, as far as is known; a former primary has none for a while before it is a standby."""
     was, now = before.get(ROLE), after.get(ROLE)
     if was == now:
         return None
     if now == PRIMARY:
         return "BecamePrimary", f"{name} is the primary now"
+    if now == STANDBY and PRIMARY in (was, last):
+        return "Rejoined", f"{name}, which was the primary, streams from the primary now"
     if now == STANDBY:
-        return ("Rejoined" if was == PRIMARY else "BecameStandby"), f"{name} streams from the primary now"
+        return "BecameStandby", f"{name} streams from the primary now"
     return "LeftService", f"{name} is neither the primary nor a standby that streams; it was {was}"
