@@ -22,8 +22,9 @@ from ..quorum import acknowledgers
 from ..render.backend_list import number_of
 from . import seen as limits
 from .part import STUCK
+from .reads import against
 from .seen import AgentView, NodeSeen
-from .standing import against, head_of
+from .standing import head_of
 
 # As PostgreSQL writes sizes.
 _UNITS = {"": 1, "B": 1, "kB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30, "TB": 1 << 40}
@@ -66,7 +67,7 @@ def primary(cluster: Cluster, seen: AgentView) -> Health:
 
 def replica(cluster: Cluster, seen: AgentView, most: Lag) -> Health:
     """Whether this host is a standby to be read from: one whose chain of streams ends at the primary, at *most* so far behind it;
-    or while there is no primary, or it has just become that, one that followed the last (standing.py)."""
+    or while there is no primary, or it has just become that, one that followed the last (reads.py)."""
     unknown = _about_node(cluster, seen)
     if unknown:
         return unknown

@@ -21,8 +21,8 @@ from pgherd.agent.loop import Agent
 from pgherd.agent.node_part import BRISK, INTERVAL, NodePart
 from pgherd.agent.part import STUCK
 from pgherd.agent.pgpool_part import PgpoolPart
+from pgherd.agent.reads import against
 from pgherd.agent.seen import NodeSeen
-from pgherd.agent.standing import against
 from pgherd.model import Cluster
 from pgherd.observe.node_state import Survey
 from pgherd.ports.links import Links

@@ -8,8 +8,9 @@ from dataclasses import replace
 
 import pytest
 from pgherd.agent.health import replica
+from pgherd.agent.reads import JOINING, against
 from pgherd.agent.seen import AgentView, NodeSeen
-from pgherd.agent.standing import JOINING, STILL, Standing, against, head_of
+from pgherd.agent.standing import STILL, Standing, head_of
 from pgherd.observe.node_state import NodeState, Survey
 from pgherd.observe.topology import Lag
 from test_health import CLOCK, CLUSTER, NOW, PRIMARY, VOICES, standby
