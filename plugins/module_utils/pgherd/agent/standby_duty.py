@@ -157,11 +157,14 @@ class StandbyDuty:
             self._work.begin("examine", lambda: self._compare(primary))
 
     def _compare(self, primary: str) -> None:
-        """See whether the WAL here is the primary's at all."""
+        self._useless = self._foreign(primary)
+
+    def _foreign(self, primary: str) -> str:
+        """Why the WAL here is not the primary's at all; '' where it is."""
         here = self._here
         local = datadir.local(here.layout, here.runner)
         with session(here.links, primary) as server:
-            self._useless = foreign(here.layout, local, server, here.runner)
+            return foreign(here.layout, local, server, here.runner)
 
     def _broken(self) -> str:
         """Why no start will mend the data here; '' where nothing says so."""
@@ -185,16 +188,20 @@ class StandbyDuty:
             self._work.begin("examine", lambda: self._look_into_it(mine, primary, wanted))
 
     def _look_into_it(self, mine: NodeState, primary: str, wanted: str) -> None:
-        here = self._here
-        self._words = last_words.said(here.layout)
-        self._compare(primary)
-        if self._useless or not mine.wants_wal:
+        self._words = last_words.said(self._here.layout)
+        # Set once: a look meanwhile must not find that there is nothing against it any more.
+        self._useless = self._foreign(primary) or self._misses(mine, wanted)
+
+    def _misses(self, mine: NodeState, wanted: str) -> str:
+        """What WAL it waits for that *wanted* no longer has; '' for none."""
+        if not mine.wants_wal:
             # What it still has to replay the primary need not have any more.
-            return
-        with session(here.links, wanted) as server:
+            return ""
+        with session(self._here.links, wanted) as server:
             theirs = wal.available_wal(server)
-        if lsn_to_int(mine.replay_lsn or "0/0") // theirs.size < theirs.oldest:
-            self._useless = f"it needs WAL from {mine.replay_lsn} on, and {wanted} no longer has that"
+        if lsn_to_int(mine.replay_lsn or "0/0") // theirs.size >= theirs.oldest:
+            return ""
+        return f"it needs WAL from {mine.replay_lsn} on, and {wanted} no longer has that"
 
     def _waits(self, now: float, primary: str) -> float:
         """For how many seconds the recovery here has been at one and the same WAL segment that it does not get; 0.0 where it
