@@ -49,7 +49,10 @@ class ActionModule(ActionBase):
             _recognise(cluster, secret_store, said, variables)
             recognised(variables)
             keep(secrets_place(variables), bool(self._task.check_mode))
+            # All that is one for the whole cluster: lookups run for many hosts at once, and each would make its own.
             kept_passwords(secret_store, variables)
+            if cluster.options.ssh_keys:
+                secret_store.ssh_pair()
             # What ends soon has been told before any host was asked.
             certificates(secret_store, cluster, recall(f"authority of {secrets_place(variables)}"))
         except PgherdError as error:

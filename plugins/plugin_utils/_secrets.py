@@ -161,13 +161,14 @@ class SecretStore:
         return self._read("salt") or PLACEHOLDER
 
     def ssh_pair(self) -> tuple[str, str]:
-        """Private and public key, in OpenSSH's formats, for the postgres users of the nodes; made once."""
+        """Private and public key, in OpenSSH's formats, for the postgres users of the nodes; made once, by the step
+        cluster_secrets: hosts whose files are rendered at the same time would each make one."""
         if not self._read("ssh.key"):
             key = ed25519.Ed25519PrivateKey.generate()
             encoding, plain = serialization.Encoding, serialization.NoEncryption()
             private = key.private_bytes(encoding.PEM, serialization.PrivateFormat.OpenSSH, plain).decode()
             public = key.public_key().public_bytes(encoding.OpenSSH, serialization.PublicFormat.OpenSSH).decode()
-            self._write("ssh.pub", public + "\n", "SSH key of the nodes")
+            self._write("ssh.pub", public + "\n", "public SSH key of the nodes")
             self._write("ssh.key", private, "SSH key of the nodes")
         return self._read("ssh.key") or PLACEHOLDER, self._read("ssh.pub") or PLACEHOLDER
 

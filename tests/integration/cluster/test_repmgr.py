@@ -139,8 +139,8 @@ def test_ssh(cluster: Deployed) -> None:
 
 
 def _reaches(host: Host, other: Host) -> bool:
-    """Whether ssh as postgres from *host* ends on *other*. In two of some hundred runs a server refused once a key that it takes.
-    Why is not known: the server says nothing to its client, so what both have to say is a warning of this test."""
+    """Whether ssh as postgres from *host* ends on *other*. A server does not tell its client why not, so what both have to say
+    is a warning of this test."""
     said = host.run("sudo -u postgres ssh -v -n %s hostname -f 2>&1 || true", other.name)
     if other.name in said.splitlines():
         return True

@@ -17,12 +17,17 @@ from ansible_collections.pgherd.cluster.plugins.action import cluster_secrets
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.errors import ConfigError
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.inventory.build import build
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.inventory.variables import Host
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.model import PCP_USER, SYSTEM_ROLES
+from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.model import PCP_USER, SYSTEM_ROLES, Cluster
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.nodes.found import Described, HeldServer, Holdings
 from ansible_collections.pgherd.cluster.plugins.plugin_utils import _cluster, _heard, _living, _run
 from ansible_collections.pgherd.cluster.plugins.plugin_utils._secrets import SecretStore
 
-DEFAULTS = {"cluster_name": "demo", "cluster_durability": "async", "cluster_postgres_version": 17}
+DEFAULTS = {
+    "cluster_name": "demo",
+    "cluster_durability": "async",
+    "cluster_postgres_version": 17,
+    "cluster_ssh_keys": True,
+}
 HOSTS = [
     Host("pg1", ("postgres",), {"node_id": 1}),
     Host("pg2", ("postgres",), {"node_id": 2, "upstream": "pg1"}),
@@ -140,6 +145,21 @@ def act(monkeypatch: pytest.MonkeyPatch, place: Path, said: Mapping[str, Any], *
     return action.run(task_vars={"inventory_hostname": "pg1", "hostvars": hostvars})
 
 
+def test_what_all_hosts_share_is_made_before_their_files_are_rendered(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lookups run for many hosts at once. What one of them had to make each of them would make, and two hosts have two keys."""
+    assert "SSH key of the nodes" in act(monkeypatch, place, {})["made"]
+    later = SecretStore(str(place))
+    later.passwords([*SYSTEM_ROLES, PCP_USER], {})
+    later.ssh_pair()
+    ca = later.authority("", "")
+    cluster = Cluster.from_dict(MODEL)
+    for host in cluster.hosts:
+        later.host(host.name, _cluster.certificate_names(cluster, host.name), ca)
+    assert later.made == []
+
+
 def plain(said: Mapping[str, Holdings]) -> dict[str, Any]:
     return {name: one.to_dict() for name, one in said.items()}
 
@@ -179,7 +199,8 @@ def test_all_that_counts_is_given(place: Path, tmp_path: Path, monkeypatch: pyte
     _run.leave(f"authority of {place}", own)
     words = dict.fromkeys([*SYSTEM_ROLES, PCP_USER], "word")
     assert act(monkeypatch, place, plain(living(certificate, "")), cluster_passwords=words)["made"] == [
-        part for name in ("pg1", "pg2", "pool1") for part in (f"key of {name}", f"certificate of {name}")
+        *("public SSH key of the nodes", "SSH key of the nodes"),
+        *(part for name in ("pg1", "pg2", "pool1") for part in (f"key of {name}", f"certificate of {name}")),
     ]
 
 
