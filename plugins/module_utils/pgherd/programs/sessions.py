@@ -18,10 +18,11 @@ from .postgres import control_data, control_limits
 from .repmgr import agent_parameters, node_parameters
 
 # Rows of synchronous commits must not wait for standbys that may be what is missing. A session whose other end is gone,
-# or frozen, ends within seconds, or a minute, and with it the lock that it holds.
+# or frozen, ends within seconds, or a minute, and with it the lock that it holds. While an answer is on its way nothing is kept
+# alive (tcp(7)): tcp_user_timeout, in milliseconds, is for that.
 OPTIONS = (
     "-c synchronous_commit=local -c statement_timeout=10000 -c tcp_keepalives_idle=2 -c tcp_keepalives_interval=1"
-    " -c tcp_keepalives_count=3 -c idle_session_timeout=60000"
+    " -c tcp_keepalives_count=3 -c tcp_user_timeout=5000 -c idle_session_timeout=60000"
 )
 
 
