@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
+from functools import cache, cached_property
 from typing import Any, TypeVar, Union
 
 from .errors import PgherdError
@@ -74,8 +75,13 @@ def int_to_lsn(position: int) -> str:
 
 def build(kind: type[T], data: Mapping[str, Any]) -> T:
     """A dataclass of *kind* from plain *data*; keys it does not have are left out."""
-    known = {item.name for item in fields(kind)}  # type: ignore[arg-type]
+    known = _fields_of(kind)  # type: ignore[arg-type]
     return kind(**{key: value for key, value in data.items() if key in known})
+
+
+@cache
+def _fields_of(kind: type) -> frozenset[str]:
+    return frozenset(item.name for item in fields(kind))
 
 
 def _host(kind: type[H], data: Mapping[str, Any]) -> H:
@@ -112,7 +118,7 @@ class Origins:
             return cls(tuple(data["origins"].get("networks") or ()), str(data["origins"].get("known") or ""))
         return cls.of(data.get("addresses") or (), str(data.get("ip") or ""))
 
-    @property
+    @cached_property
     def addresses(self) -> tuple[str, ...]:
         """The *networks* that are one address each, which mean this host and no other."""
         return tuple(address for address, mask in self._parts(self.networks) if mask == _mask(address))
@@ -290,7 +296,7 @@ class Cluster:
         """Hosts that have PostgreSQL, or its programs at least: nodes, Barmans."""
         return (*self.nodes, *self.barmans)
 
-    @property
+    @cached_property
     def data_nodes(self) -> tuple[Node, ...]:
         """Nodes that hold the data: all but witnesses."""
         return tuple(node for node in self.nodes if node.kind == "postgres")
@@ -300,7 +306,7 @@ class Cluster:
         """Nodes that only vote."""
         return tuple(node for node in self.nodes if node.kind == "witness")
 
-    @property
+    @cached_property
     def first_primary(self) -> Node:
         """The data node without an upstream: the primary of the first day."""
         return next(node for node in self.data_nodes if not node.upstream)
@@ -312,14 +318,14 @@ class Cluster:
             node, depth = self.node(node.upstream), depth + 1
         return depth
 
-    @property
+    @cached_property
     def electable(self) -> tuple[Node, ...]:
         """Data nodes that may become primary: the eligible ones, or those that are *counted* so far."""
         if self.counted is None:
             return self.eligible
         return tuple(node for node in self.data_nodes if node.name in self.counted)
 
-    @property
+    @cached_property
     def eligible(self) -> tuple[Node, ...]:
         """Data nodes that may become primary by design: priority above 0, in the first primary's location, directly below
         it, and the first primary itself (design, section 4.1)."""
@@ -332,7 +338,7 @@ class Cluster:
             and (node.name == primary.name or node.upstream == primary.name)
         )
 
-    @property
+    @cached_property
     def electable_names(self) -> tuple[str, ...]:
         """The electable nodes' names: the ones that synchronous_standby_names lists, unless that is about to change."""
         return tuple(node.name for node in self.electable)

@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from ..errors import Conflict
 from ..model import REPMGR_DATABASE
@@ -119,6 +120,8 @@ def _plain(escaped: str) -> str:
     return escaped
 
 
+# An agent is given the same text at nearly every look.
+@lru_cache(maxsize=64)
 def parse_members(text: str | None) -> Mapping[str, str] | None:
     """By node the incarnation that is admitted under its name, by what MEMBERS_SQL gave; None where there is no table."""
     found = re.search(r"<m>(.*)</m>", text or "", re.DOTALL)

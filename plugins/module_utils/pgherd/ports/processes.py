@@ -110,10 +110,12 @@ def _is(pid: str, program: str) -> bool:
 
 def listening(port: int, tables: Iterable[str] = ("/proc/net/tcp", "/proc/net/tcp6")) -> bool:
     """Whether something on this host listens on TCP *port*: by the kernel's *tables*, which disturbs nobody."""
+    wanted = f":{port:04X}"
     for table in tables:
         with suppress(OSError), open(table, encoding="ascii") as stream:
             # "sl local_address rem_address st": addresses end in the port in hexadecimal, 0A is TCP_LISTEN.
-            rows = (line.split() for line in stream)
-            if any(row[3] == "0A" and row[1].endswith(f":{port:04X}") for row in rows if len(row) > 3):
+            # A host may have many thousands: most are passed over before they are taken apart.
+            rows = (line.split() for line in stream if wanted in line)
+            if any(row[3] == "0A" and row[1].endswith(wanted) for row in rows if len(row) > 3):
                 return True
     return False

@@ -184,6 +184,8 @@ def open_connection(name: str, parameters: Mapping[str, Any], timeout: float = 5
     settings = {
         "connect_timeout": max(2, int(timeout)),
         "application_name": "pgherd",
+        # Else libpq looks for Kerberos' tickets first, at every connection over TCP, and an agent keeps what that takes.
+        "gssencmode": "disable",
         **parameters,
         "options": session_options(str(parameters.get("options") or f"-c statement_timeout={int(timeout * 1000)}")),
     }

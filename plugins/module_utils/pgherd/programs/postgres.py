@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Protocol
 
 from ..layout import Layout
@@ -117,6 +118,7 @@ def raised(settings: Mapping[str, Any], least: Mapping[str, int]) -> dict[str, A
     return found
 
 
+@lru_cache(maxsize=64)
 def parse_sync_names(text: str) -> tuple[int, tuple[str, ...]]:
     """Number and names from a value of synchronous_standby_names; grammar as in the manual, 19.6.2 "Primary Server"."""
     match = re.fullmatch(r"\s*(?:(?:ANY|FIRST)\s+)?(\d+)\s*\((.*)\)\s*", text, re.IGNORECASE | re.DOTALL)
