@@ -64,7 +64,7 @@ def main() -> None:
         argument_spec={"names": {"type": "list", "elements": "str", "required": True}}, supports_check_mode=True
     )
     with reporting_errors(module):
-        name, release = distribution(module)
+        name, release = distribution()
         found = look(module.params["names"], LocalRunner())
         module.exit_json(changed=False, distribution=name, release=release, clock=int(time.time()), **found)
 

@@ -117,7 +117,6 @@ from ansible_collections.pgherd.cluster.plugins.module_utils._ansible import (
     finish,
     reporting_errors,
 )
-from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.host.try_files import refuse
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.ports.hostfiles import (
     Disk,
     File,
@@ -153,7 +152,11 @@ def main() -> None:
         stated = [File.from_dict(item) for item in module.params["files"]]
         items = [*stated, *leftovers(stated)]
         todo = plan(items, {item.path: observe(item.path) for item in items})
-        refuse(todo, LocalRunner())
+        if todo.changed:
+            # Not at the top: a host compiles anew whatever a module imports, and most tasks find nothing to change.
+            from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.host.try_files import refuse
+
+            refuse(todo, LocalRunner())
         apply_plan(module, todo, Disk())
         finish(module, todo, diff=diff(todo), changed_paths=list(todo.after))
 

@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 from ..data import datadir
 from ..data.datadir import BROKEN, CLUSTER, NONE, OTHER, Local
@@ -28,9 +28,10 @@ from .directory_state import DirectoryState, kind
 from .evidence import Evidence
 from .guard import decide
 from .locations import obstacles
-from .peer_evidence import NodeEvidence
-from .peer_evidence import known as evidence_of
 from .verdict import CLONE, WAIT
+
+if TYPE_CHECKING:
+    from .peer_evidence import NodeEvidence
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,9 @@ class Instance:
     @property
     def evidence(self) -> NodeEvidence:
         """The same as what its agent would tell other nodes."""
+        # Not at the top: a host compiles anew whatever a module imports, and who only looks needs none of it.
+        from .peer_evidence import NodeEvidence
+
         directory = DirectoryState(
             self.data, self.standby, self.system_identifier, self.timeline, self.follows, self.restoring, self.fresh
         )
@@ -204,6 +208,8 @@ def local_login(cluster: Cluster, layout: Layout, database: str = "postgres") ->
 def known(mine: Instance, peers: Mapping[str, Optional[Instance]], blind: bool = False) -> tuple[Survey, Evidence]:
     """What a run of the playbook knows of all nodes, as the decision about this one takes it: what runs, and what else was seen.
     *peers* are the other data nodes: what each said, or None for one that could not be asked. *blind*: see Evidence."""
+    from .peer_evidence import known as evidence_of  # see Instance.evidence
+
     survey, evidence = evidence_of(
         {name: peer.evidence if peer else None for name, peer in peers.items()}, blind, by_playbook=True
     )
