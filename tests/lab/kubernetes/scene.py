@@ -41,6 +41,7 @@ def up(name: str) -> None:
         image = pod_image.reference(RELEASE, f"{name}-{RELEASE}")
         say(f"KUBECONFIG is {state.others()}: {image} has to be in its nodes (pod_image.py builds it)")
         return
+    forget_which(name)
     with state.lock():
         if not state.settings() or not control.answers() or len(nodes.on()) < state.running().nodes:
             fresh = not state.settings()
@@ -53,6 +54,12 @@ def up(name: str) -> None:
     built = pod_image.build(RELEASE, f"{name}-{RELEASE}")
     with state.lock():
         loading.load(built)
+
+
+def forget_which(name: str) -> None:
+    """Secrets that were kept stay of use: the lab's Kubernetes comes and goes, and playbooks take the next one for another's."""
+    for secrets in (LAB / name / "secrets", CHECKOUT / "examples" / name / ".pgherd" / name):
+        (secrets / "kubernetes.json").unlink(missing_ok=True)
 
 
 def _link_kubectl() -> None:

@@ -242,3 +242,17 @@ def test_the_image_is_called_by_the_collections_version() -> None:
     assert pod_image.reference("trixie") == f"localhost/pgherd:{pod_image.version()}-trixie"
     assert pod_image.reference("trixie", "mine") == "localhost/pgherd:mine"
     assert re.fullmatch(r"\d+\.\d+\.\d+\S*", pod_image.version())
+
+
+def test_another_kubernetes_of_the_labs_is_no_mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of secrets that are kept, all but what says which one it was."""
+    monkeypatch.setattr(scene, "LAB", tmp_path / "lab")
+    monkeypatch.setattr(scene, "CHECKOUT", tmp_path)
+    places = [tmp_path / "lab/pods-demo/secrets", tmp_path / "examples/pods-demo/.pgherd/pods-demo"]
+    for place in places:
+        place.mkdir(parents=True)
+        for name in ("kubernetes.json", "passwords.yml"):
+            (place / name).touch()
+    for _again in range(2):
+        scene.forget_which("pods-demo")
+    assert [[file.name for file in place.iterdir()] for place in places] == [["passwords.yml"]] * 2
