@@ -33,8 +33,6 @@ options:
       - V(unapplied) says why O(leaving) may not be taken out of pods that go by O(configs), empty where it may.
       - V(growth) says which of O(claims) are to have which size, by name in C(claims), and which of O(sets) are to be made anew
         for that, as a list C(anew).
-      - V(waits) are sentences that say what of O(pods) does not run, is not yet as its set is, or is not O(ready).
-      - V(explained) are sentences that say what O(events) tell of what O(waits) name.
       - V(stuck) are the names of O(pods) that never ran, and are not as their set is by now.
     required: true
   configs:
@@ -89,20 +87,6 @@ options:
     type: list
     elements: dict
     default: []
-  waits:
-    description: What the term V(waits) has said.
-    type: list
-    elements: str
-    default: []
-  events:
-    description: The Events of the namespace.
-    type: list
-    elements: dict
-    default: []
-  ready:
-    description: Whether pods are to be ready, and not only to run.
-    type: bool
-    default: false
 """
 
 EXAMPLES = r"""
@@ -127,8 +111,7 @@ from ansible.plugins.lookup import LookupBase
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.errors import PgherdError
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.model import Cluster
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.pod.objects.begun import begun
-from ansible_collections.pgherd.cluster.plugins.plugin_utils._events import explained
-from ansible_collections.pgherd.cluster.plugins.plugin_utils._kubernetes import Wanted, digest, missing, stuck
+from ansible_collections.pgherd.cluster.plugins.plugin_utils._kubernetes import Wanted, digest, stuck
 from ansible_collections.pgherd.cluster.plugins.plugin_utils._rollout import told as told_to_pods
 from ansible_collections.pgherd.cluster.plugins.plugin_utils._specification import plain
 
@@ -154,7 +137,7 @@ class _Said:
 
     def __init__(self, given: Mapping[str, Any]) -> None:
         self._given = given
-        self.stage, self.ready = given.get("stage"), bool(given.get("ready"))
+        self.stage = given.get("stage")
         self.leaving, self.said = str(given.get("leaving") or ""), str(given.get("said") or "")
 
     def __getitem__(self, name: str) -> Any:
@@ -206,7 +189,5 @@ ANSWERS: dict[str, Callable[[Wanted, Any, _Said], Any]] = {
     ),
     "unapplied": lambda wanted, _variables, said: wanted.unapplied(said["configs"], said.leaving),
     "growth": _growth,
-    "waits": lambda wanted, _variables, said: list(missing(wanted.cluster, *said.these("pods", "sets"), said.ready)),
-    "explained": lambda _wanted, _variables, said: explained(*said.these("waits", "events")),
     "stuck": lambda _wanted, _variables, said: stuck(*said.these("pods", "sets")),
 }
