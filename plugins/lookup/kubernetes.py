@@ -29,10 +29,10 @@ options:
       - V(digest) is the SHA-256 of the description in that O(stage), or of the one that V(objects) have. V(digests) are those
         of all that pods may have been given in this run so far.
       - V(refused) are sentences that say why O(configs), O(secrets), O(records), O(sets), O(claims) and O(pods) may not become
-        what is wanted.
+        what is wanted, by O(classes).
       - V(unapplied) says why O(leaving) may not be taken out of pods that go by O(configs), empty where it may.
       - V(growth) says which of O(claims) are to have which size, by name in C(claims), and which of O(sets) are to be made anew
-        for that, as a list C(anew).
+        for that, as a list C(anew). V(ungrown) is a sentence for each of O(grown) that was refused.
       - V(stuck) are the names of O(pods) that never ran, and are not as their set is by now.
     required: true
   configs:
@@ -87,6 +87,15 @@ options:
     type: list
     elements: dict
     default: []
+  classes:
+    description: All StorageClasses that there are; not given where they may not be read.
+    type: list
+    elements: dict
+  grown:
+    description: What a task has said of each claim that V(growth) names.
+    type: list
+    elements: dict
+    default: []
 """
 
 EXAMPLES = r"""
@@ -111,7 +120,12 @@ from ansible.plugins.lookup import LookupBase
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.errors import PgherdError
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.model import Cluster
 from ansible_collections.pgherd.cluster.plugins.module_utils.pgherd.places.pod.objects.begun import begun
-from ansible_collections.pgherd.cluster.plugins.plugin_utils._kubernetes import Wanted, digest, stuck
+from ansible_collections.pgherd.cluster.plugins.plugin_utils._kubernetes import (
+    Wanted,
+    digest,
+    stuck,
+    ungrown,
+)
 from ansible_collections.pgherd.cluster.plugins.plugin_utils._rollout import told as told_to_pods
 from ansible_collections.pgherd.cluster.plugins.plugin_utils._specification import plain
 
@@ -137,7 +151,7 @@ class _Said:
 
     def __init__(self, given: Mapping[str, Any]) -> None:
         self._given = given
-        self.stage = given.get("stage")
+        self.stage, self.classes = given.get("stage"), given.get("classes")
         self.leaving, self.said = str(given.get("leaving") or ""), str(given.get("said") or "")
 
     def __getitem__(self, name: str) -> Any:
@@ -185,9 +199,10 @@ ANSWERS: dict[str, Callable[[Wanted, Any, _Said], Any]] = {
     "overtaken": _overtaken,
     "unwritten": lambda wanted, _variables, said: wanted.unwritten(said.said),
     "refused": lambda wanted, _variables, said: wanted.refused(
-        *said.these("configs", "secrets", "sets", "claims", "records", "pods")
+        *said.these("configs", "secrets", "sets", "claims", "records", "pods"), said.classes
     ),
     "unapplied": lambda wanted, _variables, said: wanted.unapplied(said["configs"], said.leaving),
     "growth": _growth,
+    "ungrown": lambda _wanted, _variables, said: ungrown(said["grown"]),
     "stuck": lambda _wanted, _variables, said: stuck(*said.these("pods", "sets")),
 }

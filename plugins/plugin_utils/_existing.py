@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import ast
 import base64
 import os
 import re
@@ -149,6 +150,10 @@ def _judge(
 
 def why(message: str) -> str:
     """What the API server said, of what kubernetes.core says that it said, without its headers."""
+    # As Python writes bytes.
+    body = re.search(r"(?<!\w)b'\{(?:[ -&(-\[\]-~]|\\['\\]|\\[rnt]|\\x[0-9a-f]{2})*'", message)
+    if body:
+        message = ast.literal_eval(body[0]).decode(errors="replace")
     found = re.search(r'"message": ?"((?:[^"\\]|\\.)*)"', message)
     text = found[1].replace('\\"', '"') if found else message.strip().partition("\n")[0]
     return printable(text[:300]).rstrip(". ") or "no answer"

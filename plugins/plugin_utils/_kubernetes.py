@@ -49,6 +49,7 @@ from ansible_collections.pgherd.cluster.plugins.plugin_utils._cluster import (
     model,
     store,
 )
+from ansible_collections.pgherd.cluster.plugins.plugin_utils._existing import why
 from ansible_collections.pgherd.cluster.plugins.plugin_utils._living import FLAG
 from ansible_collections.pgherd.cluster.plugins.plugin_utils._pods import names
 from ansible_collections.pgherd.cluster.plugins.plugin_utils._run import recall, removal_of
@@ -162,10 +163,10 @@ class Wanted:
             found = objects(self.cluster, self.wishes, known, self.told(configs), same)
         return [item for item in found if (item["kind"] == "Secret") == secret]
 
-    def growth(self, sets: Objects, claims: Objects) -> Growth:
-        """What of the *claims* and StatefulSets *sets* that are there is to change. Raises ConfigError."""
+    def growth(self, sets: Objects, claims: Objects, classes: Objects | None = None) -> Growth:
+        """What of the *claims* and StatefulSets *sets* that are there is to change, by *classes*. Raises ConfigError."""
         wanted = [item for item in objects(self.cluster, self.wishes) if item["kind"] == "StatefulSet"]
-        return growth(wanted, sets, claims)
+        return growth(wanted, sets, claims, classes)
 
     def refused(
         self,
@@ -175,9 +176,10 @@ class Wanted:
         claims: Objects = (),
         records: Objects = (),
         pods: Objects = (),
+        classes: Objects | None = None,
     ) -> list[str]:
         """Why what is there may not become what is wanted, in sentences: by the ConfigMap, the Secret and the record that the
-        namespace has, as lists of one or none, and the StatefulSets, claims and pods."""
+        namespace has, as lists of one or none, the StatefulSets, claims and pods, and the StorageClasses, None where unknown."""
         found: list[str] = []
         before = described(configs)
         if begun(configs, records, claims, pods):
@@ -203,7 +205,7 @@ class Wanted:
                     "cluster_namespace. If it is this one, put its secrets there; if they are lost, or are all to change, run "
                     f"with -e {FLAG}=true (docs/kubernetes.md says what happens)."
                 )
-        return [*found, *self.growth(sets, claims).refused]
+        return [*found, *self.growth(sets, claims, classes).refused]
 
     def _knows(self, secret: Mapping[str, Any]) -> bool:
         """Whether a password in the *secret* of the namespace is one that is kept here, or none is there to be compared."""
@@ -230,6 +232,15 @@ def kept(wanted: Objects, secrets: Objects) -> dict[str, str]:
         if mark:
             found[str(_labels(item).get(COMPONENT))] = str(mark)
     return found
+
+
+def ungrown(grown: Objects) -> list[str]:
+    """One sentence for each claim that Kubernetes did not let grow, by what kubernetes.core said of it: *grown*. Pure."""
+    return [
+        f"The claim {one['item']['key']} could not be told to grow to {one['item']['value']}: {why(str(one.get('msg') or ''))}."
+        for one in grown
+        if "result" not in one
+    ]
 
 
 def described(configs: Sequence[Mapping[str, Any]]) -> Cluster | None:

@@ -166,9 +166,19 @@ def test_more_nodes_make_no_pods_anew(task: dict[str, Any]) -> None:
 def test_claims_grow(task: dict[str, Any]) -> None:
     sets = [item for item in ask(task, "objects") if item["kind"] == "StatefulSet"]
     claims = [
-        {"metadata": {"name": name}, "spec": {"resources": {"requests": {"storage": "10Gi"}}}}
+        {
+            "metadata": {"name": name},
+            "spec": {"storageClassName": "slow", "resources": {"requests": {"storage": "10Gi"}}},
+        }
         for name in ("data-pg-0", "data-pg-1", "data-backup-0")
     ]
+    there: dict[str, Any] = {"sets": sets, "claims": claims, "configs": [described(MODEL)]}
+    for classes in (None, [{"metadata": {"name": "slow"}, "allowVolumeExpansion": True}]):
+        assert ask(task, "refused", **there, classes=classes) == []
+    (sentence,) = ask(task, "refused", **there, classes=[{"metadata": {"name": "slow"}}])
+    assert sentence.startswith(
+        "cluster_barman_storage_size is 20Gi, and the claim data-backup-0 cannot grow: its storage class slow lets none grow"
+    )
     nothing: dict[str, Any] = {"claims": {}, "anew": []}
     grown = ask(task, "growth", sets=sets, claims=claims)
     assert grown == {**nothing, "claims": {"data-backup-0": "20Gi"}}
@@ -177,6 +187,27 @@ def test_claims_grow(task: dict[str, Any]) -> None:
     (sentence,) = ask(task, "refused", sets=sets, claims=claims, configs=[described(MODEL)])
     assert sentence == "cluster_storage_size is 5Gi, and the claim data-pg-0 has 10Gi: claims cannot shrink; set 10Gi."
     assert ask(task, "growth") == nothing
+
+
+STATUS = {
+    "kind": "Status",
+    "message": 'persistentvolumeclaims "data-pg-0" is forbidden: exceeded quota: storage',
+    "reason": "Forbidden",
+}
+# As kubernetes.core has it: the answer is bytes, and written as Python does.
+TOO_LARGE = f"Failed to patch object: {json.dumps(STATUS).encode()!r}"
+
+
+def test_what_kubernetes_does_not_let_grow_is_told(task: dict[str, Any]) -> None:
+    names = ("data-pg-0", "data-pg-1")
+    grown: list[dict[str, Any]] = [{"item": {"key": name, "value": "20Gi"}, "result": {}} for name in names]
+    assert ask(task, "ungrown", grown=grown) == ask(task, "ungrown", grown=[]) == []
+    refused = {"item": grown[0]["item"], "failed": False, "msg": TOO_LARGE}
+    (sentence,) = ask(task, "ungrown", grown=[refused, grown[1]])
+    assert sentence == (
+        'The claim data-pg-0 could not be told to grow to 20Gi: persistentvolumeclaims "data-pg-0" is forbidden: exceeded '
+        "quota: storage."
+    )
 
 
 def test_what_pods_go_by_is_read(task: dict[str, Any]) -> None:

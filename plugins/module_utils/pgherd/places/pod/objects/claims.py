@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: pgherd contributors
-"""What claims that are there are to become: they grow and never shrink, and a StatefulSet cannot be told another size of them. So
-the claims themselves are told, and the StatefulSet is made anew above its pods, which live on. Pure."""
+"""What claims that are there are to become: they grow, where their storage class lets them, and never shrink, and a StatefulSet
+cannot be told another size of them. So the claims themselves are told, and the StatefulSet is made anew above its pods, which
+live on. Pure."""
 
 from __future__ import annotations
 
@@ -44,15 +45,21 @@ def quantity(text: str) -> Fraction:
     return number * (Fraction(10) ** int(found[2]) if found[2] else _SUFFIXES[found[3] or ""])
 
 
-def growth(wanted: Iterable[Object], sets: Sequence[Object], claims: Sequence[Object]) -> Growth:
-    """What of the *claims* and the StatefulSets *sets* that are there is to change for the StatefulSets *wanted*."""
+def growth(
+    wanted: Iterable[Object], sets: Sequence[Object], claims: Sequence[Object], classes: Sequence[Object] | None = None
+) -> Growth:
+    """What of the *claims* and the StatefulSets *sets* that are there is to change for the StatefulSets *wanted*. *classes*: all
+    StorageClasses that there are; None where nobody says, and the API server will."""
     there = {str(one["metadata"]["name"]): one for one in sets}
-    held = {str(one["metadata"]["name"]): _size(one["spec"]) for one in claims}
+    known = {str(one["metadata"]["name"]): one for one in claims}
+    held = {name: _size(one["spec"]) for name, one in known.items()}
+    let = None if classes is None else {str(one["metadata"]["name"]): one for one in classes}
     grown: dict[str, str] = {}
     anew: list[str] = []
     refused: list[str] = []
     for item in wanted:
         name, old = str(item["metadata"]["name"]), there.get(str(item["metadata"]["name"]))
+        given_up = _given_up(old or item, known.values())
         for claim in item["spec"].get("volumeClaimTemplates") or ():
             volume, size = str(claim["metadata"]["name"]), _size(claim["spec"])
             # Those of nodes that left stay as they are.
@@ -60,10 +67,12 @@ def growth(wanted: Iterable[Object], sets: Sequence[Object], claims: Sequence[Ob
             mine = {one: held[one] for one in names if one in held}
             less = [one for one, found in mine.items() if quantity(found) > quantity(size)]
             if less:
-                refused.append(_shrinks(volume, item, less[0], mine[less[0]], size))
-            grown.update({one: size for one, found in mine.items() if quantity(found) < quantity(size)})
+                refused.append(_shrinks(volume, item, less[0], mine[less[0]], size, given_up))
+            more = {one: size for one, found in mine.items() if quantity(found) < quantity(size)}
+            refused += _cannot(volume, item, [known[one] for one in more], size, let, given_up)
+            grown.update(more)
         if old is not None:
-            refused += _otherwise(name, _templates(old), _templates(item))
+            refused += _otherwise(name, _templates(old), _templates(item), given_up)
             sizes = [{volume: _size(spec) for volume, spec in _templates(one).items()} for one in (old, item)]
             if any(quantity(sizes[0][one]) != quantity(sizes[1][one]) for one in sizes[0] if one in sizes[1]):
                 anew.append(name)
@@ -84,16 +93,66 @@ def _variable(volume: str, item: Object) -> str:
     return "cluster_wal_storage_size" if volume == "wal" else "cluster_storage_size"
 
 
-def _shrinks(volume: str, item: Object, claim: str, found: str, size: str) -> str:
-    return f"{_variable(volume, item)} is {size}, and the claim {claim} has {found}: claims cannot shrink; set {found}."
+def _shrinks(volume: str, item: Object, claim: str, found: str, size: str, given_up: str) -> str:
+    return f"{_variable(volume, item)} is {size}, and the claim {claim} has {found}: claims cannot shrink; set {found}{given_up}."
 
 
-def _otherwise(name: str, old: Mapping[str, Object], new: Mapping[str, Object]) -> Iterable[str]:
+def _cannot(
+    volume: str, item: Object, claims: Sequence[Object], size: str, let: Mapping[str, Object] | None, given_up: str
+) -> Iterable[str]:
+    """Why *claims* of a *volume* of the StatefulSet *item* cannot get that *size*, each reason once. *let*: classes by name."""
+    found: dict[str, str] = {}
+    for claim in claims:
+        known = str(claim["spec"].get("storageClassName") or "")
+        if _is_unbound(claim):
+            why = "it has no volume yet, and none such can be told another size"
+            cure = f"set {_size(claim['spec'])} until it has one{given_up}"
+        elif not known:
+            why, cure = "it has no storage class, and only one of a class can grow", f"set {_size(claim['spec'])}"
+        elif let is not None and known not in let:
+            why, cure = f"its storage class {known} is not there", "make that class again"
+        elif let is not None and let[known].get("allowVolumeExpansion") is not True:
+            why = f"its storage class {known} lets none grow"
+            cure = (
+                f"set {_size(claim['spec'])} or, where its storage can do it, allowVolumeExpansion: true in that class"
+            )
+        else:
+            continue
+        name = claim["metadata"]["name"]
+        found.setdefault(why, f"{_variable(volume, item)} is {size}, and the claim {name} cannot grow: {why}; {cure}.")
+    return found.values()
+
+
+def _is_unbound(claim: Object) -> bool:
+    return (claim.get("status") or {}).get("phase") == "Pending"
+
+
+def _comes_with_data(spec: Object) -> bool:
+    """Whether what a claim is to be of is there already: a volume, a snapshot, another claim."""
+    return any(spec.get(key) for key in ("volumeName", "dataSource", "dataSourceRef"))
+
+
+def _given_up(one: Object, claims: Iterable[Object]) -> str:
+    """What else there is to do about a StatefulSet where none of its own among the *claims* has got a volume: no pod of it ever
+    ran. '' where one has."""
+    name = str(one["metadata"]["name"])
+    own = re.compile(f"(?:{'|'.join(map(re.escape, _templates(one)))})-{re.escape(name)}-[0-9]+")
+    mine = {str(claim["metadata"]["name"]): claim for claim in claims if own.fullmatch(str(claim["metadata"]["name"]))}
+    if not mine or not all(_is_unbound(claim) and not _comes_with_data(claim["spec"]) for claim in mine.values()):
+        return ""
+    there = f"kubectl -n {one['metadata']['namespace']} delete"
+    return (
+        f" or, since no claim of {name} has a volume and so none holds anything, {there} statefulset {name} and then "
+        f"{there} pvc {' '.join(sorted(mine))}"
+    )
+
+
+def _otherwise(name: str, old: Mapping[str, Object], new: Mapping[str, Object], given_up: str) -> Iterable[str]:
     if set(old) != set(new):
         more = ", ".join(sorted(set(old) ^ set(new)))
         yield (
             f"{name}: its pods would have other claims ({more}), and WAL is not moved from one to another: set "
-            "cluster_wal_storage_size as it was."
+            f"cluster_wal_storage_size as it was{given_up}."
         )
     for volume in sorted(set(old) & set(new)):
         # Empty is the default of the day on which it was made, which Kubernetes has filled in for the claims alone.
@@ -104,4 +163,4 @@ def _otherwise(name: str, old: Mapping[str, Object], new: Mapping[str, Object]) 
             before, after = old[volume].get(key), new[volume].get(key)
             if after != before:
                 said = ", ".join(before) if isinstance(before, list) else before or "empty"
-                yield f"{name}: claims cannot get another {variable}; set it to {said} again."
+                yield f"{name}: claims cannot get another {variable}; set it to {said} again{given_up}."
