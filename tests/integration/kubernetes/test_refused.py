@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
+from playbook import Run
 from small_pods import SmallPods, kubectl, reachable
 
 pytestmark = pytest.mark.more
@@ -28,14 +29,18 @@ def small(tmp_path: Path) -> Iterator[SmallPods]:
 
 
 def refusal(small: SmallPods, extra: dict[str, Any]) -> str:
-    """What the run said, which failed on the control machine alone."""
+    """What the run said in the end."""
+    return next(iter(refused(small, extra).failed.values()))
+
+
+def refused(small: SmallPods, extra: dict[str, Any]) -> Run:
+    """The run, which failed on the control machine alone."""
     run = small.play("site", extra)
     assert run.rc != 0, run
     assert set(run.failed) == {"localhost"}, run
     # Nobody's pods are waited for any longer than was said.
     assert run.seconds < 10 * PATIENCE, run
-    (said,) = run.failed.values()
-    return said
+    return run
 
 
 def first_machine() -> str:
@@ -66,7 +71,12 @@ WAITS: dict[str, tuple[Callable[[], dict[str, Any]], str]] = {
 @pytest.mark.parametrize("case", WAITS)
 def test_what_is_waited_for_is_told(small: SmallPods, case: str) -> None:
     wishes, sentence = WAITS[case]
-    said = refusal(small, wishes())
+    run = refused(small, wishes())
+    (said,) = run.failed.values()
+    # While it lasted too.
+    shown = [line for line in run.said.splitlines() if line.startswith(("pg-0: it", "pg-1: it"))]
+    assert shown, run
+    assert all(line in said for line in shown[:1]), run
     assert said.startswith(f"After {PATIENCE} s in the namespace {small.space}: ")
     assert re.search(sentence, said, re.DOTALL), said
     assert said.endswith("run again with -e cluster_pod_timeout=SECONDS.")
