@@ -11,6 +11,8 @@ from .model import Barman, Cluster, Node
 
 # Where everything on a node looks for the servers' sockets.
 SOCKETS = "/var/run/postgresql"
+# Where a pod's claims are mounted. Data, and WAL where that has a claim of its own.
+DATA, WAL = "/var/lib/postgresql", "/var/lib/postgresql-wal"
 
 
 @dataclass(frozen=True)

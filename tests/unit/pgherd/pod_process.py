@@ -1,9 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # SPDX-FileCopyrightText: pgherd contributors
-"""Process 1 of a test's pod: ``pod_process.py DIRECTORY LIMIT``, with a real PostgreSQL there and some programs of the shell."""
+"""Process 1 of a test's pod: ``pod_process.py DIRECTORY LIMIT VERSION``, with a real PostgreSQL there and some programs of the
+shell.
+
+With ``RUNTIME POD MACHINE`` besides, the directory is a volume that the pod has to have the lock of ('-' for POD: it asks for
+none), RUNTIME is the pod's own directory, and MACHINE a file that says on which machine it runs.
+"""
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import time
@@ -13,10 +19,13 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "plugins/module_utils"))
 
 from pgherd.layout import debian
+from pgherd.places.pod import lock_file
+from pgherd.places.pod.keeper import Keeper, lock_of
+from pgherd.places.pod.processes import children
 from pgherd.places.pod.program import ALWAYS, NEVER, Program
 from pgherd.places.pod.programs import postgres
 from pgherd.places.pod.services import serve
-from pgherd.places.pod.supervisor import Supervisor
+from pgherd.places.pod.supervisor import Supervisor, kill_all
 from pgherd.ports.identity import POSTGRES, become
 from pgherd.ports.services import AGENT
 
@@ -35,9 +44,35 @@ def stubborn(place: str, *stops: tuple[signal.Signals, float]) -> Program:
     )
 
 
+def say(line: str) -> None:
+    print(f"{time.monotonic():.2f} {line}", flush=True)
+
+
+def two_lives(place: str, limit: float, version: int, runtime: str, pod: str, machine: str) -> None:
+    """A pod that has a server alone, on a volume."""
+    layout = replace(debian(version, f"{place}/data"), configuration=place)
+    server = postgres(layout, ("/bin/true",))
+    server = replace(server, argv=(*server.argv, "-k", runtime))
+    lock_file.BOOT = machine
+    keeper = Keeper(
+        [] if pod == "-" else [place], lock_of({"POD_UID": f"uid-{pod}", "POD_NODE": f"node-{pod}"}, pod), say
+    )
+    if not keeper.hold():
+        return
+    supervisor = Supervisor({"postgres": server}, say, None, keeper.barred)
+    keeper.keep(kill_all)
+    serve(supervisor, f"{runtime}/services")
+    supervisor.run(["postgres"], limit)
+    if not children(os.getpid()):
+        keeper.end()
+
+
 if __name__ == "__main__":
     place, limit, version = sys.argv[1], float(sys.argv[2]), int(sys.argv[3])
     become(POSTGRES)
+    if len(sys.argv) > 4:
+        two_lives(place, limit, version, *sys.argv[4:])
+        raise SystemExit
     layout = replace(debian(version, f"{place}/data"), configuration=place)
     guard = ("/bin/sh", "-c", f"echo asked >> {place}/guard; ! test -e {place}/refuse")
     supervisor = Supervisor(
@@ -53,7 +88,7 @@ if __name__ == "__main__":
             ),
             "missing": Program(("/no/such/program",), again=NEVER),
         },
-        lambda line: print(f"{time.monotonic():.2f} {line}", flush=True),
+        say,
     )
     serve(supervisor, f"{place}/services")
     supervisor.run([AGENT], limit)

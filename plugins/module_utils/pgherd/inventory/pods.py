@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ..layout import DATA, WAL
 from ..model import POD, Cluster, Node, Peer
 from . import pod_secrets
 from .hosts import network, placed, safe
@@ -23,8 +24,6 @@ ANYWHERE = ("0.0.0.0/0", "::/0")
 RELEASES = {"trixie": 17, "bookworm": 15}
 # That of the image that is taken where the user names none.
 RELEASE = "trixie"
-# Where claims are mounted. Data, and WAL where that has a claim of its own.
-DATA, WAL = "/var/lib/postgresql", "/var/lib/postgresql-wal"
 # A label of RFC 1035, which is what a Service may be called.
 _LABEL = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 _NAME = re.compile(r"(?P<prefix>.+)-(?P<number>0|[1-9][0-9]*)")

@@ -8,6 +8,7 @@ alone; and whatever process ends here is this one's to reap, since it runs no pr
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import signal
@@ -22,29 +23,38 @@ from ...ports.services import FAILED, RUNNING, STOPPED
 from ...text import say as say_it
 from .child import Child
 from .output import Output
+from .processes import children, kill_below
 from .program import Program
 
 # prctl(2): orphans become children of this process also where it is not the first one.
 _PR_SET_CHILD_SUBREAPER = 36
 # Seconds from one look at what is on its way to the next; while nothing is, only the end of a child wakes it.
 INTERVAL, IDLE = 0.05, 5.0
+# Seconds for what SIGKILL ends to be gone.
+KILLED = 5.0
 # What Python ignores, and its children would.
 _DEFAULT = (signal.SIGPIPE, signal.SIGXFSZ)
 
 
 class Supervisor:
     """Services of a pod, see ports/services.py. *programs* are what it may start, by service. What it does is said. *output*
-    takes what they say themselves; without it they write where process 1 does."""
+    takes what they say themselves; without it they write where process 1 does. *barred* says why none is to be started now."""
 
     def __init__(
-        self, programs: Mapping[str, Program], say: Callable[[str], None] = say_it, output: Output | None = None
+        self,
+        programs: Mapping[str, Program],
+        say: Callable[[str], None] = say_it,
+        output: Output | None = None,
+        barred: Callable[[], str] = str,
     ) -> None:
         self._say = say
         self._changed = threading.Condition(threading.RLock())
         self._ending = False
         self._programs = dict(programs)
         self._children = {
-            name: Child(name, program, partial(_spawn, output.of(name) if output else None), _signal, say, time.time)
+            name: Child(
+                name, program, partial(_spawn, barred, output.of(name) if output else None), _signal, say, time.time
+            )
             for name, program in programs.items()
         }
         self._reading, self._writing = os.pipe()
@@ -163,9 +173,9 @@ class Supervisor:
                 child.stop(time.monotonic(), by - 1.0)
         while any(child.pid for child in self._children.values()) and time.monotonic() < by:
             self._turn()
-        for pid in _own_children():
+        for pid in children(os.getpid()):
             _signal(pid, signal.SIGKILL)
-        while _own_children() and time.monotonic() < by + 1.0:
+        while children(os.getpid()) and time.monotonic() < by + 1.0:
             self._see()
             time.sleep(INTERVAL / 5)
         self._say("process 1: nothing runs any more")
@@ -181,9 +191,16 @@ class Supervisor:
             os.write(self._writing, b"\0")
 
 
-def _spawn(output: int | None, argv: Sequence[str], env: Mapping[str, str]) -> int:
-    """Start a program in a process group of its own, with nothing of ours but the log, or the *output* in its place. Raises
-    OSError."""
+def kill_all() -> None:
+    """End whatever this process has started, and what that has, at once. Any thread may call it."""
+    kill_below(os.getpid(), KILLED)
+
+
+def _spawn(barred: Callable[[], str], output: int | None, argv: Sequence[str], env: Mapping[str, str]) -> int:
+    """Start a program in a process group of its own, with nothing of ours but the locks of volumes, which last as long as it
+    does, and the log, or the *output* in its place. Raises OSError, also where it is *barred*."""
+    if why := barred():
+        raise OSError(errno.EAGAIN, why)
     actions: list[tuple[int, ...] | tuple[int, int, str, int, int]] = [
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)
     ]
@@ -207,18 +224,6 @@ def _reaped() -> list[tuple[int, int]]:
             if not pid:
                 break
             found.append((pid, os.waitstatus_to_exitcode(status)))
-    return found
-
-
-def _own_children() -> list[int]:
-    """The numbers of all our children, adopted ones too."""
-    found = []
-    for entry in os.listdir("/proc"):
-        with suppress(OSError, IndexError):
-            if entry.isdigit():
-                with open(f"/proc/{entry}/stat", encoding="utf-8", errors="replace") as stream:
-                    if int(stream.read().rpartition(")")[2].split()[1]) == os.getpid():
-                        found.append(int(entry))
     return found
 
 

@@ -125,6 +125,8 @@ def _main(cluster: Cluster, wishes: Wishes, host: Peer) -> dict[str, Any]:
     what = component(host)
     limit = str(max(5, wishes.pod_grace - LEFT))
     made = _container(wishes, what, MAIN, ["pod", "--host", _named(host), "--limit", limit])
+    # Whose the locks of its volumes are, see keeper.py.
+    made["env"] += [_env("POD_UID", "metadata.uid"), _env("POD_NODE", "spec.nodeName")]
     if what == BARMAN:
         # Its user is another one's name here, and who runs a program by kubectl has to find the same passwords.
         made["env"].append({"name": "PGPASSFILE", "value": PASSFILE})

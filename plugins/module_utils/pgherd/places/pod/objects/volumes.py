@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ....inventory.pods import DATA, WAL
+from ....layout import DATA, WAL
 from ....model import TLS_DIRECTORY
 from .naming import BARMAN, MAIN, PGPOOL, POSTGRES, WITNESS
 from .wishes import Wishes
