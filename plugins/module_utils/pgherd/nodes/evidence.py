@@ -39,8 +39,9 @@ class Evidence:
     """*new*: no other node holds the cluster, or a person says so; it is for data that are new themselves. *restored*: a person
     says that the data are a restored backup, and that no other node's data count any more. *stopped*: by node, what is there,
     whole or not; *empty*: nodes that hold no data; *strange*: those with files that are no cluster; *silent*: those that could
-    not be asked. *blind*: a person says that a new cluster is to be made whatever the silent ones hold. *by_playbook*: a run of
-    it has asked all hosts just now; it leaves to agents and people what is no start of what was there."""
+    not be asked. *elsewhere*: nodes that have seen a server with these very data live, just now. *blind*: a person says that a
+    new cluster is to be made whatever the silent ones hold. *by_playbook*: a run of it has asked all hosts just now; it leaves to
+    agents and people what is no start of what was there."""
 
     new: bool = False
     restored: bool = False
@@ -48,6 +49,7 @@ class Evidence:
     empty: tuple[str, ...] = ()
     strange: tuple[str, ...] = ()
     silent: tuple[str, ...] = ()
+    elsewhere: tuple[str, ...] = ()
     blind: bool = False
     by_playbook: bool = False
 
@@ -55,7 +57,7 @@ class Evidence:
     def of(cls, data: Mapping[str, Any]) -> Evidence:
         """Build from plain data, as asdict() gives it. Raises TypeError or AttributeError for what is none."""
         stopped = {name: Stopped(**item) for name, item in data.get("stopped", {}).items()}
-        lists = {name: tuple(data.get(name, ())) for name in ("empty", "strange", "silent")}
+        lists = {name: tuple(data.get(name, ())) for name in ("empty", "strange", "silent", "elsewhere")}
         return cls(**{**data, **lists, "stopped": stopped})
 
 

@@ -48,6 +48,8 @@ def decide(cluster: Cluster, me: str, local: Local, survey: Survey, evidence: Ev
         return broken(me, local, [state.system_id for state in others.values()], primaries)
     if local.data == NONE:
         return empty(cluster, me, others, evidence)
+    if evidence.elsewhere:
+        return _elsewhere(me, evidence.elsewhere)
     mine = survey.states.get(me)
     if mine and not mine.in_recovery:
         return _running(cluster, me, mine, others, evidence)
@@ -117,6 +119,15 @@ def _by_itself(
     if local.recovering:
         return StartVerdict(STANDBY, f"{me}'s data are a standby's ({local.state}), and standby.signal is missing")
     return fresh(cluster, me, others, evidence) if local.fresh else None
+
+
+def _elsewhere(me: str, seen: Sequence[str]) -> StartVerdict:
+    """Whatever they are, they are not started a second time."""
+    return StartVerdict(
+        WAIT,
+        f"a server with the data of {me} runs elsewhere and streams, as {', '.join(seen)} can see. Two servers on one directory, "
+        f"or on a copy of it, lose rows. Find the pod, or the host, that still runs as {me}, and end it.",
+    )
 
 
 # What a run of the playbook leaves to people, and of a server that runs.

@@ -6,18 +6,20 @@ of its own or, where nothing is to be written before it, in the agent."""
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import replace
 
-from ..data import datadir, wal
+from ..data import datadir, incarnation, wal
 from ..data.postmaster import another
 from ..data.rejoin_marker import marked
 from ..errors import PgherdError, Unreachable
-from ..model import Cluster, int_to_lsn
+from ..model import POD, Cluster, int_to_lsn
 from ..observe.node_state import Survey
 from ..observe.peer_answers import Answers, head_start
 from ..ports.here import Here
 from ..ports.links import Links
-from . import guard
+from ..ports.wait import last_look
+from . import elsewhere, guard
 from .beginning import another as another_cluster
 from .beginning import without_others
 from .evidence import NOTHING, Evidence
@@ -25,6 +27,8 @@ from .verdict import STANDBY, START, StartVerdict
 
 # Seconds that the others have to come up when all start at once, and from one look at their answers to the next.
 PATIENCE, INTERVAL = 3.0, 0.02
+# Seconds for which what may run elsewhere is looked at, at most, and from one look to the next.
+ELSEWHERE, AGAIN = 8.0, 0.2
 # Seconds that those have to answer who are not needed to know that nobody was promoted, but may have received most WAL.
 POSITIONS = 1.0
 
@@ -32,7 +36,7 @@ POSITIONS = 1.0
 def decide(here: Here, evidence: Evidence = NOTHING) -> StartVerdict:
     """How the server here may start now: as it is, or as a standby. Raises Conflict when it must not at all."""
     local = datadir.local(here.layout, here.runner)
-    evidence = _of_the_record(here, local, evidence)
+    evidence = _seen_elsewhere(here, _of_the_record(here, local, evidence))
     decision, survey = _decide(here.cluster, here.me, local, here.links, evidence)
     if decision.done not in (START, STANDBY):
         raise decision.conflict or PgherdError(f"start {here.me}: {decision.why}")
@@ -71,6 +75,32 @@ def _of_the_record(here: Here, local: datadir.Local, evidence: Evidence) -> Evid
         raise PgherdError(wrong)
     alone = without_others(here.cluster, here.me, local.system_id, found, local.timeline)
     return replace(evidence, empty=alone) if alone else evidence
+
+
+def _seen_elsewhere(here: Here, evidence: Evidence) -> Evidence:
+    """The *evidence*, and in a pod who has seen these very data run elsewhere: volumes go from one machine to another, and may be
+    at both. Nobody is waited for who does not answer, nor longer than it takes where nothing is seen."""
+    own = ""
+    if here.node.place == POD and here.node.kind == "postgres":
+        # Without a note that can be read nothing here is known to be the same.
+        with suppress(PgherdError):
+            own = incarnation.of(here.layout.data)
+    others = [node.name for node in here.cluster.data_nodes if node.name != here.me]
+    known: dict[str, elsewhere.Sign] = {}
+
+    def look() -> tuple[tuple[str, ...], bool]:
+        nonlocal known
+        sessions = Answers(others, here.links)
+        sessions.wait(others, POSITIONS)
+        found, now = elsewhere.shown(here.cluster, here.me, own, sessions.survey()), time.monotonic()
+        sessions.close()
+        known = elsewhere.signs(found, known, now)
+        return elsewhere.living(known, now), elsewhere.undecided(known, now)
+
+    if not own or not others:
+        return evidence
+    seen, _open = last_look(look, lambda said: bool(said[0]) or not said[1], ELSEWHERE, AGAIN)
+    return replace(evidence, elsewhere=seen) if seen else evidence
 
 
 def prepare(here: Here, decision: StartVerdict) -> None:
