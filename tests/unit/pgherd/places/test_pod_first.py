@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from pgherd.ports.initialization import Initialization
-from pods import Pods, cluster, missing
+from pods import PROGRAMS, Pods, cluster, missing
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
 NAMES = ("pg-1", "pg-2", "pg-3")
@@ -78,9 +78,12 @@ def test_from_nothing_to_a_cluster_and_back(pods: Pods) -> None:
 
     assert pods.record.read() == Initialization("pg-1", made, True)
 
-    # All end, and start: the same cluster.
+    # All end, and start: the same cluster. Each has the lock of its claim meanwhile, and gives it up.
+    locks = [pods.place / name / "claim/pgherd-lock" for name in NAMES]
+    assert all(lock.exists() for lock in locks)
     for name in reversed(NAMES):
         pods.end(name)
+    assert not any(lock.exists() for lock in locks)
     for name in NAMES:
         pods.start(name)
     until(lambda: sorted(roles(pods)) == ["f", "t", "t"], pods)
@@ -90,6 +93,10 @@ def test_from_nothing_to_a_cluster_and_back(pods: Pods) -> None:
     # The first has lost its claim: it is cloned, and makes no second cluster.
     primary = NAMES[roles(pods).index("f")]
     lost = next(name for name in ("pg-3", "pg-2") if name != primary)
+    # A name that nobody was admitted under yet stands for whoever streams first.
+    members = ("-d", "repmgr", "-c", "SELECT count(*) FROM pgherd.member")
+    psql = (f"{PROGRAMS}/psql", "-XAtqw", "-U", "postgres")
+    until(lambda: pods.run(primary, *psql, *members).stdout.strip() == "3", pods)
     pods.end(lost, signal.SIGKILL)
     for path in sorted((pods.place / lost / "claim").rglob("*"), reverse=True):
         path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
@@ -97,4 +104,5 @@ def test_from_nothing_to_a_cluster_and_back(pods: Pods) -> None:
     until(lambda: pods.sql(lost, "SELECT x FROM kept") == "1", pods)
     assert pods.record.read() == Initialization("pg-1", made, True)
     # Nothing here knows that what counted under its name is gone.
-    assert "(new)" in pods.sql(primary, "SELECT string_agg(application_name, ',') FROM pg_stat_replication")
+    names = "SELECT string_agg(application_name, ',') FROM pg_stat_replication"
+    until(lambda: f"(new) {lost}" in pods.sql(primary, names), pods, 60.0)
