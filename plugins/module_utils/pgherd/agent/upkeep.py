@@ -25,6 +25,9 @@ from ..render.conf_barman import place
 
 # Seconds from one look to the next.
 INTERVAL = 5.0
+# And from one look at this node's row in the metadata to the next, where it said what it still has to: a session for each took
+# a sixth of what an idle agent costs.
+RECORDED = 15.0
 # Seconds for which repmgrd may not reach the upstream that its node streams from, before it is restarted.
 OFF_UPSTREAM = 15.0
 
@@ -43,6 +46,8 @@ class Upkeep:
         self._told = told
         self._told_at, self._current = 0, True
         self._at = float("-inf")
+        self._said: tuple[str, bool, int | None] | None = None
+        self._said_at = float("-inf")
         self._faults: dict[str, str] = {}
         self._barman_slots = tuple(place(here.cluster, item.name).slot for item in here.cluster.barmans)
 
@@ -55,7 +60,7 @@ class Upkeep:
         if mine.streaming and mine.lacks_database:
             self._try("slot synchronisation", lambda: self._name_database(mine))
         if primary and (mine.streaming or primary == mine.name):
-            self._try("metadata", lambda: self._row(mine, primary))
+            self._try("metadata", lambda: self._row(now, mine, primary))
             self._try("repmgrd", lambda: self._repmgrd(now, mine))
 
     def _try(self, what: str, do: Callable[[], None]) -> None:
@@ -104,14 +109,15 @@ class Upkeep:
                 move(mine.name, server, wanted, self._node.slot)
             self._say(f"slot synchronisation: primary_conninfo names the database {REPMGR_DATABASE} now")
 
-    def _row(self, mine: NodeState, primary: str) -> None:
+    def _row(self, now: float, mine: NodeState, primary: str) -> None:
         """Have the metadata say what is: repmgrd refuses to start on a node that they call a dead primary."""
         upstream = self._upstream(mine)
         wanted = ("primary", True, None) if primary == mine.name else ("standby", True, upstream)
-        if wanted == ("standby", True, None):
+        if wanted == ("standby", True, None) or (wanted == self._said and now - self._said_at < RECORDED):
             return
         with session(self._links, mine.name) as server:
             found = recorded(server, self._node.id)
+        self._said, self._said_at = found, now
         # A node that is not registered at all is the playbook's to register.
         if found is None or found == wanted:
             return
