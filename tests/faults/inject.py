@@ -219,6 +219,11 @@ def drop(cluster: Cluster, host: str, rule: str) -> None:
     cluster.place.drop(host, [f"{rule} -j DROP"])
 
 
+def refuse(cluster: Cluster, host: str, rule: str) -> None:
+    """TCP packets that match an iptables rule are answered with a reset in a host."""
+    cluster.place.drop(host, [f"{rule} -j REJECT --reject-with tcp-reset"])
+
+
 def join(cluster: Cluster, *hosts: str) -> None:
     """All packets pass again in these hosts, or in all that run."""
     for host in hosts or cluster.everyone:

@@ -4,6 +4,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg
 import pytest
 from attacks.means import ask
 
@@ -67,6 +70,36 @@ def test_a_pgpool_without_nodes_does_no_harm(breaking: Breaking, cluster: Cluste
         stays(trial, 10)
         trial.until_written(20, "nodes")
         inject.join(cluster, cluster.pools[0])
+
+
+@fault("F40", "a pgpool does not reach its lowest backend, a standby, for one login")
+def test_a_pgpool_that_lets_nobody_in_is_opened_again(breaking: Breaking, cluster: Cluster) -> None:
+    lowest, pool = cluster.nodes[0], cluster.pools[0]
+    if cluster.primary() == lowest:
+        assert cluster.play("switchover").rc == 0
+    with breaking() as trial:
+        trial.now()
+        # Sessions that are open go on, so its agent sees that standby all the time, and does not detach it.
+        inject.refuse(cluster, pool, f"-d {cluster.address(lowest)} -p tcp --dport 5432 --syn")
+        _refused(cluster, pool)
+        inject.join(cluster, pool)
+        assert _refused(cluster, pool), "pgpool has mended what this is about"
+        until(f"{pool} lets all its clients in", lambda: not _refused(cluster, pool), 60)
+        trial.until_written(20)
+
+
+def _refused(cluster: Cluster, pool: str) -> set[str]:
+    """Why *pool* does not let clients in, of many at once: some meet a process of it that has its sessions from before."""
+
+    def login(_number: int) -> str:
+        try:
+            endstate.pool_nodes(cluster, pool)
+        except psycopg.Error as error:
+            return " ".join(str(error).split())
+        return ""
+
+    with ThreadPoolExecutor(20) as clients:
+        return set(clients.map(login, range(40))) - {""}
 
 
 @fault("F32", "a pgpool restarts with an old status file while the stale primary runs")

@@ -11,9 +11,10 @@ from typing import Any
 from ..errors import PgherdError
 from ..layout import SOCKETS
 from ..model import Cluster, Pgpool
-from ..observe.ask import parameters
+from ..observe.ask import parameters, pool_parameters
 from ..pools.backends import BackendChange, decide, plan, searches
 from ..pools.broken_pgpool import BrokenPgpoolWatch
+from ..pools.login_watch import LoginWatch, login
 from ..pools.watch import Asker, ServersWatch
 from ..ports.run import LocalRunner
 from ..programs.pgpool import (
@@ -50,6 +51,7 @@ class PgpoolPart(Replaceable):
         pcp: Pcp,
         status_file: str = STATUS_FILE,
         broken: BrokenPgpoolWatch | None = None,
+        logins: LoginWatch | None = None,
     ) -> None:
         self.interval = INTERVAL
         self._led_at = float("-inf")
@@ -60,6 +62,7 @@ class PgpoolPart(Replaceable):
         self._pcp = pcp
         self._status_file = status_file
         self._broken = broken
+        self._logins = logins
         self._status = ""
         self._table: dict[int, NodeInfo] = {}
         self._read_at = float("-inf")
@@ -82,7 +85,10 @@ class PgpoolPart(Replaceable):
         asker = Sessions({node.name: target(node.address) for node in cluster.data_nodes})
         pcp = Pcp(LocalRunner(), SOCKETS, cluster.pcp_port, passfile=secret_file(PCP_PASSFILE), timeout=5.0)
         socket = os.path.join(SOCKETS, f".s.PGSQL.{cluster.pcp_port}")
-        return cls(cluster, host, asker, pcp, broken=BrokenPgpoolWatch(socket, cluster.pgpool_port, restart))
+        broken = BrokenPgpoolWatch(socket, cluster.pgpool_port, restart)
+        # Its name may lead to another pgpool, where several stand behind one.
+        own = {**pool_parameters(host.address, cluster.pgpool_port), "hostaddr": "127.0.0.1", "passfile": passfile}
+        return cls(cluster, host, asker, pcp, broken=broken, logins=LoginWatch(lambda: login(own)))
 
     def tick(self, now: float) -> Sequence[Decision]:
         """See agent.Part."""
@@ -100,6 +106,7 @@ class PgpoolPart(Replaceable):
         if restarted:
             decisions.append(Decision(restarted))
         changes = decide(self._names, table, truth, streaks)
+        changes += self._shut(now, table, stirred=bool(changes or decisions))
         self._restless = bool(changes)
         self._view = PgpoolSeen(now, truth, dict(table), tuple(changes), silent.get("pgpool", ""))
         due = [change for change in changes if self._due(change, now)]
@@ -128,6 +135,16 @@ class PgpoolPart(Replaceable):
         """See part.Replaceable: what was seen is shown until the next look."""
         if isinstance(before, PgpoolPart):
             self._view = before._view
+
+    def _shut(self, now: float, table: Mapping[int, NodeInfo], stirred: bool) -> list[BackendChange]:
+        """What opens a pgpool again that lets nobody in, see login_watch.py: the backend comes in again at the next look."""
+        number = self._logins.look(now, stirred) if self._logins else None
+        if stirred or number is None or number not in self._names or number not in table:
+            return []
+        seen = table[number]
+        if seen.role == "primary" or not seen.attached:
+            return []
+        return [BackendChange("detach", number, self._names[number], "pgpool lets nobody in: its main node is another")]
 
     def _due(self, change: BackendChange, now: float) -> bool:
         if change.action == "promote" and now - self._searching_since < SETTLING:

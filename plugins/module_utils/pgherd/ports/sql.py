@@ -199,5 +199,6 @@ def open_connection(name: str, parameters: Mapping[str, Any], timeout: float = 5
         KNOWN.failed(host, address)
         said = " ".join(str(error).split())
         raise Unreachable(f"connect to {name}: {said}") from error
-    KNOWN.reached(host, found.info.hostaddr)
+    if not settings.get("hostaddr"):
+        KNOWN.reached(host, found.info.hostaddr)
     return found

@@ -123,7 +123,36 @@ def lines(decisions: Sequence[Decision]) -> list[str]:
     return [decision.text for decision in decisions]
 
 
+class Shut:
+    """A login watch that names backend 0 once."""
+
+    def __init__(self) -> None:
+        self.stirred: list[bool] = []
+
+    def look(self, now: float, stirred: bool) -> int | None:
+        self.stirred.append(stirred)
+        return 0 if len(self.stirred) == 2 else None
+
+
 class TestPart:
+    @pytest.mark.parametrize("leads", [0, 1])
+    def test_a_pgpool_that_lets_nobody_in_has_its_lowest_backend_taken_out_and_in(
+        self, world: World, status: Path, leads: int
+    ) -> None:
+        """Unless that is the primary, which the main node cannot have been moved from."""
+        names = ["pg1", "pg2.example"]
+        world.rows = {"pg1": primary(), "pg2": standby("pg1"), "pg3": standby("pg1")}
+        if leads:
+            world.rows = {"pg1": standby("pg2.example"), "pg2": primary(), "pg3": standby("pg2.example")}
+        for number, name in enumerate(names):
+            world.table[number] = NodeInfo(number, name, 5432, "up", role="primary" if number == leads else "standby")
+        watch = Shut()
+        part = PgpoolPart(CLUSTER, CLUSTER.pgpools[0], world, world, str(status), logins=watch)  # type: ignore[arg-type]
+        for turn in range(6):
+            part.tick(turn * 0.5)
+        assert world.orders == (["detach 0", "attach 0"] if leads else [])
+        assert watch.stirred[:2] == [False, False]
+
     def test_a_healthy_cluster_costs_one_look_at_pgpool(self, part: PgpoolPart, world: World) -> None:
         for turn in range(10):
             assert part.tick(turn * 0.5) == []
