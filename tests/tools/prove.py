@@ -32,7 +32,6 @@ PYTHON = sys.executable
 TOOLS, LAB = "tests/tools", "tests/lab/lab.py"
 ROOM = "room for pods"
 PODS, SPACE, SCENE = "kubernetes", "pgherd-test", "tests/lab/kubernetes/scene.py"  # the scenario in pods, its namespace
-HEART, REST = "heart", "(not fault or dozen or pods) and not heart"  # of that scenario's tests
 
 
 @dataclass(frozen=True)
@@ -81,8 +80,6 @@ BESIDE = (
 SCENARIOS = (
     step("scenario faults", "molecule", "test", "-s", "faults", "--destroy=never"),
     step("scenario change", "molecule", "test", "-s", "change"),
-    step(ROOM, PYTHON, LAB, "down", "faults"),  # the machine is Kubernetes' then, which the scenario starts and removes
-    step("scenario kubernetes", "molecule", "test", "-s", PODS, PGHERD_TESTS=HEART),
 )
 MORE = (
     step("sanity, pylint", PYTHON, f"{TOOLS}/sanity.py", "--test", "pylint"),
@@ -95,13 +92,8 @@ MORE = (
         PGHERD_TESTS="more",
         PGHERD_SEQUENCE="[destroy, create, converge, idempotence, verify, destroy]",
     ),
-    step(ROOM, PYTHON, LAB, "down", "default"),
-    step(
-        "more of kubernetes",
-        *("molecule", "test", "-s", PODS),
-        PGHERD_TESTS=REST,
-        PGHERD_SEQUENCE="[destroy, create, converge, verify, destroy]",
-    ),
+    step(ROOM, PYTHON, LAB, "down", "default"),  # the machine is Kubernetes' then
+    step("scenario kubernetes", "molecule", "test", "-s", PODS),
 )
 # which are also their clusters' names
 SCENARIO_NAMES = tuple(sorted({one.command[3] for one in BESIDE + SCENARIOS + MORE if one.command[0] == "molecule"}))
@@ -171,9 +163,9 @@ def count(report: Path) -> tuple[int, int]:
 def prove(parts: list[str]) -> list[Result]:
     """Run the named parts in order; returns what became of each step."""
     quick = [*(CHECK if "check" in parts else ()), *(PACKAGE if "package" in parts else ())]
-    hosts_too = bool({"scenarios", "more"} & set(parts))
-    if hosts_too:
-        clear()
+    pods = "more" in parts
+    if pods or "scenarios" in parts:
+        clear(pods)
     try:
         with ThreadPoolExecutor(2) as two, ThreadPoolExecutor(1) as hosts:
             beside = [hosts.submit(run, one) for one in BESIDE if "scenarios" in parts]
@@ -191,8 +183,8 @@ def prove(parts: list[str]) -> list[Result]:
                 record(found)
             results += found
     finally:
-        if hosts_too:
-            clear()
+        if pods or "scenarios" in parts:
+            clear(pods)
     return results
 
 
@@ -208,10 +200,11 @@ def record(results: list[Result]) -> None:
     )
 
 
-def clear() -> None:
-    """Remove the scenarios' hosts and pods, and what molecule remembers of them: it believes in hosts that are long gone, even
-    of another checkout at the same place."""
-    subprocess.run([PYTHON, SCENE, "down", PODS, SPACE], cwd=CHECKOUT, check=False)
+def clear(pods: bool = False) -> None:
+    """Remove the scenarios' hosts, and *pods* where that is asked, and what molecule remembers of them: it believes in hosts
+    that are long gone, even of another checkout at the same place."""
+    if pods:
+        subprocess.run([PYTHON, SCENE, "down", PODS, SPACE], cwd=CHECKOUT, check=False)
     for name in SCENARIO_NAMES:
         subprocess.run([PYTHON, LAB, "down", name], cwd=CHECKOUT, check=False)
         subprocess.run(["molecule", "reset", "-s", name], cwd=CHECKOUT, check=False, capture_output=True)

@@ -65,7 +65,6 @@ def test_a_primary_that_cannot_start_is_replaced(breaking: Breaking, cluster: Cl
         cluster.place.service(old, "start", "postgres", check=False)
 
 
-@pytest.mark.heart
 @pytest.mark.dozen
 @fault("F04", "the primary's host loses power")
 def test_a_host_that_is_gone_is_replaced_and_comes_back_as_a_standby(breaking: Breaking, cluster: Cluster) -> None:

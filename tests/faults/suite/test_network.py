@@ -28,7 +28,6 @@ def until_fenced(trial: Trial, seconds: float) -> None:
     until(f"{old} to fence itself", fenced, seconds)
 
 
-@pytest.mark.heart
 @pytest.mark.dozen
 @fault("F07", "the primary is cut off from everybody")
 def test_an_isolated_primary_is_replaced_and_fences_itself(breaking: Breaking, cluster: Cluster) -> None:

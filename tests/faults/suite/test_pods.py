@@ -60,7 +60,6 @@ def test_a_container_that_restarts_brings_no_second_primary(breaking: Breaking, 
         trial.until_written(60)
 
 
-@pytest.mark.heart
 @fault("P02", "the primary's pod is deleted with its grace")
 def test_a_pod_that_is_deleted_hands_over_first(breaking: Breaking, cluster: Cluster) -> None:
     with breaking() as trial:
@@ -69,7 +68,6 @@ def test_a_pod_that_is_deleted_hands_over_first(breaking: Breaking, cluster: Clu
         trial.until_written(60, timeline=trial.first_timeline + 1)
 
 
-@pytest.mark.heart
 @fault("P03", "the primary's pod is deleted with grace 0")
 def test_a_pod_that_is_deleted_by_force_is_replaced(breaking: Breaking, cluster: Cluster) -> None:
     with breaking() as trial:
@@ -80,7 +78,6 @@ def test_a_pod_that_is_deleted_by_force_is_replaced(breaking: Breaking, cluster:
         trial.until_written(60)
 
 
-@pytest.mark.heart
 @fault("P04", "the primary's pod is deleted by force while it runs on, where nobody reaches it")
 def test_two_lives_of_one_name_are_no_two_primaries(breaking: Breaking, cluster: Cluster) -> None:
     with breaking() as trial:
@@ -98,7 +95,6 @@ def test_two_lives_of_one_name_are_no_two_primaries(breaking: Breaking, cluster:
             place(cluster).lead_past(())
 
 
-@pytest.mark.heart
 @fault("P05", "the primary's machine is drained")
 def test_a_drained_machine_hands_over(breaking: Breaking, cluster: Cluster) -> None:
     with breaking() as trial:
@@ -137,7 +133,6 @@ def test_without_the_api_server_the_primary_goes_on(breaking: Breaking, cluster:
             control.start(control.API)
 
 
-@pytest.mark.heart
 @fault("P08", "the API server is away, and the primary's container is frozen")
 def test_a_failover_does_not_wait_for_the_api_server(breaking: Breaking, cluster: Cluster) -> None:
     with breaking() as trial:

@@ -38,7 +38,6 @@ def led_to(cluster: Cluster, service: str) -> set[str]:
     }
 
 
-@pytest.mark.heart
 def test_labels_and_services_say_who_is_who(cluster: Cluster) -> None:
     first = cluster.primary()
     standbys = set(cluster.nodes) - {first}
@@ -49,7 +48,6 @@ def test_labels_and_services_say_who_is_who(cluster: Cluster) -> None:
     assert len(led_to(cluster, pool)) == len(cluster.pools)
 
 
-@pytest.mark.heart
 @pytest.mark.parametrize("way", ["nodes", "pgpool"])
 def test_clients_outside_get_in_by_each_machines_port(cluster: Cluster, way: str) -> None:
     front = place(cluster).front(way)
@@ -72,7 +70,6 @@ def statuses(cluster: Cluster, host: str) -> list[dict[str, str]]:
     return found
 
 
-@pytest.mark.heart
 def test_nothing_runs_as_root_or_is_left_over(cluster: Cluster) -> None:
     for host in cluster.everyone:
         found = statuses(cluster, host)
@@ -86,14 +83,12 @@ def test_nothing_runs_as_root_or_is_left_over(cluster: Cluster) -> None:
         until(f"{host} to have reaped what ended", reaped, 10)
 
 
-@pytest.mark.heart
 def test_the_root_file_system_cannot_be_written(cluster: Cluster) -> None:
     for host in cluster.everyone:
         said = cluster.sh(host, "touch /probe 2>&1 || true")
         assert "Read-only file system" in said, host
 
 
-@pytest.mark.heart
 def test_each_line_of_a_log_says_who_speaks(cluster: Cluster) -> None:
     for host in cluster.everyone:
         name = named(cluster, host).rpartition("/")[2]
@@ -110,7 +105,6 @@ def test_status_by_the_playbook_and_by_kubectl(cluster: Cluster) -> None:
         assert node in str(run.said) + str(run.events)
 
 
-@pytest.mark.heart
 def test_backups_are_listed_by_kubectl(cluster: Cluster) -> None:
     name = place(cluster).cluster
     words = ("exec", cluster.barman, "-c", "node", "--", "barman")

@@ -23,7 +23,6 @@ from pgherd.places.pod.objects.wishes import Wishes
 from small_pods import asked as kubectl
 from small_pods import reachable
 
-pytestmark = pytest.mark.heart
 ROOT = Path(__file__).resolve().parents[3]
 # More of everything than one would want at once.
 MORE: dict[str, Any] = {

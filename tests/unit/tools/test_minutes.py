@@ -4,10 +4,8 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
-import re
 import subprocess
 import sys
 import time
@@ -100,35 +98,6 @@ def test_what_ran_is_appended_to_the_page() -> None:
 
 def test_no_test_is_in_neither() -> None:
     """What make test leaves out by the marker, make test-more runs, of the same scenarios or on the hosts of default."""
-    scenarios = [one for one in prove.BESIDE + prove.SCENARIOS if one.command[0] == "molecule"]
-    left_out = {one.command[3] for one in scenarios if "PGHERD_TESTS" not in one.env} - {"faults"}
+    left_out = {one.command[3] for one in prove.BESIDE + prove.SCENARIOS if one.command[0] == "molecule"} - {"faults"}
     run = {one.command[3] for one in prove.MORE if one.env.get("PGHERD_TESTS") == "more"}
     assert left_out == run
-
-
-def test_of_pods_each_test_is_in_one_of_both() -> None:
-    """By the markers that it may have, and what molecule runs where nobody says otherwise."""
-    text = (prove.CHECKOUT / "molecule/kubernetes/molecule.yml").read_text()
-    (whole,) = re.findall(r"PGHERD_TESTS:-([^}]*)}", text)
-    (heart,) = [one.env["PGHERD_TESTS"] for one in prove.SCENARIOS if one.command[2:] == ("-s", prove.PODS)]
-    (rest,) = [one.env["PGHERD_TESTS"] for one in prove.MORE if one.command[2:] == ("-s", prove.PODS)]
-    known = ("fault", "dozen", "pods", "heart", "more")
-    for has in itertools.product((False, True), repeat=len(known)):
-        names = dict(zip(known, has))
-        if names["heart"] and names["fault"] and not (names["dozen"] or names["pods"]):
-            continue  # a fault of hosts alone is in no heart of pods
-        wanted = [bool(eval(words, {}, names)) for words in (whole, heart, rest)]
-        assert wanted[0] == (wanted[1] or wanted[2]), names
-        assert not (wanted[1] and wanted[2]), names
-
-
-def test_a_fault_of_the_heart_is_one_that_pods_can_have() -> None:
-    """Else it would be in the heart alone, and the scenario without it whole."""
-    found = 0
-    for path in (prove.CHECKOUT / "tests/faults/suite").glob("test_*.py"):
-        text = path.read_text()
-        for decorators in re.findall(r"((?:^@.*\n)+)def test_", text, re.MULTILINE):
-            if "@pytest.mark.heart" in decorators:
-                found += 1
-                assert "pytestmark = pytest.mark.pods" in text or "@pytest.mark.dozen" in decorators, (path, decorators)
-    assert found >= 7
