@@ -132,7 +132,7 @@ def test_the_metadata_are_written_once(monkeypatch: pytest.MonkeyPatch, at_prima
     }
     monkeypatch.setattr(upkeep, "session", lambda _links, name: nullcontext(servers[name]))
     keeper = Upkeep(here_of(world, "pg3", say=said.append), Tracker(world, "pg3"))
-    keeper._row(streaming("pg3", follows="pg1"), "pg1")
+    keeper._row(0.0, streaming("pg3", follows="pg1"), "pg1")
     assert len(said) == writes
 
 
